@@ -1,0 +1,96 @@
+"""Errors of lazypyr: one short tree, each also a builtin.
+
+::
+
+    LazypyrError(Exception)
+    ├── PlanError(ValueError)       what was asked for can't be a pyramid: said at opening, before any pixel is read
+    │   └── MissingExtra(ImportError)   a feature needs an optional package
+    ├── SourceError(OSError)        the data underneath could not be read or decoded
+    ├── ComputeError(RuntimeError)  a reducer or product failed, or gave something else than it declared
+    ├── BusyError(TimeoutError)     no place for the work within the time allowed; try again
+    └── DestinationError(OSError)   what was to be kept could not be written
+
+A chunk that is absent in its source is no error (it reads as the fill value); one that *failed* to read always is.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BusyError",
+    "ComputeError",
+    "DestinationError",
+    "LazypyrError",
+    "MissingExtra",
+    "PlanError",
+    "SourceError",
+]
+
+
+class LazypyrError(Exception):
+    """Base of every error that lazypyr raises on purpose."""
+
+
+class PlanError(LazypyrError, ValueError):
+    """What was asked for can't be planned: bad input, said before any pixel is read."""
+
+
+class MissingExtra(PlanError, ImportError):
+    """A feature needs a package that is not installed; the message has the pip line."""
+
+    def __init__(self, feature: str, package: str, extra: str) -> None:
+        super().__init__(f"{feature} needs {package}: pip install 'lazypyr[{extra}]'")
+        self.feature, self.package, self.extra = feature, package, extra
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return type(self), (self.feature, self.package, self.extra)
+
+
+class _Located(LazypyrError):
+    """An error that knows where it happened.
+
+    Attributes
+    ----------
+    key : str | None
+        Key of the source's store (`SourceError`), or name of the reducer or product (`ComputeError`).
+    level : int | None
+        Level of the pyramid at which it happened.
+    window : tuple[tuple[int, int], ...] | None
+        Half-open pixel ranges, one an axis, at that level.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        key: str | None = None,
+        level: int | None = None,
+        window: tuple[tuple[int, int], ...] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message, self.key, self.level, self.window = message, key, level, window
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.message, self.key, self.level, self.window)
+
+
+def _rebuild(cls: type[_Located], message: str, key: str | None, level: int | None, window: object) -> _Located:
+    return cls(message, key=key, level=level, window=window)  # type: ignore[arg-type]
+
+
+class SourceError(_Located, OSError):
+    """The data underneath could not be read or decoded. Nothing of it is cached; the next read tries again."""
+
+
+class ComputeError(_Located, RuntimeError):
+    """A reducer or product raised, or returned another shape or dtype than it declared."""
+
+
+class BusyError(LazypyrError, TimeoutError):
+    """The memory gate or a deadline refused the work; the same request may succeed later."""
+
+
+class DestinationError(LazypyrError, OSError):
+    """What was to be kept could not be written; what was there before is unchanged."""
