@@ -1,0 +1,26 @@
+"""Metadata as dicts and bytes: what is written of a pyramid, and what is read from a source. No I/O, no zarr.
+
+At run time this room needs `errors` and `grid` only, so that sources may read with it what others wrote.
+"""
+
+from lazypyr.metadata.codec import Codec
+from lazypyr.metadata.georeference import declared_nodata, georeference
+from lazypyr.metadata.multiscale import level_node, multiscale_attributes
+from lazypyr.metadata.ome import ome_reason
+from lazypyr.metadata.parse import Dataset, Multiscales, read_multiscales
+from lazypyr.metadata.tree import ArrayNode, GroupNode, documents
+
+__all__ = [
+    "ArrayNode",
+    "Codec",
+    "Dataset",
+    "GroupNode",
+    "Multiscales",
+    "declared_nodata",
+    "documents",
+    "georeference",
+    "level_node",
+    "multiscale_attributes",
+    "ome_reason",
+    "read_multiscales",
+]

@@ -1,0 +1,196 @@
+"""What attributes say of an array's place in the world and of its no-data value."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lazypyr.errors import PlanError
+from lazypyr.grid import Coord
+
+__all__ = ["affine_coords", "crs_of", "declared_nodata", "georeference", "numbers"]
+
+_NODATA = ("_FillValue", "missing_value", "nodata", "_nodata", "nodatavals")
+
+
+def georeference(
+    attrs: Mapping[str, Any], axes: Sequence[str], shape: Sequence[int]
+) -> tuple[dict[str, Coord], str | None]:
+    """Coordinates of the axes y and x, and the CRS, from an array's (or its group's) attributes.
+
+    Understood, the first that is there: `spatial:transform` (with `spatial:registration`), `proj:transform`,
+    `transform` (rasterio's order a, b, c, d, e, f) and `GeoTransform` (GDAL's order, a string or list). The CRS:
+    `proj:code`, `proj:wkt2`, `proj:projjson`, `proj:epsg`, `crs_wkt`, `spatial_ref`, `crs`, GDAL's `_CRS`.
+
+    Parameters
+    ----------
+    attrs : Mapping
+    axes : sequence of str
+        Names of the array's axes; the place is given for "y" and "x" only.
+    shape : sequence of int
+        By axis. A `spatial:shape` that differs from it means that the attributes are about another array.
+
+    Returns
+    -------
+    coords : dict[str, Coord]
+        Pixel **centres**; empty when nothing is said or the grid is rotated.
+    crs : str or None
+
+    Raises
+    ------
+    PlanError
+        When an attribute of the `spatial:` or `proj:` conventions is malformed. The names that no convention owns
+        (`transform`, `crs`) may mean anything, and are passed over when they aren't what is understood.
+    """
+    crs = crs_of(attrs)
+    declared = attrs.get("spatial:shape")
+    if declared is not None and "y" in axes and "x" in axes:
+        here = [shape[axes.index("y")], shape[axes.index("x")]]
+        if numbers(declared, "spatial:shape", (2, 3))[-2:] != here:
+            return {}, crs
+    affine, node = _affine(attrs)
+    coords = affine_coords(affine, node=node) if affine else {}
+    return {axis: coord for axis, coord in coords.items() if axis in axes}, crs
+
+
+def _affine(attrs: Mapping[str, Any]) -> tuple[Sequence[float] | None, bool]:
+    node = attrs.get("spatial:registration", "pixel") == "node"
+    if attrs.get("spatial:transform_type", "affine") == "affine":
+        for name in ("spatial:transform", "proj:transform"):
+            if attrs.get(name) is not None:
+                return numbers(attrs[name], name, (6, 9)), node and name == "spatial:transform"
+    for name, order in (("transform", (0, 1, 2, 3, 4, 5)), ("GeoTransform", (1, 2, 0, 4, 5, 3))):
+        value = attrs.get(name)
+        if isinstance(value, str):
+            value = value.replace(",", " ").split()
+        try:
+            found = [float(v) for v in value] if value is not None else []
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if len(found) in (6, 9) and all(map(math.isfinite, found)):
+            return [found[i] for i in order], False
+    return None, False
+
+
+def affine_coords(affine: Sequence[float], *, node: bool = False) -> dict[str, Coord]:
+    """Pixel centres of ``x = a * column + c``, ``y = e * row + f``; empty for a rotated or degenerate grid.
+
+    `node`: ``c, f`` is the centre of the first pixel, not its outer corner.
+    """
+    a, b, c, d, e, f = affine[:6]
+    if b or d or not a or not e:
+        return {}
+    half = 0.0 if node else 0.5
+    return {"y": Coord(f + half * e, e), "x": Coord(c + half * a, a)}
+
+
+def numbers(value: Any, name: str, lengths: Sequence[int] | None = None) -> list[float]:
+    """Finite numbers, of one of these counts; PlanError names the attribute."""
+    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
+        found = [_number(v) for v in value]
+        if None not in found and (lengths is None or len(found) in lengths):
+            return [v for v in found if v is not None]
+    count = "" if lengths is None else f"{' or '.join(map(str, lengths))} "
+    raise PlanError(f"attribute {name}: expected a list of {count}finite numbers, got {value!r}")
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def crs_of(attrs: Mapping[str, Any]) -> str | None:
+    """The CRS that attributes name: "EPSG:32633", WKT or PROJJSON text."""
+    projjson = attrs.get("proj:projjson")
+    if isinstance(projjson, Mapping) and not (attrs.get("proj:code") or attrs.get("proj:wkt2")):
+        return json.dumps(projjson)
+    gdal = attrs.get("_CRS")
+    inner = dict(gdal) if isinstance(gdal, Mapping) else {}
+    code = str(inner.get("url", "")).rpartition("/def/crs/EPSG/")[2].rpartition("/")[2]
+    candidates = (
+        attrs.get("proj:code"),
+        attrs.get("proj:wkt2"),
+        attrs.get("proj:epsg"),
+        attrs.get("crs_wkt"),
+        attrs.get("spatial_ref"),
+        attrs.get("crs"),
+        int(code) if code.isdigit() else None,
+        inner.get("wkt"),
+    )
+    for found in candidates:
+        if isinstance(found, str) and found.strip():
+            return found.strip()
+        if isinstance(found, int | np.integer) and not isinstance(found, bool) and found > 0:
+            return f"EPSG:{int(found)}"
+    return None
+
+
+def declared_nodata(attrs: Mapping[str, Any], dtype: np.dtype[Any]) -> Any:
+    """The value that attributes declare to mean "no data", of `dtype`; None when they declare none.
+
+    From `_FillValue`, `missing_value`, `nodata`, `_nodata` or `nodatavals`, the first that is there. xarray writes a
+    float `_FillValue` in zarr v3 as base64 of a little-endian double. A value that the dtype can't hold (-9999 in
+    uint8) can't occur, and NaN needs no declaration: None for both. The array's own fill value, which is what absent
+    chunks read as, is no declaration.
+    """
+    if dtype.kind not in "iufc":
+        return None
+    for name in _NODATA:
+        if attrs.get(name) is not None:
+            return _as_dtype(_decoded(attrs[name], dtype), dtype)
+    return None
+
+
+def _decoded(value: Any, dtype: np.dtype[Any]) -> Any:
+    """A Python number, or None where the text is none."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        if dtype.kind == "c" and len(value) == 2:
+            real, imag = (_decoded(part, np.dtype("f8")) for part in value)
+            plain = isinstance(real, int | float) and isinstance(imag, int | float)
+            return complex(real, imag) if plain else None
+        return _decoded(value[0], dtype) if value else None
+    if not isinstance(value, str):
+        return value.item() if isinstance(value, np.generic) else value
+    try:
+        return complex(value) if dtype.kind == "c" else float(value) if dtype.kind == "f" else int(value)
+    except ValueError:
+        pass
+    try:
+        content = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    if len(content) == 8 and dtype.kind == "f":
+        return struct.unpack("<d", content)[0]
+    return np.frombuffer(content, dtype.newbyteorder("<"))[0].item() if len(content) == dtype.itemsize else None
+
+
+def _as_dtype(value: Any, dtype: np.dtype[Any]) -> Any:
+    """The same number in `dtype`; None for NaN and for what `dtype` can't hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float | complex):
+        return None
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        return dtype.type(int(value)) if whole and info.min <= value <= info.max else None  # type: ignore[arg-type, operator]
+    if isinstance(value, complex) and dtype.kind != "c":
+        return None
+    try:
+        with np.errstate(over="ignore"):
+            scalar = dtype.type(value)
+        return scalar if np.isfinite(scalar) or np.isinf(complex(value)) else None
+    except OverflowError:
+        return None

@@ -1,0 +1,47 @@
+"""Names of units, as OME-NGFF (UDUNITS-2) spells them."""
+
+from __future__ import annotations
+
+__all__ = ["ome_unit"]
+
+_PREFIXES = (
+    *("yotta", "zetta", "exa", "peta", "tera", "giga", "mega", "kilo", "hecto"),
+    *("deci", "centi", "milli", "micro", "nano", "pico", "femto", "atto", "zepto", "yocto"),
+)
+_SPACE = {"meter", "angstrom", "foot", "inch", "mile", "parsec", "yard", *(f"{p}meter" for p in _PREFIXES)}
+_TIME = {"second", "day", "hour", "minute", *(f"{p}second" for p in _PREFIXES)}
+_SHORT = {
+    "m": "meter",
+    "metre": "meter",
+    "km": "kilometer",
+    "cm": "centimeter",
+    "mm": "millimeter",
+    "um": "micrometer",
+    "µm": "micrometer",
+    "μm": "micrometer",
+    "micron": "micrometer",
+    "nm": "nanometer",
+    "ft": "foot",
+    "feet": "foot",
+    "inches": "inch",
+    "s": "second",
+    "sec": "second",
+    "ms": "millisecond",
+    "us": "microsecond",
+    "ns": "nanosecond",
+    "min": "minute",
+    "h": "hour",
+    "d": "day",
+}
+
+
+def ome_unit(unit: str | None, kind: str) -> str | None:
+    """The name OME has for a unit of an axis of this kind ("space", "time"); None where it has none.
+
+    neuroglancer refuses a whole image for a unit it doesn't know (degrees, for one), so an unknown one is left out.
+    """
+    if not unit:
+        return None
+    known = {"space": _SPACE, "time": _TIME}.get(kind, set())
+    word = _SHORT.get(unit, unit.lower()).replace("metre", "meter")
+    return word if word in known else word.removesuffix("s") if word.removesuffix("s") in known else None
