@@ -1,0 +1,289 @@
+"""A cloud: coordinates, their index and their search tree. What pyramids over the same points share."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import shutil
+import tempfile
+import threading
+import warnings
+import weakref
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lazypyr.errors import PlanError
+from lazypyr.points import external
+from lazypyr.points.columns import ChunkCache, Column, in_memory, taken
+from lazypyr.points.frame import Frame, check_columns, frame_of
+from lazypyr.points.index import PointIndex, build
+from lazypyr.points.kept import open_index, write_index
+from lazypyr.points.tree import Tree
+from lazypyr.pyramid import DIRECT
+from lazypyr.source.base import Source
+
+__all__ = ["Cloud"]
+
+Array = np.ndarray[Any, Any]
+
+# Bytes a point that sorting in memory holds at its peak, besides the coordinates.
+_SORT_BYTES = 28
+
+
+class Cloud:
+    """Points, immutable; the index is built, or opened, when it is first needed, and not pickled.
+
+    Parameters
+    ----------
+    x, y : Source
+        Coordinates, shape ``(n,)``, any integer or float dtype.
+    z : Source, optional
+        For boxes in three dimensions.
+    attributes : Mapping[str, Source]
+        Further columns by name.
+    resolution : float
+        World units a pixel.
+    index_path : Path, optional
+        Where the index is kept.
+    max_memory_bytes : int
+        What building may hold: above it, points are sorted in runs on disk.
+    """
+
+    def __init__(
+        self,
+        x: Source,
+        y: Source,
+        *,
+        resolution: float,
+        name: str,
+        z: Source | None = None,
+        attributes: Mapping[str, Source] | None = None,
+        crs: str | None = None,
+        units: str | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        index_path: Path | None = None,
+        max_memory_bytes: int = 4 * 2**30,
+        frame: Frame | None = None,
+    ) -> None:
+        self.resolution, self.name, self.crs, self.units = resolution, name, crs, units
+        self.attributes, self.attrs = dict(attributes or {}), dict(attrs or {})
+        self.index_path, self.max_memory_bytes = index_path, max_memory_bytes
+        self.x, self.y, self.z = x, y, z
+        held = sum(s.shape[0] * s.dtype.itemsize for s in (x, y) if s.shape and in_memory(s) is None)
+        self.fits = held + (x.shape[0] if x.shape else 0) * _SORT_BYTES <= max_memory_bytes
+        self._clear()
+        if frame is None:
+            check_columns(x, y, resolution)
+            frame = frame_of(*self._columns(), resolution, max(4096, max_memory_bytes // 64))
+            _warn_of_lost(frame, name)
+        self.frame = frame
+        for other, column in {"z": z, **self.attributes}.items():
+            if column is not None and column.shape[:1] != (self.frame.n_points,):
+                raise PlanError(f"{other}: {column.shape[0]} entries for {self.frame.n_points} points")
+        self.chunk_cache = ChunkCache(max(2**20, max_memory_bytes // 4))
+
+    def _clear(self) -> None:
+        self._held: tuple[Column, Column] | None = None
+        self._index: PointIndex | None = None
+        self._tree: Tree | None = None
+        self._scratch: Path | None = None
+        self._lock, self._pid = threading.RLock(), os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        left_out = ("_held", "_index", "_tree", "_scratch", "_lock", "_pid")
+        return {k: v for k, v in self.__dict__.items() if k not in left_out}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._clear()
+
+    def _guard(self) -> threading.RLock:
+        # a lock that another thread held when this process was forked would never be let go
+        if self._pid != os.getpid():
+            self._lock, self._pid = threading.RLock(), os.getpid()
+        return self._lock
+
+    # Identity
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the coordinates and the resolution."""
+        parts = [s.fingerprint for s in (self.x, self.y)], self.resolution
+        return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for clouds known to have the same points on the same grid."""
+        return self.x.identity, self.y.identity, self.resolution
+
+    def _again(self, columns: Sequence[Source | None], **changed: Any) -> Cloud:
+        x, y, z = columns
+        assert x is not None
+        assert y is not None
+        state = {
+            "attributes": self.attributes,
+            "crs": self.crs,
+            "units": self.units,
+            "attrs": self.attrs,
+            "index_path": self.index_path,
+            "max_memory_bytes": self.max_memory_bytes,
+            **changed,
+        }
+        return Cloud(x, y, z=z, resolution=self.resolution, name=self.name, **state)
+
+    def refreshed(self) -> Cloud:
+        """The cloud over the columns as they are now; itself where none has changed."""
+        before = [self.x, self.y, self.z]
+        now = [None if s is None else s.refreshed() for s in before]
+        attributes = {name: s.refreshed() for name, s in self.attributes.items()}
+        pairs = zip([*now, *attributes.values()], [*before, *self.attributes.values()], strict=True)
+        same = all(a is b or (a is not None and b is not None and a.identity == b.identity) for a, b in pairs)
+        return self if same else self._again(now, attributes=attributes)
+
+    def kept_at(self, path: Any) -> Cloud:
+        """The same cloud with its index at another place."""
+        return self._again((self.x, self.y, self.z), index_path=Path(path), frame=self.frame)
+
+    # What is made once
+
+    def _columns(self) -> tuple[Source, Source]:
+        """Coordinates, in memory where they fit, since the grid, the keys and exact boxes all need them."""
+        if not self.fits:
+            return self.x, self.y
+        if self._held is None:
+            self._held = _loaded(self.x), _loaded(self.y)
+        return self._held
+
+    @property
+    def index(self) -> PointIndex:
+        """The index: opened if it is kept, else built (and kept if there is a place for it)."""
+        found = self._index
+        if found is None:
+            with self._guard():
+                found = self._index = self._index or self._opened_or_built()
+        return found
+
+    def _opened_or_built(self) -> PointIndex:
+        if self.index_path is None:
+            return self._built()
+        kept = open_index(self.index_path, self.frame, self.fingerprint)
+        if kept is not None:
+            return kept
+        made = self._built()
+        try:
+            write_index(self.index_path, made, self.fingerprint)
+        except OSError as error:
+            warnings.warn(f"{self.index_path}: the index can't be kept there: {error}", UserWarning, stacklevel=2)
+            return made
+        return open_index(self.index_path, self.frame, self.fingerprint) or made
+
+    def _built(self) -> PointIndex:
+        if self.fits:
+            return build(*self._columns(), self.frame, self.frame.n_points)
+        return external.build(self.x, self.y, self.frame, self._folder(), self.max_memory_bytes)
+
+    def _folder(self) -> Path:
+        """Where what exceeds memory is put: beside the kept index, or where temporary files go; removed with the cloud."""
+        if self._scratch is None:
+            beside = self.index_path.parent if self.index_path else None
+            if beside is not None:
+                beside.mkdir(parents=True, exist_ok=True)
+            self._scratch = Path(tempfile.mkdtemp(prefix="lazypyr-points-", dir=beside))
+            weakref.finalize(self, _remove, self._scratch, os.getpid())
+        return self._scratch
+
+    @property
+    def order(self) -> Array:
+        """Number of the point of each rank in Morton order."""
+        return self.index.order if self.fits else external.order(self.index, self._locked_folder())
+
+    def _locked_folder(self) -> Path:
+        with self._guard():
+            return self._folder()
+
+    @property
+    def tree(self) -> Tree:
+        """The search tree, made when first needed."""
+        found = self._tree
+        if found is None:
+            with self._guard():
+                found = self._tree = self._tree or self._planted()
+        return found
+
+    def _planted(self) -> Tree:
+        frame = self.frame
+        x, y = (in_memory(s) for s in self._columns())
+        place = None
+        if not self.fits:
+            folder = self._folder()
+            x, y = (
+                external.raw_column(s, folder / s_name, self.max_memory_bytes)
+                for s, s_name in ((self.x, "x"), (self.y, "y"))
+            )
+            place = np.memmap(folder / "place", np.float32, "w+", shape=(frame.n_valid, 2))
+        assert x is not None
+        assert y is not None
+        where = float(frame.x0), float(frame.y0), frame.resolution
+        return Tree.of(self.order, x, y, where, place=place)
+
+    # Questions
+
+    def query(self, bbox: Sequence[float], *, closed: str) -> Array:
+        """See `PointsPyramid.query`."""
+        if closed not in ("left", "both"):
+            raise PlanError(f"closed: expected 'left' or 'both', got {closed!r}")
+        both = closed == "both"
+        if len(bbox) == 4:
+            xa, ya, xb, yb = bbox
+            if xa <= xb and ya <= yb:
+                return self.tree.in_box(float(xa), float(ya), float(xb), float(yb), closed=both)
+        elif len(bbox) == 6:
+            xa, ya, za, xb, yb, zb = bbox
+            if self.z is None:
+                raise PlanError("bbox: a box of six numbers needs a cloud with z; give x0, y0, x1, y1")
+            if xa <= xb and ya <= yb and za <= zb:
+                found = self.tree.in_box(float(xa), float(ya), float(xb), float(yb), closed=both)
+                z = taken(self.z, found, (), self.chunk_cache, DIRECT)
+                return found[(z >= za) & ((z <= zb) if both else (z < zb))]
+        raise PlanError(
+            "bbox: expected (x0, y0, x1, y1) or (x0, y0, z0, x1, y1, z1), low sides first and no NaN, "
+            f"got {tuple(bbox)!r}"
+        )
+
+    def nearest(self, x: Any, y: Any, max_distance: float | None) -> tuple[Array, Array]:
+        """See `PointsPyramid.nearest`."""
+        reach = math.inf if max_distance is None else float(max_distance)
+        if not reach >= 0:
+            raise PlanError(f"max_distance: expected a distance of 0 or more, or None, got {max_distance!r}")
+        px, py = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        if px.shape != py.shape:
+            px, py = np.broadcast_arrays(px, py)
+        index, distance = self.tree.nearest(px.ravel(), py.ravel(), reach)
+        return index.reshape(px.shape), distance.reshape(px.shape)
+
+
+def _loaded(source: Source) -> Column:
+    if isinstance(source, Column):
+        return source
+    return Column(np.ascontiguousarray(source.read(((0, source.shape[0]),))), name=source.name, axes=source.axes)
+
+
+def _warn_of_lost(frame: Frame, name: str) -> None:
+    lost = frame.n_points - frame.n_valid
+    if lost:
+        warnings.warn(
+            f"{name}: {lost} of {frame.n_points} points are left out: {frame.n_nan} with NaN, "
+            f"{lost - frame.n_nan} with infinite coordinates",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _remove(folder: Path, pid: int) -> None:
+    # a forked child ends without taking its parent's files with it
+    if os.getpid() == pid:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,264 @@
+"""Columns of points: coordinates and values by point number, wherever they are."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lazypyr.cache import FlightCache
+from lazypyr.errors import PlanError
+from lazypyr.grid import Window, cdiv
+from lazypyr.pyramid import Runner
+from lazypyr.source.base import Source, fresh_identity, identity_of, native
+from lazypyr.source.memory import ArraySource
+from lazypyr.source.zarray import ZarrSource
+
+__all__ = ["ChunkCache", "Column", "Member", "Stacked", "array_of", "as_column", "in_memory", "taken"]
+
+Array = np.ndarray[Any, Any]
+_ROWS = 65536  # in a chunk of what has none of its own
+
+
+class Column(Source):
+    """Rows in memory: a numpy array of shape ``(n, *channels)``. It is not copied."""
+
+    cheap_stride = True
+
+    def __init__(self, array: Array, *, name: str, axes: Sequence[str] | None = None) -> None:
+        dtype = native(array.dtype)
+        self._given, self._identity = array, identity_of(array)
+        # a foreign byte order is put right once: kernels know the native one only
+        array = array.astype(dtype, copy=False).view()
+        array.flags.writeable = False
+        self.array, self.dtype, self.shape, self.name = array, dtype, array.shape, name
+        self.axes = tuple(axes) if axes else axis_names(array.ndim)
+        self.chunks = (max(1, min(array.shape[0], _ROWS)), *(1,) * (array.ndim - 1))
+        self.fill_value = np.zeros((), dtype)[()]
+        self._fingerprint: str | None = None
+
+    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
+        return self.array[tuple(slice(a, b, s) for (a, b), s in zip(window, step or (1,) * len(window), strict=True))]
+
+    @property
+    def fingerprint(self) -> str:
+        if self._fingerprint is None:
+            digest = hashlib.blake2b(f"{self.shape}{self.dtype.str}".encode(), digest_size=16)
+            for start in range(0, self.shape[0], _ROWS):
+                digest.update(np.ascontiguousarray(self.array[start : start + _ROWS]).reshape(-1).view("u1").data)
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+    @property
+    def identity(self) -> Hashable:
+        return self._identity
+
+    def refreshed(self) -> Source:
+        fresh = Column(self._given, name=self.name, axes=self.axes)
+        if self._fingerprint is not None and fresh.fingerprint == self._fingerprint:
+            return self
+        fresh._identity = fresh_identity("points")
+        return fresh
+
+
+class Member(Source):
+    """Some of another column, as a column: entry `member` of its last axis, or every value times `scale` plus `offset`."""
+
+    def __init__(
+        self, source: Source, *, member: int | None = None, scale: float | None = None, offset: float = 0.0
+    ) -> None:
+        self._source, self._member, self._scale, self._offset = source, member, scale, offset
+        kept = slice(None) if member is None else slice(-1)
+        self.shape, self.chunks, self.axes = source.shape[kept], source.chunks[kept], source.axes[kept]
+        self.dtype = source.dtype if scale is None else np.dtype("<f8")
+        self.fill_value, self.name = np.zeros((), self.dtype)[()], source.name
+
+    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
+        steps = tuple(step or (1,) * len(window))
+        if self._member is not None:
+            window, steps = (*window, (self._member, self._member + 1)), (*steps, 1)
+        block = self._source.read(window, steps)
+        if self._member is not None:
+            block = block[..., 0]
+        return block if self._scale is None else block * self._scale + self._offset
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self._source.fingerprint}:{self._member}:{self._scale}:{self._offset}"
+
+    @property
+    def identity(self) -> Hashable:
+        return self._source.identity, self._member, self._scale, self._offset
+
+    def refreshed(self) -> Source:
+        return Member(self._source.refreshed(), member=self._member, scale=self._scale, offset=self._offset)
+
+
+class Stacked(Source):
+    """Columns of one number a point as the channels of one column."""
+
+    def __init__(self, sources: tuple[Source, ...]) -> None:
+        self._sources = sources
+        self.shape = (sources[0].shape[0], len(sources))
+        self.chunks = (sources[0].chunks[0], 1)
+        self.dtype = np.result_type(*(s.dtype for s in sources))
+        self.axes, self.fill_value = axis_names(2), np.zeros((), self.dtype)[()]
+        self.name = ", ".join(s.name for s in sources)
+
+    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
+        rows, (first, stop) = window
+        steps = tuple(step or (1, 1))
+        several = [s.read((rows,), steps[:1]) for s in self._sources[first : stop : steps[1]]]
+        if not several:
+            return np.empty((len(range(*rows, steps[0])), 0), self.dtype)
+        return np.stack(several, axis=1).astype(self.dtype, copy=False)
+
+    @property
+    def fingerprint(self) -> str:
+        return ":".join(s.fingerprint for s in self._sources)
+
+    @property
+    def identity(self) -> Hashable:
+        return tuple(s.identity for s in self._sources)
+
+    def refreshed(self) -> Source:
+        return Stacked(tuple(s.refreshed() for s in self._sources))
+
+
+def axis_names(ndim: int) -> tuple[str, ...]:
+    """Names of the axes of a column: points, then channels as products call them."""
+    channels = ("i", "j", "k", "l", "m")
+    return ("point", *(channels[a] if a < len(channels) else f"channel{a}" for a in range(ndim - 1)))
+
+
+def as_column(data: Any, name: str, storage_options: Mapping[str, Any] | None = None) -> Source:
+    """A column of a numpy, zarr, dask or xarray array, a list, a pandas column, a Source, or the path of a zarr array.
+
+    Raises
+    ------
+    PlanError
+        When it is none of these, or has no axis.
+    """
+    if isinstance(data, Source):
+        found = data
+    elif isinstance(data, str | Path):
+        found = _zarr_column(_opened(data, storage_options), name, data)
+    elif all(hasattr(data, name) for name in ("store", "attrs", "chunks", "dtype")):
+        found = _zarr_column(data, name, None)
+    elif hasattr(data, "dask") or (hasattr(data, "chunks") and hasattr(data, "shape") and data.chunks):
+        data = getattr(data, "data", data) if hasattr(data, "dims") else data
+        rows = max(data.chunks[0]) if isinstance(data.chunks[0], tuple) else int(data.chunks[0])
+        others = (1,) * (len(data.shape) - 1)
+        found = ArraySource(data, axis_names(len(data.shape)), name=name, chunks=(rows, *others))
+    else:
+        found = Column(_array(data, name), name=name)
+    if not found.shape:
+        raise PlanError(f"{name}: expected one entry a point, got a single value")
+    return found
+
+
+def _array(data: Any, name: str) -> Array:
+    try:
+        array = data if type(data) is np.ndarray else np.asanyarray(data).view(np.ndarray)
+    except (TypeError, ValueError) as error:
+        raise PlanError(f"{name}: expected an array, got {type(data).__name__}: {error}") from error
+    _check_numbers(array.dtype, name)
+    if not array.ndim:
+        raise PlanError(f"{name}: expected one entry a point, got a single value")
+    return array
+
+
+def _check_numbers(dtype: Any, name: str) -> None:
+    if np.dtype(dtype).kind not in "biufcmM":
+        raise PlanError(f"{name}: expected numbers, bools or dates, got dtype {dtype}")
+
+
+def _opened(path: str | Path, storage_options: Mapping[str, Any] | None) -> Any:
+    import zarr
+
+    try:
+        return zarr.open_array(str(path), mode="r", storage_options=dict(storage_options) if storage_options else None)
+    except Exception as error:
+        raise PlanError(f"{path}: no zarr array can be opened there: {error}") from error
+
+
+def _zarr_column(array: Any, name: str, path: str | Path | None) -> Source:
+    _check_numbers(array.dtype, name)
+    names = getattr(getattr(array, "metadata", None), "dimension_names", None)
+    axes = axis_names(len(array.shape))
+    if names and all(names) and len(set(names)) == len(names) and not {"x", "y"} & set(names):
+        axes = ("point", *map(str, names[1:]))
+    return ZarrSource(array, axes, name=str(path) if path else name)
+
+
+def in_memory(source: Source) -> Array | None:
+    """The whole column if it is in memory anyway."""
+    return source.array if isinstance(source, Column) else None
+
+
+def array_of(array: Array, channel: tuple[int, ...]) -> Array:
+    """One channel of a column in memory: a view, shape ``(n,)``."""
+    at: tuple[Any, ...] = (slice(None), *channel)
+    view: Array = array[at]
+    return view
+
+
+class ChunkCache:
+    """Decoded chunks of columns that are not in memory, a bounded number of bytes of them; made anew after a fork."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._pid, self._cache = 0, FlightCache(0, _n_bytes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ChunkCache, (self.max_bytes,)
+
+    @property
+    def cache(self) -> FlightCache:
+        """The cache of this process."""
+        if self._pid != os.getpid():
+            self._cache, self._pid = FlightCache(self.max_bytes, _n_bytes), os.getpid()
+        return self._cache
+
+
+def _n_bytes(block: Array) -> int:
+    return int(block.nbytes)
+
+
+def taken(source: Source, rows: Array, channel: tuple[int, ...], cache: ChunkCache, run: Runner) -> Array:
+    """``source[rows, *channel]``: only the chunks that hold these rows of this channel are read, each once.
+
+    Parameters
+    ----------
+    rows : ndarray
+        Point numbers, any order, integer, shape ``(m,)``.
+    channel : tuple of int
+        One number for each axis after the first.
+    """
+    array = in_memory(source)
+    if array is not None:
+        return array_of(array, channel).take(rows)
+    out = np.empty(rows.size, source.dtype)
+    per = source.chunks[0]
+    number = rows // per
+    many = cdiv(source.shape[0], per)
+    # 16-bit keys are sorted by radix
+    order = np.argsort(number.astype(np.uint16) if many <= 65536 else number, kind="stable")
+    ends = np.flatnonzero(np.diff(number[order])) + 1
+    places = tuple(c // n for c, n in zip(channel, source.chunks[1:], strict=True))
+    within = tuple(c % n for c, n in zip(channel, source.chunks[1:], strict=True))
+
+    def gather(part: Array) -> None:
+        index = (int(number[part[0]]), *places)
+        window = tuple((i * n, min((i + 1) * n, m)) for i, n, m in zip(index, source.chunks, source.shape, strict=True))
+        block = cache.cache.get((source.identity, index), partial(source.read, window))
+        out[part] = block[(rows[part] - index[0] * per, *within)]
+
+    if rows.size:
+        run.parallel(partial(gather, part) for part in np.split(order, ends))
+    return out
