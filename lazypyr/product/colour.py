@@ -1,0 +1,281 @@
+"""Products that viewers show as they are: colours of a palette, composites of three bands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lazypyr.errors import PlanError
+from lazypyr.product.base import Array, Input, Output, Place, Product, Ranges, Read, need_real, strips
+from lazypyr.product.palettes import palette
+from lazypyr.product.stretch import Sample, Stretch
+
+__all__ = ["Planes", "colormap", "composite"]
+
+# alpha in black: viewers that add up channels would paint everything white with it
+RGBA_DISPLAY = {"window": (0, 255), "colors": ("FF0000", "00FF00", "0000FF", "000000"), "labels": ("R", "G", "B", "A")}
+
+
+@dataclass(frozen=True)
+class Planes(Product):
+    """The interleaved colours that another product makes (axes ..., y, x, c), as planes (..., c, y, x)."""
+
+    axis: str
+
+    @property
+    def name(self) -> str:
+        return "planes"
+
+    @property
+    def words(self) -> str:
+        return ""
+
+    def plan(self, *inputs: Input) -> Output:
+        (source,) = inputs
+        axes = (*(a for a in source.axes[:-3]), self.axis, "y", "x")
+        sizes = {self.axis: source.shape[-1]}
+        return Output(axes, source.dtype, sizes, fill_value=0, units=source.units, display=source.display)
+
+    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+        *rest, c, y, x = where
+        return np.moveaxis(read(0, (*rest, y, x, c)), -1, -3).copy()
+
+
+def colour_axis(product: str, axes: Sequence[str]) -> str:
+    """Name of the axis of red, green, blue (and alpha) beside others."""
+    free = [name for name in ("c", "rgb") if name not in axes]
+    if not free:
+        raise PlanError(f"{product}: the axes {tuple(axes)} have both 'c' and 'rgb'; take one channel first")
+    return free[0]
+
+
+def read_as(source: Input, read: Read, ranges: Mapping[str, range], order: Sequence[str], n: int = 0) -> Array:
+    """A block of an input, its axes in another order."""
+    block = read(n, tuple(ranges[a] for a in source.axes))
+    return block.transpose([source.axes.index(a) for a in order])
+
+
+@dataclass(frozen=True)
+class Colormap(Product):
+    """Colours of a palette."""
+
+    label: str
+    table: bytes
+    stretch: Stretch
+    estimate: bool
+    alpha: bool
+    axis: str = "c"
+
+    @property
+    def name(self) -> str:
+        return "colormap"
+
+    @property
+    def words(self) -> str:
+        return f"colours of {self.label}" + (
+            "" if self.stretch.open else f" from {self.stretch.low:g} to {self.stretch.high:g}"
+        )
+
+    @property
+    def then(self) -> Product | None:
+        return Planes(self.axis)
+
+    def fitted(self, inputs: Sequence[Input], sample: Sample) -> Product:
+        (source,) = inputs
+        need_real(self.name, source)
+        product = replace(self, axis=colour_axis(self.name, source.axes))
+        if not self.stretch.open:
+            return product
+        window = (source.display or {}).get("window")
+        if window is not None and np.shape(window) == (2,) and not self.estimate:
+            low, high = (float(v) for v in window)
+            stretch = replace(
+                self.stretch,
+                low=low if self.stretch.low is None else self.stretch.low,
+                high=high if self.stretch.high is None else self.stretch.high,
+            )
+            return replace(product, stretch=stretch)
+        pixels = sample(None)
+        return replace(product, stretch=self.stretch.fitted(pixels[~source.invalid(pixels)]))
+
+    def plan(self, *inputs: Input) -> Output:
+        (source,) = inputs
+        need_real(self.name, source)
+        size = 4 if self.alpha else 3
+        axes = (*source.channel_axes, "y", "x", self.axis)
+        attrs = {"palette": self.label, **self.stretch.attrs()}
+        return Output(
+            axes, np.dtype("u1"), {self.axis: size}, {self.axis: size}, 0, display=_display(size), attrs=attrs
+        )
+
+    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+        (source,) = inputs
+        order = out.axes[:-1]
+        block = read_as(source, read, dict(zip(order, where[:-1], strict=True)), order)
+        result = np.empty((*block.shape, out.sizes[self.axis]), np.uint8)
+        for pixels, into in strips(block, result):
+            self._paint(pixels, source.invalid(pixels), into)
+        return result[..., where[-1].start : where[-1].stop : where[-1].step]
+
+    def _paint(self, block: Array, bad: Array, into: Array) -> None:
+        table = np.frombuffer(self.table, np.uint8).reshape(-1, 3)
+        unit = self.stretch.unit(block)
+        unit[bad] = 0.0
+        unit *= len(table)
+        into[..., :3] = table[np.minimum(unit, len(table) - 1, out=unit).astype(np.intp)]
+        into[..., 3:] = 255
+        into[bad] = 0
+
+
+def _display(size: int) -> dict[str, Any]:
+    return {key: value if key == "window" else value[:size] for key, value in RGBA_DISPLAY.items()}
+
+
+def colormap(
+    name: str | Sequence[Any] = "viridis",
+    vmin: float | None = None,
+    vmax: float | None = None,
+    *,
+    percentiles: tuple[float, float] | None = None,
+    alpha: bool = True,
+) -> Product:
+    """Colours of a palette: uint8 RGBA, axes c, y, x behind the input's other axes; alpha 0 where nothing is valid.
+
+    Parameters
+    ----------
+    name : str or colours
+        "gray", "viridis", "phase" (cyclic), any name of matplotlib or bokeh, or a list of colours.
+    vmin, vmax : float, optional
+        The values of the first and last colour; outside them the colour is that of the end. What isn't given is the
+        known range of the input (-pi, pi of a phase), else estimated when the product is applied.
+    percentiles : (float, float), optional
+        Estimate the range from these; (2, 98) where nothing is known of it.
+    alpha : bool
+        Without it RGB, black where nothing is valid.
+    """
+    label = name if isinstance(name, str) else "own colours"
+    stretch = Stretch.of("colormap", vmin, vmax, (2, 98) if percentiles is None else percentiles)
+    return Colormap(label, palette(name), stretch, percentiles is not None, alpha)
+
+
+@dataclass(frozen=True)
+class Composite(Product):
+    """Three bands as red, green and blue."""
+
+    bands: tuple[int, ...]
+    stretches: tuple[Stretch, ...]
+    along: str | None
+    alpha: bool
+    axis: str = "c"
+
+    @property
+    def name(self) -> str:
+        return "composite"
+
+    @property
+    def words(self) -> str:
+        return f"bands {', '.join(map(str, self.bands))} as red, green, blue"
+
+    @property
+    def then(self) -> Product | None:
+        return Planes(self.axis)
+
+    def fitted(self, inputs: Sequence[Input], sample: Sample) -> Product:
+        (source,) = inputs
+        need_real(self.name, source)
+        along = band_axis(self.name, source, self.along)
+        n = source.channel_shape[source.channel_axes.index(along)]
+        if not all(-n <= b < n for b in self.bands):
+            raise PlanError(f"composite: bands {self.bands} of {source.name}: there are {n} along {along!r}")
+        bands = tuple(b % n for b in self.bands)
+        stretches = []
+        for band, stretch in zip(bands, self.stretches, strict=True):
+            values = np.empty(0)
+            if stretch.open:
+                pixels = sample(_flat(source, along, band))
+                values = pixels[~source.invalid(pixels)]
+            stretches.append(stretch.fitted(values) if stretch.open else stretch)
+        rest = [a for a in source.axes if a != along]
+        axis = colour_axis(self.name, rest)
+        return replace(self, bands=bands, stretches=tuple(stretches), along=along, axis=axis)
+
+    def plan(self, *inputs: Input) -> Output:
+        (source,) = inputs
+        need_real(self.name, source)
+        size = 4 if self.alpha else 3
+        rest = tuple(a for a in source.channel_axes if a != band_axis(self.name, source, self.along))
+        attrs = {"bands": list(self.bands), "windows": [[s.low, s.high] for s in self.stretches],
+                 "percentiles": list(self.stretches[0].percentiles)}  # fmt: skip
+        axes = (*rest, "y", "x", self.axis)
+        return Output(
+            axes, np.dtype("u1"), {self.axis: size}, {self.axis: size}, 0, display=_display(size), attrs=attrs
+        )
+
+    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+        (source,) = inputs
+        along = band_axis(self.name, source, self.along)
+        order = (*out.axes[:-1], along)
+        known = dict(zip(out.axes[:-1], where[:-1], strict=True))
+        shape = tuple(len(r) for r in where[:-1])
+        result, bad = np.full((*shape, out.sizes[self.axis]), 255, np.uint8), np.zeros(shape, bool)
+        for n, (band, stretch) in enumerate(zip(self.bands, self.stretches, strict=True)):
+            block = read_as(source, read, {**known, along: range(band, band + 1)}, order)[..., 0]
+            hole = source.invalid(block)
+            unit = stretch.unit(block)
+            unit[hole] = 0.0
+            unit *= 255
+            result[..., n] = np.rint(unit, out=unit)
+            bad |= hole
+        result[bad] = 0
+        return result[..., where[-1].start : where[-1].stop : where[-1].step]
+
+
+def band_axis(product: str, source: Input, given: str | None) -> str:
+    """The channel axis that holds bands: the one given, "c" or "band", else the last."""
+    axes = source.channel_axes
+    if not axes:
+        raise PlanError(f"{product}: {source.name} has the axes y and x only; it needs bands")
+    if given is not None and given not in axes:
+        raise PlanError(f"{product}: {source.name} has no channel axis {given!r}; there are {', '.join(axes)}")
+    return given or next((a for a in ("c", "band") if a in axes), axes[-1])
+
+
+def _flat(source: Input, along: str, band: int) -> list[int]:
+    """Flat numbers of at most three channels, evenly spread, that belong to a band."""
+    numbers = np.arange(int(np.prod(source.channel_shape))).reshape(source.channel_shape)
+    of = numbers.take(band, axis=source.channel_axes.index(along)).ravel()
+    return [int(of[i]) for i in sorted({0, len(of) // 2, len(of) - 1})]
+
+
+def composite(
+    bands: Sequence[int] = (0, 1, 2),
+    *,
+    percentiles: tuple[float, float] = (2, 98),
+    windows: Sequence[tuple[float, float]] | None = None,
+    axis: str | None = None,
+    alpha: bool = False,
+) -> Product:
+    """Three bands as red, green and blue: uint8, axes c, y, x behind the input's other axes.
+
+    Parameters
+    ----------
+    bands : three ints
+        Along `axis`.
+    percentiles : (float, float)
+        What becomes 0 and 255 of each band, estimated when the product is applied.
+    windows : three of (low, high), optional
+        The same, given.
+    axis : str, optional
+        The axis of bands: "c" or "band" where there is one, else the last that isn't y or x.
+    alpha : bool
+        A fourth channel, 0 where any of the bands holds nothing. Without it such pixels are black.
+    """
+    chosen = tuple(int(b) for b in bands)
+    given: list[Sequence[float | None]] = [(None, None)] * 3 if windows is None else list(windows)
+    if len(chosen) != 3 or len(given) != 3 or any(len(w) != 2 for w in given):
+        raise PlanError(f"composite: expected three bands and, if given, three windows; got {bands!r}, {windows!r}")
+    stretches = tuple(Stretch.of("composite", low, high, percentiles) for low, high in given)
+    return Composite(chosen, stretches, axis, alpha)
