@@ -1,0 +1,85 @@
+"""Every Zarr array is already a pyramid: coarser levels are computed chunk by chunk when somebody reads them.
+
+``zarr.open(lazypyr.LazyPyramidStore(src))`` is a multiscale group of any raster, point cloud or function. These are
+all the public names; those that need zarr or an optional package are imported when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lazypyr.errors import (
+    BusyError,
+    ComputeError,
+    DestinationError,
+    LazypyrError,
+    MissingExtra,
+    PlanError,
+    SourceError,
+)
+from lazypyr.pyramid import Pyramid
+
+if TYPE_CHECKING:
+    from lazypyr import plot as plot
+    from lazypyr import viewers as viewers
+    from lazypyr.open import from_function as from_function
+    from lazypyr.open import open_pyramid as open_pyramid
+    from lazypyr.persist import materialize as materialize
+    from lazypyr.points import from_points as from_points
+    from lazypyr.points import read_points as read_points
+    from lazypyr.product import product as product
+    from lazypyr.server import serve as serve
+    from lazypyr.store import LazyPyramidStore as LazyPyramidStore
+    from lazypyr.store import collection as collection
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BusyError",
+    "ComputeError",
+    "DestinationError",
+    "LazyPyramidStore",
+    "LazypyrError",
+    "MissingExtra",
+    "PlanError",
+    "Pyramid",
+    "SourceError",
+    "__version__",
+    "collection",
+    "from_function",
+    "from_points",
+    "materialize",
+    "open_pyramid",
+    "plot",
+    "product",
+    "read_points",
+    "serve",
+    "viewers",
+]
+
+_HOMES = {
+    "LazyPyramidStore": "lazypyr.store",
+    "collection": "lazypyr.store",
+    "from_function": "lazypyr.open",
+    "open_pyramid": "lazypyr.open",
+    "from_points": "lazypyr.points",
+    "read_points": "lazypyr.points",
+    "materialize": "lazypyr.persist",
+    "product": "lazypyr.product",
+    "serve": "lazypyr.server",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("plot", "viewers"):
+        return importlib.import_module(f"lazypyr.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lazypyr' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,264 @@
+"""Where bytes are kept under keys, read and written in the calling thread: what a place is, and folders."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import os
+import sys
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+__all__ = ["HIDDEN", "LocalPlace", "Place"]
+
+# Everything of ours that isn't part of the hierarchy: what is being written, and the disk tier.
+HIDDEN = ".lazypyr"
+_PARTIAL = f"{HIDDEN}/partial"
+_serial = itertools.count()
+
+
+class Place(ABC):
+    """Bytes by key. Whatever the medium raises besides "not there" is passed on as it is.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    local : Path or None
+        The folder, if it is one.
+    shared : bool
+        Whether a pickled copy in another process writes to the same place.
+    """
+
+    name: str
+    local: Path | None = None
+    shared = True
+
+    @abstractmethod
+    def get(self, key: str) -> bytes | None:
+        """The bytes, None if there are none."""
+
+    def get_part(self, key: str, start: int, length: int) -> bytes | None:
+        """Bytes of a value from `start` (counted from the end where negative), None if there is no value."""
+        whole = self.get(key)
+        return None if whole is None else whole[start:][:length]
+
+    @abstractmethod
+    def put(self, key: str, data: Any) -> None:
+        """Write a value. After a crash it may be there in part."""
+
+    def put_whole(self, key: str, data: bytes, *, durable: bool = True) -> None:
+        """Write a value so that any reader finds the old one or the new one; `durable`: also after a loss of power."""
+        self.put(key, data)
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Delete a value, if there is one."""
+
+    @abstractmethod
+    def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
+        """Keys below a folder ("" is all) and their sizes in bytes (0 where they can't be known at no cost)."""
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write a value unless there is one; says whether it was written."""
+        if self.get(key) is not None:
+            return False
+        self.put(key, data)
+        # Without a test-and-set in the medium: the last of two who came at once has it.
+        return self.get(key) == data
+
+    def append(self, key: str, line: bytes) -> None:
+        """Add a line to a log, in one piece, if need be as a value of its own."""
+        self.put(f"{key}/{uuid.uuid4().hex}", line)
+
+    def log(self, key: str) -> list[bytes]:
+        """The lines of a log, in any order; a line that was not written to its end is left out."""
+        values = [self.get(found) for found, _ in list(self.sizes(key))]
+        return [value[:-1] for value in values if value and value.endswith(b"\n")]
+
+    def clear(self, folder: str) -> None:
+        """Delete all below a folder."""
+        for key in [key for key, _ in self.sizes(folder)]:
+            self.delete(key)
+
+    def sync(self) -> None:  # noqa: B027 - most media keep what they said they have
+        """Have all that was written survive a loss of power."""
+
+    def is_empty(self) -> bool:
+        """Whether nothing is there yet, apart from our own notes."""
+        return all(key.startswith(f"{HIDDEN}/") for key, _ in self.sizes(""))
+
+
+class LocalPlace(Place):
+    """Files below a folder."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.local = Path(root).expanduser().resolve()
+        self.name = str(self.local)
+        self._root = self.name
+        self._made: set[str] = set()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LocalPlace, (self._root,)
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{key}"
+
+    def _folder(self, path: str) -> None:
+        folder = os.path.dirname(path)  # noqa: PTH120 - a Path costs more than the write
+        if folder not in self._made:
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+            self._made.add(folder)
+
+    def get(self, key: str) -> bytes | None:
+        try:
+            with open(self._path(key), "rb") as file:  # noqa: PTH123
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    def get_part(self, key: str, start: int, length: int) -> bytes | None:
+        try:
+            with open(self._path(key), "rb") as file:  # noqa: PTH123
+                file.seek(start, os.SEEK_END if start < 0 else os.SEEK_SET)
+                return file.read(length)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    def put(self, key: str, data: Any) -> None:
+        path = self._path(key)
+        self._folder(path)
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        except FileNotFoundError:  # somebody has removed the folder
+            self._made.clear()
+            self._folder(path)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            _write(fd, data)
+        finally:
+            os.close(fd)
+
+    def put_whole(self, key: str, data: bytes, *, durable: bool = True) -> None:
+        path, partial = self._path(key), self._path(f"{_PARTIAL}/{os.getpid()}-{next(_serial)}-{uuid.uuid4().hex[:8]}")
+        self._folder(partial)
+        self._folder(path)
+        try:
+            fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            try:
+                _write(fd, data)
+                if durable:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.replace(partial, path)  # noqa: PTH105
+        except BaseException:
+            self._made.clear()
+            with contextlib.suppress(OSError):
+                os.unlink(partial)  # noqa: PTH108
+            raise
+        if durable:
+            _sync_folder(os.path.dirname(path))  # noqa: PTH120
+
+    def delete(self, key: str) -> None:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(self._path(key))  # noqa: PTH108
+
+    def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
+        top = self._path(folder).rstrip("/")
+        for path, _, names in os.walk(top):
+            inside = os.path.relpath(path, self._root)
+            for name in names:
+                key = name if inside == "." else f"{inside}/{name}".replace(os.sep, "/")
+                with contextlib.suppress(OSError):
+                    yield key, os.stat(f"{path}/{name}").st_size  # noqa: PTH116
+
+    def create(self, key: str, data: bytes) -> bool:
+        path, partial = self._path(key), f"{_PARTIAL}/{os.getpid()}-{uuid.uuid4().hex}"
+        # Written under another name first: nobody ever finds it there without its content.
+        self.put(partial, data)
+        self._folder(path)
+        try:
+            os.link(self._path(partial), path)
+        except FileExistsError:
+            return False
+        finally:
+            self.delete(partial)
+        return True
+
+    def append(self, key: str, line: bytes) -> None:
+        path = self._path(key)
+        self._folder(path)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            _write(fd, line)
+        finally:
+            os.close(fd)
+
+    def log(self, key: str) -> list[bytes]:
+        # What follows the last newline is a line that was cut off; one cut off earlier makes no sense to its reader.
+        return (self.get(key) or b"").split(b"\n")[:-1]
+
+    def clear(self, folder: str) -> None:
+        top = self._path(folder)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(top) if os.path.isfile(top) else None  # noqa: PTH108, PTH113
+        for path, folders, names in os.walk(top, topdown=False):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{path}/{name}")  # noqa: PTH108
+            for name in folders:
+                with contextlib.suppress(OSError):
+                    os.rmdir(f"{path}/{name}")  # noqa: PTH106
+        with contextlib.suppress(OSError):
+            os.rmdir(top)  # noqa: PTH106
+        self._made.clear()
+
+    def sync(self) -> None:
+        if not Path(self._root).is_dir():
+            return
+        fd = os.open(self._root, os.O_RDONLY)
+        try:
+            if not _sync_file_system(fd):
+                os.sync()
+        finally:
+            os.close(fd)
+
+    def is_empty(self) -> bool:
+        try:
+            return set(os.listdir(self._root)) <= {HIDDEN}  # noqa: PTH208
+        except FileNotFoundError:
+            return True
+
+
+def _write(fd: int, data: Any) -> None:
+    left = memoryview(data).cast("B")
+    while left:
+        left = left[os.write(fd, left) :]
+
+
+def _sync_folder(folder: str) -> None:
+    if os.name != "posix":  # elsewhere folders can't be opened
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync_file_system(fd: int) -> bool:
+    """One call for all files of a file system, where there is one: thousands of chunks are synced at once."""
+    if not sys.platform.startswith("linux"):
+        return False
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        return False
+    if syncfs(fd) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return True
