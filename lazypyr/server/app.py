@@ -1,0 +1,187 @@
+"""The ASGI application: who may ask, what for, and what it is called."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lazypyr.errors import PlanError
+from lazypyr.server.answers import ALLOWED, ClientGone, Outgoing, counted, failed, reply
+from lazypyr.server.exhibit import Exhibit
+from lazypyr.server.stats import Stats
+from lazypyr.server.viewer import Viewer
+from lazypyr.server.zarrface import serve_key
+
+__all__ = ["RESERVED", "App"]
+
+RESERVED = frozenset(
+    {"v2", "v3", "view", "viewers", "tiles", "api", "static", "stats", "metrics", "ready", "thumbnail"}
+)
+# Pages with nothing below them.
+_WHOLE = ("", "stats", "metrics", "ready")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
+_MAX_TARGET, _MAX_HEADERS = 8 * 1024, 32 * 1024
+_OUTGOING_BYTES = 128 * 2**20
+_OUTGOING_SECONDS = 30.0
+_EXPOSED = ("Content-Range", "Content-Length", "ETag", "Accept-Ranges", "Retry-After")
+_TAKEN = ("Range", "If-None-Match", "If-Range", "Cache-Control", "Pragma")
+
+Page = Callable[[str, Scope, Receive, Send], Awaitable[None]]
+
+
+class App:
+    """All that a server serves.
+
+    Parameters
+    ----------
+    exhibits : sequence of Exhibit
+    hosts : sequence of str
+        Names by which clients may call this server; "*" for any.
+    cors : sequence of str
+        Origins whose pages may read; ("*",) for any.
+    viewer_dir : str or Path, optional
+        A folder with a built vizarr.
+    """
+
+    def __init__(
+        self,
+        exhibits: Sequence[Exhibit],
+        *,
+        hosts: Sequence[str],
+        cors: Sequence[str] = ("*",),
+        viewer_dir: str | Path | None = None,
+    ) -> None:
+        self.exhibits: Mapping[str, Exhibit] = {exhibit.name: exhibit for exhibit in exhibits}
+        for name in self.exhibits:
+            if not _NAME.fullmatch(name) or name in RESERVED:
+                raise PlanError(
+                    f"{name!r} can't be the name of a source: letters, digits, '_', '-' and '.' are allowed, and none of "
+                    f"{', '.join(sorted(RESERVED))}"
+                )
+        if not self.exhibits:
+            raise PlanError("serve: no source was given")
+        if viewer_dir is not None and not Path(viewer_dir, "index.html").is_file():
+            raise PlanError(f"viewer_dir: expected a folder with index.html, got {str(viewer_dir)!r}")
+        self.hosts, self.cors, self.viewer_dir = tuple(hosts), tuple(cors), viewer_dir
+        self._viewer = None if viewer_dir is None else StaticFiles(directory=viewer_dir, html=True)
+        self.stats = Stats()
+        self._outgoing = Outgoing(_OUTGOING_BYTES, _OUTGOING_SECONDS, self.stats)
+        self._pages: dict[str, Page] = {"stats": self._stats, "metrics": self._metrics, "ready": self._ready}
+        self._pages |= Viewer(self.exhibits, own_vizarr=viewer_dir is not None).pages
+        self._asgi = self._guarded()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "exhibits": list(self.exhibits.values()),
+            "hosts": self.hosts,
+            "cors": self.cors,
+            "viewer_dir": self.viewer_dir,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def _guarded(self) -> ASGIApp:
+        app: ASGIApp = self._answer
+        if self.cors:
+            app = CORSMiddleware(
+                app,
+                allow_origins=self.cors,
+                allow_methods=("GET", "HEAD", "OPTIONS"),
+                allow_headers=_TAKEN,
+                expose_headers=_EXPOSED,
+                allow_private_network=True,
+                max_age=86400,
+            )
+        return TrustedHostMiddleware(app, allowed_hosts=list(self.hosts), www_redirect=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":  # no websockets; uvicorn refuses them
+            return
+        began = time.perf_counter()
+        through, seen = counted(send)
+        try:
+            await self._asgi(scope, receive, through)
+        except ClientGone:
+            seen[0] = 499
+        finally:
+            self.stats.count(seen[0], seen[1], time.perf_counter() - began)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, path = scope["method"], scope["path"]
+        if method == "OPTIONS":
+            await reply(scope, send, 204, headers={"Allow": ALLOWED, "Content-Length": ""})
+        elif method not in ("GET", "HEAD"):
+            await reply(scope, send, 405, headers={"Allow": ALLOWED})
+        elif len(scope["raw_path"]) + len(scope["query_string"]) > _MAX_TARGET:
+            await reply(scope, send, 414)
+        elif sum(len(name) + len(value) for name, value in scope["headers"]) > _MAX_HEADERS:
+            await reply(scope, send, 431)
+        elif b"%" in scope["raw_path"]:  # nothing here has a name that needs it
+            await reply(scope, send, 404)
+        else:
+            try:
+                await self._route(path, scope, receive, send)
+            except (ClientGone, asyncio.CancelledError):
+                raise
+            except HTTPException as error:  # of starlette's files
+                await reply(scope, send, error.status_code)
+            except Exception as error:
+                status, body, headers = failed(error, path)
+                await reply(scope, send, status, body, headers=headers)
+
+    async def _route(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        first, _, rest = path[1:].partition("/")
+        exhibit, version = self.exhibits.get(first), None
+        if exhibit is None and first in ("v2", "v3"):
+            name, _, rest = rest.partition("/")
+            exhibit, version = self.exhibits.get(name), int(first[1])
+        if exhibit is not None:
+            zarr_format = version or exhibit.first_format
+            await serve_key(exhibit, zarr_format, rest, scope, receive, send, self._outgoing)
+        elif self._viewer is not None and path.startswith("/viewers/vizarr/"):
+            await self._viewer({**scope, "root_path": "/viewers/vizarr"}, receive, send)
+        elif first in self._pages and not (rest and first in _WHOLE):
+            await self._pages[first](rest, scope, receive, send)
+        else:
+            await reply(scope, send, 404)
+
+    # What it does and how it is
+
+    def _engines(self) -> dict[str, Any]:
+        return {name: exhibit.store.engine for name, exhibit in self.exhibits.items()}
+
+    async def _stats(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
+        import json
+
+        body = json.dumps(self.stats.document(self._engines()), indent=1).encode()
+        await reply(scope, send, 200, body, headers={"Content-Type": "application/json", "Cache-Control": "no-store"})
+
+    async def _metrics(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = "text/plain; version=0.0.4; charset=utf-8"
+        body = self.stats.text(self._engines()).encode()
+        await reply(scope, send, 200, body, headers={"Content-Type": kind, "Cache-Control": "no-store"})
+
+    async def _ready(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Whether every engine still has a thread that does something within a second."""
+        stuck = []
+        for name, engine in self._engines().items():
+            _, flight = engine.fly(("ready", object()), lambda: b"ready")
+            if flight is not None:
+                with engine.waiting(flight):
+                    done, _ = await asyncio.wait([asyncio.wrap_future(flight.future)], timeout=1)
+                if not done:
+                    stuck.append(name)
+        body = f"stuck: {', '.join(stuck)}\n" if stuck else "ready\n"
+        headers = {"Content-Type": "text/plain", "Cache-Control": "no-store"}
+        await reply(scope, send, 503 if stuck else 200, body.encode(), headers=headers)

@@ -1,0 +1,148 @@
+"""The HTML of the two pages. All text from outside is escaped here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from lazypyr import grid
+from lazypyr.pyramid import Pyramid
+
+__all__ = ["index_page", "view_page"]
+
+_HEAD = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/static/page.css">
+"""
+_HOSTED = "https://hms-dbmi.github.io/vizarr/"
+
+
+def index_page(shown: Sequence[tuple[str, Pyramid, str, int]], base: str, *, own_vizarr: bool, has_viewer: bool) -> str:
+    """The page at ``/``: `shown` has name, pyramid, fingerprint and zarr format of each source."""
+    count = "one source" if len(shown) == 1 else f"{len(shown)} sources"
+    cards = "".join(_card(*each, base=base, own_vizarr=own_vizarr, has_viewer=has_viewer) for each in shown)
+    return f"""{_HEAD}<title>lazypyr</title>
+<header><h1>lazypyr</h1><p>{count}, every level computed when it is read</p>
+<nav><a href="/stats">stats</a><a href="/metrics">metrics</a></nav></header>
+<main>{cards}</main>
+<script src="/static/index.js"></script>
+"""
+
+
+def _card(
+    name: str, pyramid: Pyramid, version: str, first: int, *, base: str, own_vizarr: bool, has_viewer: bool
+) -> str:
+    label, where = escape(name), f"{base}/{name}/"
+    other = f"{base}/v{5 - first}/{name}/"
+    picture = f'<img src="/thumbnail/{label}.png?v={version}" alt="{label}" loading="lazy">'
+    view = f"/view/{label}"
+    vizarr = f"{'/viewers/vizarr/' if own_vizarr else _HOSTED}?source={quote(where, safe='')}"
+    buttons = [f'<a class="button" href="{view}">Look at it</a>'] if has_viewer else []
+    if pyramid.dtype.kind != "c":
+        buttons.append(f'<a class="button plain" href="{escape(vizarr)}">vizarr</a>')
+    tabs = _snippets(where, f"{base}/v2/{name}/", vizarr, pyramid)
+    heads = "".join(f'<button data-tab="{k}">{escape(title)}</button>' for k, (title, _) in enumerate(tabs))
+    texts = "".join(f"<pre data-tab='{k}'>{escape(text)}</pre>" for k, (_, text) in enumerate(tabs))
+    return f"""<article id="{label}">
+<a class="thumbnail" href="{view if has_viewer else where}">{picture}</a>
+<section>
+<h2>{label}</h2>
+<p class="facts">{_facts(pyramid)}</p>
+<p>{"".join(buttons)}</p>
+<p class="url"><b>zarr v{first}</b><code>{escape(where)}</code><button class="copy">copy</button></p>
+<p class="url"><b>zarr v{5 - first}</b><code>{escape(other)}</code><button class="copy">copy</button></p>
+<details open><summary>{len(pyramid.levels)} levels</summary>{_levels(pyramid)}</details>
+<div class="tabs"><nav>{heads}<button class="copy">copy</button></nav>{texts}</div>
+</section>
+</article>
+"""
+
+
+def _facts(pyramid: Pyramid) -> str:
+    facts = [
+        " × ".join(f"{axis} {n:,}" for axis, n in zip(pyramid.axes, pyramid.shape, strict=True)),
+        str(pyramid.dtype),
+        f"levels by {pyramid.method}",
+        f"tiles of {' × '.join(map(str, pyramid.chunks))}",
+    ]
+    if pyramid.crs:
+        facts.append(pyramid.crs if len(pyramid.crs) < 40 else "georeferenced")
+    return " · ".join(map(escape, facts))
+
+
+def _levels(pyramid: Pyramid) -> str:
+    rows = ""
+    for number, level in enumerate(pyramid.levels):
+        scale = max(level.scale)
+        count = math.prod(grid.chunk_count(level.shape, pyramid.chunks))
+        rows += (
+            f"<tr><td>{number}<td>{' × '.join(f'{n:,}' for n in level.shape)}<td>{scale:,.10g}<td>{count:,}"
+            f"<td>{_size(math.prod(level.shape) * pyramid.dtype.itemsize)}"
+        )
+    head = "<tr><th>level<th>shape<th>scale<th>chunks<th>bytes"
+    return f'<div class="scroll"><table>{head}{rows}</table></div>'
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.3g} EiB"
+
+
+def _snippets(url: str, url2: str, vizarr: str, pyramid: Pyramid) -> list[tuple[str, str]]:
+    level = min(1, len(pyramid.levels) - 1)
+    full = vizarr if "://" in vizarr else "/".join(url.split("/")[:3]) + vizarr
+    opened = f'import zarr\n\ngroup = zarr.open_group("{url}", mode="r")\n'
+    tabs = {
+        "zarr": f'{opened}level = group["{level}"]\nlevel[...]',
+        "xarray": f"""import xarray as xr
+import zarr
+
+array = zarr.open_array("{url}{level}", mode="r")
+xr.DataArray(array, dims=array.metadata.dimension_names)""",
+        "napari": f"""import napari
+{opened}levels = [group[str(k)] for k in range({len(pyramid.levels)})]
+viewer = napari.Viewer()
+viewer.add_image(levels, multiscale=True)
+napari.run()""",
+        "neuroglancer": f"""import neuroglancer
+
+viewer = neuroglancer.Viewer()
+with viewer.txn() as s:
+    s.layers["image"] = neuroglancer.ImageLayer(source="{url}|zarr:")
+print(viewer)""",
+        "vizarr": full,
+        "GDAL": f"gdalinfo 'ZARR:\"/vsicurl/{url2}{level}\"'",
+    }
+    # Nothing in a browser shows complex numbers, nor does napari.
+    fit = ("zarr", "xarray", "GDAL") if pyramid.dtype.kind == "c" else tuple(tabs)
+    return [(name, tabs[name]) for name in fit]
+
+
+def view_page(info: Mapping[str, Any]) -> str:
+    """The viewer of one source; `info` is what ``/api/NAME/info`` says."""
+    title = escape(str(info["name"]))
+    # "</script>" must not end the element from within a name.
+    facts = json.dumps(info, allow_nan=False).replace("<", "\\u003c")
+    return f"""{_HEAD}<title>{title} · lazypyr</title>
+<body class="viewer">
+<header><a href="/"><h1>lazypyr</h1></a><h2>{title}</h2>
+<form id="controls"></form>
+</header>
+<div id="plot"></div>
+<div id="scalebar"><span></span></div>
+<footer><span id="where"></span><span id="value"></span><span id="zoom"></span></footer>
+<script id="info" type="application/json">{facts}</script>
+<script src="/static/bokeh.min.js"></script>
+<script src="/static/bokeh-api.min.js"></script>
+<script src="/static/view.js"></script>
+"""

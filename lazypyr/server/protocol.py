@@ -1,0 +1,101 @@
+"""uvicorn's HTTP/1.1 with an end to its patience: a request has to arrive, and an answer to be taken, within a time.
+
+uvicorn by itself waits for ever for the rest of a header, and for a client that doesn't read what it asked for, and takes
+connections until it has no file descriptor left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+__all__ = ["MAX_CONNECTIONS", "RECEIVE_SECONDS", "SEND_SECONDS", "PatientProtocol"]
+
+MAX_CONNECTIONS = 4096
+RECEIVE_SECONDS = 15.0
+SEND_SECONDS = 60.0
+
+# Of the process's file descriptors, left to others: sources, files, the interpreter.
+_SPARE_FILES = 128
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+def max_connections() -> int:
+    """Connections that may be open: `MAX_CONNECTIONS`, or fewer where the process may not open as many files."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return MAX_CONNECTIONS
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MAX_CONNECTIONS if files < 0 else max(1, min(MAX_CONNECTIONS, files - _SPARE_FILES))
+
+
+class PatientProtocol(H11Protocol):
+    """One connection. A new one too many takes the place of the oldest without a request, or is told to come back."""
+
+    _receiving: asyncio.TimerHandle | None = None
+    _sending: asyncio.TimerHandle | None = None
+    _made = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, if there is room or room can be made."""
+        super().connection_made(transport)
+        self._made = self.loop.time()
+        if len(self.connections) > max_connections():
+            idle = [c for c in self.connections if isinstance(c, PatientProtocol) and c is not self and c.is_idle]
+            if idle:
+                min(idle, key=lambda c: c._made).transport.abort()  # noqa: SLF001 - one of us
+            else:
+                transport.write(_FULL)
+                transport.close()
+        self._expect_request()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timers with the connection."""
+        for timer in (self._receiving, self._sending):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in data; the time allowed runs from the first byte of a request to its last."""
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
+            self._expect_request()
+        elif self._receiving is not None:
+            self._receiving.cancel()
+            self._receiving = None
+
+    def pause_writing(self) -> None:
+        """Give a client that is slow to read a last chance."""
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        """Note that the client has read."""
+        super().resume_writing()
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, even if its client never reads what is still on its way."""
+        super().timeout_keep_alive_handler()
+        self._expect_reading()
+
+    def _expect_request(self) -> None:
+        if self._receiving is None:
+            self._receiving = self.loop.call_later(RECEIVE_SECONDS, self.transport.abort)
+
+    def _expect_reading(self) -> None:
+        if self._sending is None:
+            self._sending = self.loop.call_later(SEND_SECONDS, self.transport.abort)

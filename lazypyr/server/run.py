@@ -1,0 +1,224 @@
+"""Start and stop a server."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import re
+import socket
+import threading
+import time
+import webbrowser
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import uvicorn
+
+from lazypyr.errors import LazypyrError, PlanError
+from lazypyr.server.app import RESERVED, App
+from lazypyr.server.exhibit import Exhibit
+from lazypyr.server.protocol import MAX_CONNECTIONS, PatientProtocol
+from lazypyr.store import LazyPyramidStore
+
+__all__ = ["Handle", "name_of", "start"]
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_CLOSE_SECONDS = 5.0
+_BACKLOG = 1024
+
+
+class Handle:
+    """A server that runs in a thread of its own.
+
+    Attributes
+    ----------
+    url : str
+        "http://127.0.0.1:8000", without a slash at its end.
+    """
+
+    def __init__(self, server: uvicorn.Server, listener: socket.socket, url: str) -> None:
+        self.url, self._server = url, server
+        self._thread = threading.Thread(target=server.run, args=([listener],), name="lazypyr-serve", daemon=True)
+        self._thread.start()
+        while not server.started:
+            if not self._thread.is_alive():
+                raise LazypyrError("the server did not start")
+            time.sleep(0.005)
+
+    def close(self, timeout_s: float = _CLOSE_SECONDS) -> None:
+        """Stop: what is being answered has a second to end.
+
+        Raises
+        ------
+        LazypyrError
+            When the server still runs after `timeout_s`.
+        """
+        self._server.should_exit = True
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            raise LazypyrError(f"the server at {self.url} still runs after {timeout_s} s")
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<lazypyr server at {self.url}>"
+
+
+def start(
+    sources: Any,
+    *,
+    host: str,
+    port: int,
+    background: bool,
+    allow_host: Sequence[str],
+    cors: str | Iterable[str] | None,
+    revalidate: float | None,
+    workers: int,
+    open_browser: bool,
+    viewer_dir: str | Path | None,
+    warm: bool,
+    announce: bool,
+    options: Mapping[str, Any],
+) -> Handle | None:
+    """What `lazypyr.serve` does."""
+    if background and workers > 1:
+        raise PlanError("serve: several processes can't run in the background of this one; leave out workers")
+    if revalidate is not None and not revalidate >= 0:
+        raise PlanError(f"revalidate: expected seconds, got {revalidate!r}")
+    stores = _stores(sources, dict(options))
+    exhibits = [Exhibit(name, store, revalidate) for name, store in stores.items()]
+    hosts = _hosts(host, allow_host)
+    origins = (cors,) if isinstance(cors, str) else tuple(cors or ())
+    app = App(exhibits, hosts=hosts, cors=origins, viewer_dir=viewer_dir)
+    if warm:
+        for store in stores.values():
+            store.warm(progress=announce)
+    listener = _listen(host, port)
+    number = listener.getsockname()[1]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{number}"
+    config = uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=20,
+        timeout_graceful_shutdown=1,
+        workers=workers,
+        backlog=_BACKLOG,
+    )
+    if announce:
+        _announce(url, exhibits, hosts)
+    if background:
+        handle = Handle(uvicorn.Server(config), listener, url)
+        if open_browser:
+            webbrowser.open(url)
+        return handle
+    _allow_many_files()
+    if open_browser:
+        threading.Timer(0.5, webbrowser.open, [url]).start()
+    if workers > 1:
+        from uvicorn.supervisors import Multiprocess
+
+        Multiprocess(config, sockets=[listener]).run()
+    else:
+        uvicorn.Server(config).run([listener])
+    return None
+
+
+def name_of(text: str, taken: Iterable[str] = ()) -> str:
+    """A name for a source in URLs: the end of its path, without its suffix; numbered if taken."""
+    last = text.rstrip("/").rpartition("/")[2] if "://" in text or "/" in text else text
+    stem = re.sub(r"(\.ome)?\.(zarr|n5|zip|tiff?)$", "", last)
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.")[:80] or "source"
+    used = {*taken, *RESERVED}
+    return next(n for n in [name, *(f"{name}-{k}" for k in range(2, len(used) + 3))] if n not in used)
+
+
+def _stores(sources: Any, options: dict[str, Any]) -> dict[str, LazyPyramidStore]:
+    """Stores by name. A dict of sources is told from a dict that is one by its values, which are not bytes."""
+    named = isinstance(sources, dict) and not any(
+        isinstance(v, bytes | bytearray | memoryview) for v in sources.values()
+    )
+    if not named:
+        store = _store(sources, options)
+        first = next(iter(store.pyramids.values()))
+        return {name_of(first.name): store}
+    if "cache_bytes" in options:  # one bound for all of them together
+        options["cache_bytes"] = max(1, options["cache_bytes"] // max(1, len(sources)))
+    return {name: _store(source, options) for name, source in sources.items()}
+
+
+def _store(source: Any, options: Mapping[str, Any]) -> LazyPyramidStore:
+    if isinstance(source, LazyPyramidStore):
+        return source
+    return LazyPyramidStore(source, **{"compressor": "zstd", **options})
+
+
+def _hosts(host: str, allow_host: Sequence[str]) -> tuple[str, ...]:
+    """Names that a client may use: on loopback its own; elsewhere what the user says."""
+    if _is_loopback(host):
+        return (*LOOPBACK, *allow_host)
+    if not allow_host:
+        raise PlanError(
+            f"host={host!r} shows the sources to other machines: say by which names they may call this one, "
+            "allow_host=['name.of.this.machine'] (or '*' for any name, which lets any web page ask on behalf of its reader)"
+        )
+    return (*LOOPBACK, *allow_host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+        )[0]
+        # asyncio switches Nagle's algorithm off only where the protocol is named; with it each answer takes 40 ms.
+        listener = socket.socket(family, kind, protocol)
+        try:
+            if os.name == "posix":
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise OSError(error.errno, f"can't listen on {host}:{port}: {error.strerror or error}") from error
+    return listener
+
+
+def _allow_many_files() -> None:
+    """Let this process, which only serves, have as many connections as the server takes."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = 2 * MAX_CONNECTIONS if hard < 0 else min(hard, 2 * MAX_CONNECTIONS)
+        if 0 <= soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _announce(url: str, exhibits: Sequence[Exhibit], hosts: Sequence[str]) -> None:
+    lines = [f"lazypyr serves {url}/"]
+    lines += [f"  {url}/{exhibit.name}/  zarr v{exhibit.first_format}" for exhibit in exhibits]
+    if others := hosts[len(LOOPBACK) :]:
+        lines.append(f"  whoever can reach this machine as {' or '.join(others)} can read all of the above")
+    print("\n".join(lines), flush=True)  # noqa: T201 - the user waits for it

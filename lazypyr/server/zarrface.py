@@ -1,0 +1,63 @@
+"""Keys of a store over HTTP. What a key means is the store's business: no client's text gets any further."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+from zarr.core.buffer import default_buffer_prototype
+
+from lazypyr.server.answers import Outgoing, parted, reply, unless_gone, unmodified
+from lazypyr.server.exhibit import Exhibit, Snapshot
+from lazypyr.store.faces import known_size
+
+__all__ = ["serve_key"]
+
+
+async def serve_key(
+    exhibit: Exhibit, zarr_format: int, key: str, scope: Scope, receive: Receive, send: Send, outgoing: Outgoing
+) -> None:
+    """GET or HEAD of a key. HEAD, 304 and 404 compute nothing."""
+    snapshot = await exhibit.current()
+    if key not in snapshot.faces[zarr_format]:
+        await reply(scope, send, 404)
+        return
+    headers = _headers(snapshot, zarr_format, key)
+    if unmodified(scope, headers["ETag"]):
+        await reply(scope, send, 304, headers={**headers, "Content-Length": ""})
+        return
+    if scope["method"] == "HEAD":
+        length = _length(snapshot, zarr_format, key)
+        await reply(scope, send, 200, headers={**headers, "Content-Length": "" if length is None else str(length)})
+        return
+
+    async def get(snapshot: Snapshot) -> Any:
+        return await snapshot.faces[zarr_format].get(key, default_buffer_prototype())
+
+    async with unless_gone(receive):
+        snapshot, value = await exhibit.read(get)
+    if value is None:  # the source has changed its shape meanwhile
+        await reply(scope, send, 404)
+        return
+    body = memoryview(value.as_numpy_array()).cast("B")
+    snapshot.remember(zarr_format, key, body.nbytes)
+    await outgoing.admit(body.nbytes)
+    try:
+        await parted(scope, send, body, _headers(snapshot, zarr_format, key))
+    finally:
+        outgoing.release(body.nbytes)
+
+
+def _headers(snapshot: Snapshot, zarr_format: int, key: str) -> dict[str, str]:
+    document = key.rpartition("/")[2] in ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+    return {
+        "Content-Type": "application/json" if document else "application/octet-stream",
+        "ETag": snapshot.etag(zarr_format, key),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "no-cache",
+    }
+
+
+def _length(snapshot: Snapshot, zarr_format: int, key: str) -> int | None:
+    size = known_size(snapshot.faces[zarr_format], key)
+    return snapshot.lengths.get((zarr_format, key)) if size is None else size

@@ -1,0 +1,144 @@
+"""Ready viewers of other projects: ``lazypyr.viewers.neuroglancer(store)``, ``lazypyr.viewers.napari(store)``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lazypyr._optional import need
+from lazypyr.errors import PlanError
+from lazypyr.pyramid import Pyramid
+from lazypyr.store import LazyPyramidStore
+
+__all__ = ["napari", "neuroglancer"]
+
+# What neuroglancer's client reads of zarr.
+_NEUROGLANCER = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32")
+_SHORT_UNITS = {
+    "meter": "m", "kilometer": "km", "centimeter": "cm", "millimeter": "mm", "micrometer": "um", "nanometer": "nm",
+    "second": "s", "millisecond": "ms",
+}  # fmt: skip
+
+
+def neuroglancer(src: Any, *, name: str = "image", **options: Any) -> Any:
+    """A neuroglancer viewer that shows a pyramid; its client and the chunks come from this process.
+
+    Parameters
+    ----------
+    src
+        A `LazyPyramidStore`, or what it takes; numbers of up to 32 bits (or uint64), float32 at most.
+    name : str
+        Of the layer.
+    **options
+        For `LazyPyramidStore`, when `src` isn't one.
+
+    Returns
+    -------
+    neuroglancer.Viewer
+        Print it for its URL; a notebook shows a link. ``viewer.lazypyr`` is the server behind it.
+
+    Raises
+    ------
+    PlanError
+        For pixels that neuroglancer can't show (complex, float64, bool): give it a product, or cast.
+    MissingExtra
+        Without neuroglancer, starlette or uvicorn.
+    """
+    module = need("neuroglancer", feature="lazypyr.viewers.neuroglancer", extra="viewers")
+    from lazypyr.server import serve
+
+    store = _store(src, options)
+    pyramid = store.pyramid
+    if pyramid.dtype.name not in _NEUROGLANCER:
+        raise PlanError(
+            f"{pyramid.name}: neuroglancer shows {', '.join(_NEUROGLANCER)}, not {pyramid.dtype}; look at a product of it, "
+            "e.g. product='phase', or give lazypyr.open_pyramid a source of another dtype"
+        )
+    handle = serve({"image": store}, port=0, background=True)
+    assert handle is not None
+    viewer = module.Viewer()
+    # Horizontal first: neuroglancer lays the axes out in this order.
+    axes = ["x", "y", *(axis for axis in pyramid.axes if axis not in "yx")]
+    coords = [pyramid.coords.get(axis) for axis in axes]
+    units = [_SHORT_UNITS.get(c.unit or "", "") if c is not None else "" for c in coords]
+    with viewer.txn() as state:
+        state.dimensions = module.CoordinateSpace(
+            names=axes,
+            units=units,
+            scales=[abs(c.step) if c is not None and unit else 1 for c, unit in zip(coords, units, strict=True)],
+        )
+        if pyramid.ndim == 2:
+            state.layout = "xy"
+        state.cross_section_scale = max(pyramid.shape[pyramid.axes.index(axis)] for axis in "yx") / 600
+        state.layers[name] = module.ImageLayer(source=f"{handle.url}/image/|zarr:", shader=_shader(pyramid))
+    viewer.lazypyr = handle
+    return viewer
+
+
+def napari(src: Any, *, viewer: Any = None, **options: Any) -> Any:
+    """A napari viewer with a pyramid as a multiscale image; napari reads the chunks that it shows.
+
+    Parameters
+    ----------
+    src
+        A `LazyPyramidStore`, or what it takes; no complex numbers.
+    viewer : napari.Viewer, optional
+        Add the image to this one.
+    **options
+        For `LazyPyramidStore`, when `src` isn't one.
+
+    Returns
+    -------
+    napari.Viewer
+
+    Raises
+    ------
+    PlanError
+        For complex numbers.
+    MissingExtra
+        Without napari.
+    """
+    import zarr
+
+    store = _store(src, options)
+    pyramid = store.pyramid
+    if pyramid.dtype.kind == "c":
+        raise PlanError(
+            f"{pyramid.name}: napari shows no complex numbers; look at a product of it, e.g. product='phase'"
+        )
+    if viewer is None:
+        viewer = need("napari", feature="lazypyr.viewers.napari", extra="viewers").Viewer()
+    place, window = pyramid.coords, (pyramid.display or {}).get("window")
+    viewer.add_image(
+        [zarr.open_array(store, path=_path(store, level), mode="r") for level in range(len(pyramid.levels))],
+        multiscale=True,
+        name=pyramid.name,
+        axis_labels=pyramid.axes,
+        scale=[abs(place[axis].step) if axis in place else 1 for axis in pyramid.axes],
+        contrast_limits=tuple(window) if window is not None else _limits(pyramid),
+    )
+    return viewer
+
+
+def _store(src: Any, options: dict[str, Any]) -> LazyPyramidStore:
+    return src if isinstance(src, LazyPyramidStore) else LazyPyramidStore(src, **options)
+
+
+def _path(store: LazyPyramidStore, level: int) -> str:
+    from lazypyr.store.faces import face_of
+
+    return face_of(store).layout.format(level=level)
+
+
+def _limits(pyramid: Pyramid) -> tuple[float, float]:
+    """Contrast, of the coarsest level: without it napari reads whole planes of the finest."""
+    from lazypyr.engine import Engine
+    from lazypyr.server.views import View
+
+    return View("raw", pyramid, "gray").auto_window(Engine(), (0,) * (pyramid.ndim - 2))
+
+
+def _shader(pyramid: Pyramid) -> str:
+    low, high = _limits(pyramid)
+    whole = pyramid.dtype.kind in "ui"
+    span = f"{round(low)}, {max(round(high), round(low) + 1)}" if whole else f"{low!r}, {high!r}"
+    return f"#uicontrol invlerp value(range=[{span}])\nvoid main() {{ emitGrayscale(value()); }}\n"

@@ -1,0 +1,163 @@
+"""Bridges to viewers: neuroglancer's own client in a browser, napari's layers, and the protocols of notebook viewers."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from conftest import BUNDLED
+from PIL import Image
+from support.http import served
+from support.npm import npm_folder
+from zarr.core.buffer import default_buffer_prototype
+
+import lazypyr
+from lazypyr import LazyPyramidStore
+from lazypyr.errors import PlanError
+
+# Dark to bright from top to bottom, and a bright corner at the top right: no turn or mirror looks the same.
+RAMP = np.add.outer(np.arange(600) * 40, np.arange(900)).astype("u2")
+RAMP[:150, 700:] = 24000
+SOFTWARE_GL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.filterwarnings("ignore")
+def test_neuroglancer_draws_it(chromium):
+    """The client that comes with neuroglancer's Python package, on WebGL in software."""
+    from playwright.sync_api import sync_playwright
+
+    viewer = lazypyr.viewers.neuroglancer(RAMP)
+    flags = ["--no-sandbox", "--disable-background-networking", *SOFTWARE_GL]
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+            page = browser.new_page(viewport={"width": 800, "height": 600})
+            page.goto(str(viewer))
+            for _ in range(60):
+                page.wait_for_timeout(500)
+                image = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("L")).astype(int)
+                middle = image[:, 300:500].mean(axis=1)
+                if middle[420:460].mean() > middle[150:200].mean() + 40:
+                    break
+            browser.close()
+    finally:
+        viewer.lazypyr.close()
+    assert middle[420:460].mean() > middle[150:200].mean() + 40, "it gets brighter downwards"
+    corner, other = image[150:190, 600:680].mean(), image[150:190, 120:300].mean()
+    assert corner > other + 80, "and the bright corner is at the right"
+
+
+VIV = [
+    *(f"@vivjs/{name}@0.21.0" for name in ("layers", "loaders", "extensions")),
+    *(f"@deck.gl/{name}@9.2" for name in ("core", "layers", "geo-layers", "mesh-layers", "extensions")),
+    *(f"@luma.gl/{name}@9.2" for name in ("core", "engine", "shadertools", "webgl", "constants", "gltf")),
+    "esbuild@0.25",
+]
+
+
+@pytest.fixture(scope="module")
+def viv():
+    """A folder with a page that draws an OME-Zarr with viv's image layer."""
+    folder = npm_folder("viv", *VIV)
+    site = folder / "site"
+    site.mkdir(exist_ok=True)
+    (folder / "page.js").write_text(Path(__file__).with_name("support").joinpath("viv_page.js").read_text())
+    bundle = ["node_modules/.bin/esbuild", "page.js", "--bundle", "--outfile=site/page.js", "--log-level=error"]
+    subprocess.run(bundle, cwd=folder, check=True, timeout=60)
+    (site / "index.html").write_text('<body style="margin:0;background:#000"><script src="page.js"></script>')
+    return site
+
+
+@pytest.mark.timeout(150)
+def test_viv_draws_it(chromium, viv):
+    """The image layer of vizarr and Avivator, on WebGL in software, pixel for pixel; the page is where a vizarr would be."""
+    from playwright.sync_api import sync_playwright
+
+    expected = RAMP[::2, ::2] / 24500 * 255
+    store = LazyPyramidStore(RAMP, chunks=(256, 256), compressor="zstd")
+    with served({"ramp": store}, viewer_dir=viv) as handle, sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-background-networking", *SOFTWARE_GL]
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        for path in ("ramp", "v2/ramp"):
+            page = browser.new_page(viewport={"width": 800, "height": 600})
+            page.goto(f"{handle.url}/viewers/vizarr/")
+            page.evaluate("([url]) => draw(url, [0, 24500], -1)", [f"{handle.url}/{path}"])
+            page.wait_for_function("window.drawn", timeout=30000)
+            page.wait_for_timeout(500)
+            image = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
+            assert page.evaluate("window.loaded") == {"levels": 3, "shape": [600, 900], "dtype": "Uint16"}
+            seen = image[150:450, 175:625]
+            assert (np.abs(seen - expected[..., None]) <= 2).mean() > 0.99
+            assert image[:148].max() == image[:, :173].max() == 0
+            page.close()
+        browser.close()
+
+
+@pytest.mark.parametrize("dtype", ["f8", "c8", "?"])
+def test_neuroglancer_says_what_it_can_not_show(dtype):
+    with pytest.raises(PlanError, match="neuroglancer shows"):
+        lazypyr.viewers.neuroglancer(np.zeros((50, 50), dtype))
+
+
+class Recorder:
+    """Stands in for napari.Viewer: takes what `add_image` is given."""
+
+    def add_image(self, data, **options):
+        self.data, self.options = data, options
+
+
+def test_napari_gets_levels_that_it_reads_itself():
+    store = LazyPyramidStore(RAMP, bounds=(0.0, 100.0, 899 * 2.0, 100.0 - 599 * 3.0))
+    viewer = lazypyr.viewers.napari(store, viewer=Recorder())
+    assert [level.shape for level in viewer.data] == [(600, 900), (300, 450), (150, 225)]
+    np.testing.assert_array_equal(viewer.data[1][10:20, 30:40], RAMP[::2, ::2][10:20, 30:40])
+    assert viewer.options["multiscale"]
+    assert viewer.options["scale"] == [3.0, 2.0]
+    low, high = viewer.options["contrast_limits"]
+    assert 0 <= low < high <= 25000
+
+
+def test_napari_has_no_complex_numbers():
+    slc = str(BUNDLED / "sar_gotcha_xband" / "slc.zarr")
+    with pytest.raises(PlanError, match="complex"):
+        lazypyr.viewers.napari(slc, viewer=Recorder())
+    viewer = lazypyr.viewers.napari(slc, viewer=Recorder(), product="intf_all")
+    assert viewer.data[0].ndim == 4
+
+
+def test_imjoy_codec():
+    """What vizarr's ImJoy plugin asks of ``zarr-group``: zarr v2 keys, bytes by key."""
+    from imjoy_rpc.utils import encode_zarr_store
+
+    store = LazyPyramidStore(RAMP, zarr_format=2, chunks=(256, 256))
+    encoded = encode_zarr_store(zarr.open_group(store, mode="r"))
+    get = encoded["getItem"]
+    for key in (".zgroup", ".zattrs", "1/.zarray", "1/0/1"):
+        assert encoded["containsItem"](key)
+        assert get(key) == store[key]
+    assert get("1/0/1") == np.pad(RAMP[::2, ::2][:256, 256:], ((0, 0), (0, 62))).tobytes()
+    assert not encoded["containsItem"](".zmissing")
+
+
+def test_vizarr_widget_protocols():
+    """Of 0.1.1: bytes by key, in the kernel's thread. Of its successor: awaited on the kernel's own event loop."""
+    store = LazyPyramidStore(RAMP, chunks=(256, 256))
+    assert "0/zarr.json" in store
+    with pytest.raises(KeyError):
+        store["0/.zarray"]
+    expected = np.ascontiguousarray(RAMP[:256, :256]).tobytes()
+    assert store["0/c/0/0"] == expected
+
+    async def kernel():
+        assert await store.exists("0/zarr.json")
+        assert not await store.exists("0/.zarray")
+        buffer = await store.get("0/c/0/0", prototype=default_buffer_prototype())
+        return buffer.to_bytes()
+
+    assert asyncio.run(kernel()) == expected
