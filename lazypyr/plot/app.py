@@ -1,0 +1,238 @@
+"""`view`: rasters and point clouds in the browser, served by Bokeh."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lazypyr._optional import need
+from lazypyr.engine import Engine
+from lazypyr.errors import PlanError
+from lazypyr.plot.clouds import CloudPainting
+from lazypyr.plot.dress import short_name
+from lazypyr.plot.rasters import RasterPainting, opened
+from lazypyr.plot.series import as_times, timeseries_plot
+from lazypyr.points.pyramid import PointsPyramid
+from lazypyr.product import ProductLike
+from lazypyr.pyramid import Pyramid
+
+__all__ = ["choices", "server", "view"]
+
+_NAMES = ("amplitude", "intensity", "phase", "intf_0", "intf_seq", "intf_all")
+_AS_IT_IS = "as it is"
+
+
+def view(
+    src: Any,
+    *,
+    product: ProductLike | None = None,
+    dates: Sequence[Any] | None = None,
+    port: int = 0,
+    show: bool = True,
+    links: Mapping[str, str] | None = None,
+    engine: Engine | None = None,
+    announce: Callable[[str], None] = print,
+    **options: Any,
+) -> None:
+    """Show rasters and point clouds in the browser until interrupted.
+
+    Parameters
+    ----------
+    src
+        What `raster_plot` or `points_plot` takes; or a mapping of titles to such, one tab each.
+    product : str, function or Product, optional
+        What is shown first; the page offers all that the data allow.
+    dates : sequence, optional
+        One a channel: labels of the sliders and times of the series.
+    port : int
+        0: any that is free. The page is served to this machine only.
+    show : bool
+        Open a browser window.
+    links : mapping of text to URL, optional
+        Shown on the page, e.g. where the same data are served as Zarr.
+    engine : Engine, optional
+    announce : callable
+        Is told the address.
+    **options
+        For `lazypyr.open_pyramid`, and `clim`, `cmap`, `invert_yaxis`, `level_increase` of `raster_plot`.
+
+    Raises
+    ------
+    PlanError
+        What can't be shown, or a port that is taken.
+    """
+    running = server(src, product=product, dates=dates, port=port, links=links, engine=engine, **options)
+    url = f"http://localhost:{running.port}/"
+    announce(f"lazypyr view at {url} (Ctrl-C ends it)")
+    if show:
+        running.io_loop.add_callback(running.show, "/")
+    running.start()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # Panel's handler would end us as if all were done
+    try:
+        running.io_loop.start()
+    finally:
+        running.stop()
+
+
+def server(
+    src: Any,
+    *,
+    product: ProductLike | None = None,
+    dates: Sequence[Any] | None = None,
+    port: int = 0,
+    links: Mapping[str, str] | None = None,
+    engine: Engine | None = None,
+    **options: Any,
+) -> Any:
+    """The server of `view`, bound to its port but not running: a `bokeh.server.server.Server`."""
+    panel_server = need("panel.io.server", feature="lazypyr view", extra="plot")
+    dress: dict[str, Any] = {
+        name: options.pop(name) for name in ("clim", "cmap", "invert_yaxis", "level_increase") if name in options
+    }
+    sources = dict(src) if isinstance(src, Mapping) else {"": src}
+    tabs = {}
+    for title, one in sources.items():
+        pyramid, found = opened(one, engine, **options)
+        tabs[title or short_name(pyramid)] = _Subject(pyramid, found, product, dates, dress)
+
+    def page() -> Any:
+        return _page(tabs, links or {})
+
+    title = "lazypyr: " + ", ".join(tabs)
+    try:
+        # this machine only: Bokeh would listen to all
+        return panel_server.get_server(
+            {"/": page}, address="127.0.0.1", port=port, title={"/": title}, start=False, show=False, verbose=False
+        )
+    except OSError as error:
+        raise PlanError(
+            f"port {port}: {error.strerror or error}; choose another one, or 0 for any that is free"
+        ) from error
+
+
+def choices(pyramid: Pyramid) -> list[str]:
+    """Products that a pyramid has, by name."""
+    out = [] if pyramid.dtype.kind == "c" else [_AS_IT_IS]
+    for name in _NAMES:
+        try:
+            pyramid.map(name)
+        except PlanError:
+            continue
+        out.append(name)
+    return out
+
+
+class _Subject:
+    """Something to look at, opened once for all sessions."""
+
+    def __init__(
+        self,
+        pyramid: Pyramid,
+        engine: Engine,
+        product: ProductLike | None,
+        dates: Sequence[Any] | None,
+        dress: Mapping[str, Any],
+    ) -> None:
+        self.pyramid, self.engine, self.dress = pyramid, engine, dict(dress)
+        self.products: dict[str, ProductLike | None] = {
+            name: None if name == _AS_IT_IS else name for name in choices(pyramid)
+        }
+        if product is not None:
+            pyramid.map(product)  # says at once what is wrong with it
+            self.first = product if isinstance(product, str) else getattr(product, "__name__", "product")
+            self.products.setdefault(self.first, product)
+        elif not self.products:
+            raise PlanError(f"{pyramid.name}: nothing of it can be drawn ({pyramid.dtype}, axes {pyramid.axes})")
+        else:
+            self.first = next(iter(self.products))
+        self.channels = pyramid.shape[2:] if isinstance(pyramid, PointsPyramid) else _channels(pyramid)
+        self.labels = None if dates is None else [str(d)[:10] for d in as_times(dates)]
+        self.times: Sequence[Any] | None = dates
+        if dates is not None and (not self.channels or len(dates) != self.channels[0]):
+            raise PlanError(
+                f"dates: {len(dates)} for {self.channels[0] if self.channels else 0} channels of {pyramid.name}"
+            )
+
+    def labels_for(self, shown: Pyramid) -> list[str] | None:
+        """Labels, if what is shown has as many channels, or the pairs of neighbours."""
+        return (
+            self.labels
+            if self.labels and _channels(shown)[:1] in (self.channels[:1], (self.channels[0] - 1,))
+            else None
+        )
+
+
+def _channels(pyramid: Pyramid) -> tuple[int, ...]:
+    return tuple(n for axis, n in zip(pyramid.axes, pyramid.shape, strict=True) if axis not in "yx")
+
+
+def _page(tabs: Mapping[str, _Subject], links: Mapping[str, str]) -> Any:
+    pn = need("panel", feature="lazypyr view", extra="plot")
+    parts = [(title, _Tab(subject, links).layout) for title, subject in tabs.items()]
+    return parts[0][1] if len(parts) == 1 else pn.Tabs(*parts, dynamic=True)
+
+
+class _Tab:
+    """One session's look at one subject."""
+
+    def __init__(self, subject: _Subject, links: Mapping[str, str]) -> None:
+        self._subject = subject
+        self._pn = pn = need("panel", feature="lazypyr view", extra="plot")
+        self._product = pn.widgets.Select(
+            name="product", options=list(subject.products), value=subject.first, width=220
+        )
+        self._contrast = pn.widgets.RangeSlider(name="contrast", start=0, end=1, width=220, visible=False)
+        self._painting: RasterPainting | CloudPainting | None = None
+        self._place, self._controls = pn.Column(), pn.Column()
+        text = "".join(f'<p><a href="{url}" target="_blank">{name}</a></p>' for name, url in links.items())
+        side = pn.Column(self._product, self._controls, self._contrast, pn.pane.HTML(text), width=250)
+        self.layout = pn.Row(side, self._place)
+        self._product.param.watch(lambda _: self._choose(), "value")
+        self._contrast.param.watch(lambda event: self._limit(event.new), "value_throttled")
+        self._choose()
+
+    def _choose(self) -> None:
+        subject, pn = self._subject, self._pn
+        product = subject.products[self._product.value]
+        shown = subject.pyramid if product is None else subject.pyramid.map(product)
+        dress = dict(subject.dress)
+        options = {name: dress.pop(name) for name in ("clim", "level_increase") if name in dress}
+        dress["labels"] = subject.labels_for(shown)
+        if isinstance(subject.pyramid, PointsPyramid):
+            dress.pop("invert_yaxis", None)
+            cloud = self._painting = CloudPainting(subject.pyramid, shown, subject.engine, **options)
+            tapped, dots = cloud.plots(**dress)
+            plot = tapped * dots
+        else:
+            raster = self._painting = RasterPainting(shown, subject.engine, **options)
+            plot = tapped = raster.plot(**dress)
+        self._set_contrast(self._painting)
+        pane = pn.pane.HoloViews(plot)
+        self._controls.objects = list(pane.widget_box)
+        below = [self._series(tapped)] if len(subject.channels) == 1 and subject.channels[0] > 1 else []
+        self._place.objects = [pane, *below]
+
+    def _series(self, tapped: Any) -> Any:
+        subject = self._subject
+        times = subject.times if subject.times is not None else range(subject.channels[0])
+        return self._pn.pane.HoloViews(
+            timeseries_plot(subject.pyramid, list(times), tapped, reference=True, engine=subject.engine)
+        )
+
+    def _set_contrast(self, painting: RasterPainting | CloudPainting) -> None:
+        limits = painting.known_limits()
+        slider = self._contrast
+        slider.visible = limits is not None
+        if limits is None:
+            return
+        low, high = limits
+        span = high - low
+        wide = (low, high) if "window" in (painting.screen.pyramid.display or {}) else (low - span, high + span)
+        slider.param.update(start=wide[0], end=wide[1], value=(low, high), step=(wide[1] - wide[0]) / 200)
+
+    def _limit(self, value: tuple[float, float]) -> None:
+        if self._painting is not None and value[0] < value[1]:
+            self._painting.limit(*value)

@@ -1,0 +1,429 @@
+"""The plots in a real browser: events as a hand makes them, and what is on the screen compared with numpy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import threading
+import time
+
+import numpy as np
+import pytest
+import zarr
+
+import lazypyr
+from lazypyr.engine import Engine
+
+pytest.importorskip("holoviews")
+PIL = pytest.importorskip("PIL.Image")
+playwright = pytest.importorskip("playwright.sync_api")
+
+from lazypyr.plot import app, clouds, rasters  # noqa: E402
+from lazypyr.plot.screen import Screen  # noqa: E402
+from lazypyr.plot.still import painted  # noqa: E402
+
+pytestmark = [
+    pytest.mark.timeout(90),
+    # tornado and playwright leave sockets and loops to the collector
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
+]
+
+_FIGURES = """() => {
+  const out = [], seen = new Set();
+  const visit = (v) => {
+    if (!v || seen.has(v)) return;
+    seen.add(v);
+    if (v.model && v.model.type === 'Figure') out.push(v);
+    for (const c of v.child_views || []) visit(c);
+  };
+  for (const v of Bokeh.index.roots) visit(v);
+  return out.map((v) => {
+    const b = v.canvas_view.el.getBoundingClientRect(), f = v.frame, r = f.bbox;
+    const range = (s) => [s.source_range.start, s.source_range.end];
+    return {x: range(f.x_scale), y: range(f.y_scale), left: b.left + r.left, top: b.top + r.top,
+            width: r.width, height: r.height, title: v.model.title.text,
+            data: v.model.renderers.map((q) => q.data_source.get_length())};
+  });
+}"""
+
+
+class Figure:
+    """A plot on the screen: where its frame is, and what ranges it shows."""
+
+    def __init__(self, facts):
+        vars(self).update(facts)
+
+    def at(self, x, y):
+        """Screen pixel of a world coordinate; y runs from the bottom of the frame (or from the top, if inverted)."""
+        across = (x - self.x[0]) / (self.x[1] - self.x[0])
+        up = (y - self.y[0]) / (self.y[1] - self.y[0])
+        return self.left + across * self.width, self.top + (1 - up) * self.height
+
+    @property
+    def centre(self):
+        return self.left + self.width / 2, self.top + self.height / 2
+
+    @property
+    def screen_pixel(self):
+        return abs(self.x[1] - self.x[0]) / self.width, abs(self.y[1] - self.y[0]) / self.height
+
+
+class Log(list):
+    """What was called, and the last range of x that a callback was told."""
+
+    x_range = None
+
+
+class Served:
+    """A page of `lazypyr.plot.app` and its log: the callbacks, and the frames that were computed."""
+
+    def __init__(self, page, url, log):
+        self.page, self.url, self.log = page, url, log
+
+    def open(self):
+        self.page.goto(self.url)
+        self.page.wait_for_function("() => window.Bokeh && Bokeh.documents.length && Bokeh.documents[0].is_idle")
+        for _ in range(100):
+            if self.calls("frame") or self.calls("dots"):
+                break
+            self.page.wait_for_timeout(100)
+        self.settle()
+        return self
+
+    def settle(self, seconds=0.4):
+        """Until nothing was called for a while."""
+        while True:
+            count = len(self.log)
+            self.page.wait_for_timeout(1000 * seconds)
+            if len(self.log) == count:
+                return
+
+    def moved(self):
+        """Until Python was told the range that the browser shows, and all is quiet."""
+        for _ in range(200):
+            shown = sorted(self.figures()[0].x)
+            if self.log.x_range is not None and np.allclose(sorted(self.log.x_range), shown, rtol=1e-9):
+                break
+            self.page.wait_for_timeout(50)
+        self.settle()
+
+    def titled(self, index, beginning):
+        """The figure of this number, when its title begins so: what a tap asks for comes when it has been read."""
+        for _ in range(160):
+            figure = self.figures()[index]
+            if figure.title.startswith(beginning):
+                self.settle()
+                return self.figures()[index]
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"the title stayed {figure.title!r}, expected {beginning!r}")
+
+    def figures(self):
+        return [Figure(facts) for facts in self.page.evaluate(_FIGURES)]
+
+    def shot(self):
+        self.page.mouse.move(5, 700)  # no tooltip over what is looked at
+        self.page.wait_for_timeout(150)
+        return np.asarray(PIL.open(io.BytesIO(self.page.screenshot())).convert("RGB")).astype(int)
+
+    def calls(self, what):
+        return [entry for entry in self.log if entry[0] == what]
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def serve(browser, monkeypatch):
+    log = Log()
+
+    def logged(owner, name, what, entry):
+        original = getattr(owner, name)
+
+        def call(self, *args, **kwargs):
+            result = original(self, *args, **kwargs)
+            log.append((what, entry(args, kwargs, result)))
+            log.x_range = kwargs.get("x_range", log.x_range)
+            return result
+
+        monkeypatch.setattr(owner, name, call)
+
+    logged(rasters.RasterPainting, "draw", "draw", lambda a, k, r: r)
+    logged(clouds.CloudPainting, "dots", "dots", lambda a, k, r: r)
+    logged(Screen, "frame", "frame", lambda a, k, r: (a[0], r))
+    with contextlib.ExitStack() as stack:
+
+        def start(src, **options):
+            ready, box = threading.Event(), {}
+
+            def run():
+                asyncio.set_event_loop(asyncio.new_event_loop())
+                box["server"] = server = app.server(src, engine=Engine(workers=2), **options)
+                server.start()
+                server.io_loop.add_callback(ready.set)
+                server.io_loop.start()
+
+            thread = threading.Thread(target=run)
+            thread.start()
+            assert ready.wait(20)
+            server = box["server"]
+
+            def stop():
+                def end():
+                    server.stop()
+                    server.io_loop.stop()
+
+                server.io_loop.add_callback(end)
+                thread.join(20)
+
+            stack.callback(stop)
+            page = browser.new_page(viewport={"width": 1050, "height": 980})
+            stack.callback(page.close)
+            errors = []
+            page.on("pageerror", lambda error: errors.append(error))
+            stack.callback(lambda: pytest.fail(f"{errors}") if errors else None)
+            return Served(page, f"http://localhost:{server.port}/", log).open()
+
+        yield start
+
+
+def colours_at(served, figure, xs, ys):
+    """Colours of the screen at the grid of world coordinates: shape (len(ys), len(xs), 3)."""
+    shot = served.shot()
+    columns = [int(figure.at(x, ys[0])[0]) for x in xs]
+    rows = [int(figure.at(xs[0], y)[1]) for y in ys]
+    return shot[np.ix_(rows, columns)]
+
+
+def inside(figure, grid):
+    """Rows and columns of level 0 whose pixels lie wholly in a figure."""
+    xs = grid.x0 + grid.dx * np.arange(grid.nx)
+    ys = grid.y0 + grid.dy * np.arange(grid.ny)
+    hx, hy = abs(grid.dx), abs(grid.dy)
+    columns = np.flatnonzero((xs > min(figure.x) + hx) & (xs < max(figure.x) - hx))
+    rows = np.flatnonzero((ys > min(figure.y) + hy) & (ys < max(figure.y) - hy))
+    return rows, columns, ys[rows], xs[columns]
+
+
+def wheel(served, figure, ticks, where=None, pause_ms=40):
+    served.page.mouse.move(*(where or figure.centre))
+    for _ in range(abs(ticks)):
+        served.page.mouse.wheel(0, -100 if ticks > 0 else 100)
+        served.page.wait_for_timeout(pause_ms)
+    served.moved()
+
+
+def limits_of(served):
+    return served.calls("draw")[-1][1].vdims[0].range
+
+
+def expect_pixels(served, grid, data, cmap):
+    """The screen shows just these pixels of level 0 (a pixel is several on the screen)."""
+    figure = served.figures()[0]
+    rows, columns, ys, xs = inside(figure, grid)
+    assert len(rows) > 5 and len(columns) > 5
+    expected = painted(data[np.ix_(rows, columns)], limits_of(served), cmap).astype(int)
+    got = colours_at(served, figure, xs, ys)
+    # one step of the palette: the browser rounds values in float32
+    assert np.mean(np.abs(got - expected).max(axis=2) <= 12) > 0.995
+
+
+def test_radar_stack_first_view_wheel_pan_slider_taps(serve, demo_data):
+    slc = zarr.open_array(str(demo_data / "sar_gotcha_xband" / "slc.zarr" / "slc"), mode="r")[:]
+    pyramid = lazypyr.open_pyramid(demo_data / "sar_gotcha_xband" / "slc.zarr" / "slc", axes="yxi", chunks=(128, 128))
+    served = serve(pyramid, product="intf_0")
+    picture, series = served.figures()
+    assert picture.x == [-0.5, 511.5] and picture.y == [511.5, -0.5]  # radar geometry: row 0 at the top
+    assert len(served.calls("frame")) == 1 and len(served.calls("draw")) <= 4  # of the page's three or four callbacks
+    assert series.title == "tap to pick"
+
+    served.log.clear()
+    wheel(served, picture, 15)
+    assert len(served.calls("draw")) <= 4, "a burst is one view, and the sizes that tick labels change"
+    assert len(served.calls("frame")) <= 2
+    zoomed = served.figures()[0]
+    assert abs(zoomed.x[1] - zoomed.x[0]) < 60
+    # channel 0 with itself: phase 0 wherever there is anything
+    expect_pixels(served, pyramid.grid, np.zeros(slc.shape[:2]), "colorwheel")
+
+    served.page.get_by_role("slider").first.focus()
+    served.page.keyboard.press("ArrowRight")
+    served.page.keyboard.press("ArrowRight")
+    served.settle()
+    phase = np.angle(slc[..., 0] * slc[..., 2].conj())
+    expect_pixels(served, pyramid.grid, phase, "colorwheel")
+
+    served.log.clear()
+    x, y = zoomed.centre
+    served.page.mouse.move(x, y)
+    served.page.mouse.down()
+    for step in range(10):
+        served.page.mouse.move(x + 9 * step, y + 5 * step)
+    served.page.mouse.up()
+    served.moved()
+    panned = served.figures()[0]
+    assert panned.x[0] < zoomed.x[0] and len(served.calls("frame")) <= 2
+    expect_pixels(served, pyramid.grid, phase, "colorwheel")
+
+    served.page.mouse.click(*panned.centre)
+    served.settle()
+    series = served.figures()[1]
+    picked = [round(sum(panned.y) / 2), round(sum(panned.x) / 2)]
+    assert series.title == f"row {picked[0]}, column {picked[1]}" and series.data == [4]
+    # the click of the mouse is 100 pixels off; both taps of a double one count as one reference
+    served.page.mouse.dblclick(panned.centre[0] + 100, panned.centre[1] + 60)
+    served.settle()
+    title = served.figures()[1].title
+    assert title.startswith(f"row {picked[0]}, column {picked[1]}, relative to row ")
+
+
+def test_displacement_with_dates_and_contrast(serve, data_dir):
+    group = zarr.open_group(str(data_dir / "sar_s1_displacement_texas" / "displacement.zarr"), mode="r")
+    data, dates = group["displacement"][:], [str(d) for d in group["date"][:]]
+    bounds = (717615.0, 3481725.0, 717615.0 + 356 * 30, 3481725.0 - 361 * 30)
+    pyramid = lazypyr.open_pyramid(group["displacement"], axes="yxi", bounds=bounds, chunks=(64, 64))
+    served = serve(pyramid, dates=dates)
+    picture = served.figures()[0]
+    assert picture.y[0] < picture.y[1]  # north is up
+    assert served.page.get_by_text(f"{dates[0][:4]}-{dates[0][4:6]}-{dates[0][6:8]}").count() == 1
+    limits = limits_of(served)
+    for _ in range(7):
+        served.page.get_by_role("slider").first.focus()
+        served.page.keyboard.press("ArrowRight")
+    served.settle()
+    wheel(served, picture, 12, picture.at(bounds[0] + 5000, bounds[1] - 5000))
+    assert limits_of(served) == limits
+    expect_pixels(served, pyramid.grid, data[..., 7], "viridis")
+    x, y = served.figures()[0].centre
+    served.page.mouse.click(x, y)
+    served.settle()
+    assert served.figures()[1].data == [8]
+
+
+@pytest.mark.parametrize(
+    ("place", "method"),
+    [
+        ((-500.5, 20.0, 300.0, -20.0), "max"),
+        ((-40.0, 0.5, -900.0, 2.5), "stride"),
+        ((1e6, -3.0, -2e6, 3.0), "first_valid"),
+    ],
+    ids=["north up", "anisotropic", "westward"],
+)
+def test_a_target_lands_on_its_coordinate(serve, place, method):
+    x0, dx, y0, dy = place
+    data = np.full((1024, 1024), np.nan, "f4")
+    row, column = 352, 608
+    data[row, column] = 1
+    bounds = (x0, y0, x0 + dx * 1023, y0 + dy * 1023)
+    pyramid = lazypyr.open_pyramid(data, axes="yx", method=method, bounds=bounds, chunks=(64, 64))
+    served = serve(pyramid, clim=(0.0, 1.0), invert_yaxis=False, cmap=["red", "red"], level_increase=1)
+    at = x0 + dx * column, y0 + dy * row
+    levels = set()
+    for ticks in (0, 5, 6):
+        figure = served.figures()[0]
+        if ticks:
+            wheel(served, figure, ticks, figure.at(*at))
+            figure = served.figures()[0]
+        levels.add(served.calls("frame")[-1][1][1].level)
+        shot = served.shot()
+        red = (shot[..., 0] > 150) & (shot[..., 1] < 110) & (shot[..., 2] < 110)
+        left, top = round(figure.left), round(figure.top)
+        red[:, : left - 1], red[: top - 1] = False, False
+        red[:, left + round(figure.width) :] = False
+        rows, columns = np.nonzero(red)
+        assert rows.size, "the target is on the screen"
+        x, y = figure.at(*at)
+        # the coordinate lies in what is red, up to half a screen pixel of rounding, and so near to its middle
+        assert columns.min() - 0.5 <= x <= columns.max() + 1.5 and rows.min() - 0.5 <= y <= rows.max() + 1.5
+        size = columns.max() - columns.min() + 1, rows.max() - rows.min() + 1
+        off = abs(columns.min() + size[0] / 2 - x), abs(rows.min() + size[1] / 2 - y)
+        assert off[0] <= size[0] / 2 + 0.5 and off[1] <= size[1] / 2 + 0.5
+        if levels == {0} or method == "stride":
+            assert max(off) <= 1.0, off
+    assert len(levels) > 1
+
+
+def test_points_far_and_near(serve, data_dir):
+    ps = zarr.open_group(str(data_dir / "ps_amsterdam" / "points.zarr"), mode="r")
+    x, y, values = ps["pixel"][:].astype("f8"), ps["line"][:].astype("f8"), ps["deformation"][:]
+    served = serve(lazypyr.from_points(x, y, values, resolution=1.0), dates=[str(d) for d in ps["date"][:]])
+    picture = served.figures()[0]
+    near = served.calls("dots")[-1][1]
+    number = int(np.argmin(np.hypot(x - np.median(x), y - np.median(y))))
+    wheel(served, picture, 14, picture.at(x[number], y[number]))
+    figure = served.figures()[0]
+    near = served.calls("dots")[-1][1].dframe()
+    seen = np.flatnonzero((x >= min(figure.x)) & (x <= max(figure.x)) & (y >= min(figure.y)) & (y <= max(figure.y)))
+    assert number in seen and set(near["idx"]) == set(seen)
+    for _ in range(3):  # a browser that is still painting may lose a click
+        served.page.mouse.click(*served.figures()[0].at(x[number], y[number]))
+        with contextlib.suppress(AssertionError):
+            served.titled(1, f"point {number} at")
+            break
+    series = served.titled(1, f"point {number} at")
+    assert series.data == [11]
+    shot = served.shot()
+    for one in seen[:20]:
+        column, row = figure.at(x[one], y[one])
+        if (
+            figure.left + 5 < column < figure.left + figure.width - 5
+            and figure.top + 5 < row < figure.top + figure.height - 5
+        ):
+            patch = shot[int(row) - 1 : int(row) + 2, int(column) - 1 : int(column) + 2]
+            assert patch.min() < 240, "a dot is drawn over its coordinate"
+
+
+def test_something_coarser_at_once_then_the_sharp_one(serve):
+    def read(level, window):
+        time.sleep(0.15)
+        return np.full([b - a for a, b in window], level, "f4")
+
+    slow = lazypyr.from_function(read, shape=(4096, 4096), dtype="f4", chunks=(512, 512))
+    served = serve(slow, clim=(0.0, 8.0))
+    served.settle(1.0)
+    picture = served.figures()[0]
+    served.log.clear()
+    wheel(served, picture, 15)
+    served.settle(1.0)
+    shown = [float(np.nanmax(element.data)) for _, element in served.calls("draw")]
+    assert shown[-1] == 0 and shown[0] > 0, shown
+    assert len(served.calls("frame")) <= 2
+
+
+def test_lidar_over_a_tab_of_its_own(serve, demo_data):
+    group = zarr.open_group(str(demo_data / "lidar_autzen" / "stadium.zarr"), mode="r")
+    x, y, z = (group[name][:] * 0.01 for name in "xyz")
+    points = lazypyr.from_points(x, y, z.astype("f4"), resolution=1.5)
+    served = serve({"stadium": points, "heights": points.map("rescale", vmin=0.0, vmax=100.0)})
+    picture = served.figures()[0]
+    limits = np.percentile(z, (1, 99))
+    image = served.calls("frame")[0][1][1]
+    assert np.isfinite(image.pixels).mean() > 0.5
+    shot = served.shot()
+    left, top = int(picture.left), int(picture.top)
+    inner = shot[top + 20 : top + int(picture.height) - 20, left + 20 : left + int(picture.width) - 20]
+    assert len(np.unique(inner.reshape(-1, 3), axis=0)) > 100  # terrain, in colours
+    assert limits[0] < limits[1]
+    served.page.get_by_text("heights").first.click()
+    served.settle()
+    assert served.figures()
+
+
+def test_hovering_says_place_value_and_point(serve):
+    points = lazypyr.from_points(
+        [717600.25, 717700.0, 717650.0], [3481725.5, 3481800.0, 3481760.0], [7.5, 8.5, 9.5], resolution=0.5
+    )
+    served = serve(points)
+    figure = served.figures()[0]
+    served.page.mouse.move(*figure.at(717650.0, 3481760.0))
+    served.page.wait_for_timeout(400)
+    for word in ("717650", "3481760", "9.500", "idx:", "2"):
+        assert served.page.get_by_text(word, exact=True).count() == 1, word
