@@ -1,0 +1,105 @@
+"""``lazypyr info SRC``: what a pyramid of it would be, without reading a pixel."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from typing import Any
+
+from lazypyr import grid
+from lazypyr.cli._source import add_source, size_text, source_options, table
+from lazypyr.pyramid import Pyramid
+
+__all__ = ["add_parser", "describe", "run"]
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Add the command to `commands`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "info",
+        help="levels, shapes, chunks, bytes and fingerprint of a source",
+        description="Say what a pyramid of SRC would be. Reads metadata only.",
+    )
+    add_source(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the table, or JSON."""
+    from lazypyr.open import open_pyramid
+
+    facts = describe(open_pyramid(args.source, **source_options(args)))
+    print(json.dumps(facts, indent=2) if args.json else _text(facts))
+
+
+def describe(pyramid: Pyramid) -> dict[str, Any]:
+    """The facts, JSON-like; sizes in bytes, uncompressed, without the padding of edge chunks."""
+    levels = []
+    for number, level in enumerate(pyramid.levels):
+        counts = grid.chunk_count(level.shape, pyramid.chunks)
+        levels.append(
+            {
+                "level": number,
+                "shape": list(level.shape),
+                "scale": list(level.scale),
+                "translation": list(level.translation),
+                "chunk_grid": list(counts),
+                "chunks": math.prod(counts),
+                "bytes": math.prod(level.shape) * pyramid.dtype.itemsize,
+            }
+        )
+    return {
+        "name": pyramid.name,
+        "axes": list(pyramid.axes),
+        "dtype": str(pyramid.dtype),
+        "chunk_shape": list(pyramid.chunks),
+        "method": pyramid.method,
+        "recipe": pyramid.recipe,
+        "crs": pyramid.crs,
+        "coords": {
+            axis: {"origin": coord.origin, "step": coord.step, "unit": coord.unit}
+            for axis, coord in pyramid.coords.items()
+        },
+        "fingerprint": pyramid.fingerprint,
+        "levels": levels,
+        "source_bytes": levels[0]["bytes"],
+        "eager_bytes": sum(level["bytes"] for level in levels[1:]),
+        "eager_chunks": sum(level["chunks"] for level in levels[1:]),
+    }
+
+
+def _text(facts: dict[str, Any]) -> str:
+    levels = facts["levels"]
+    rows = [
+        (
+            level["level"],
+            " x ".join(map(str, level["shape"])),
+            f"{level['chunks']:,}",
+            size_text(level["bytes"]),
+        )
+        for level in levels
+    ]
+    lines = [
+        facts["name"],
+        f"  axes         {' '.join(facts['axes'])}",
+        f"  dtype        {facts['dtype']}",
+        f"  tile         {' x '.join(map(str, facts['chunk_shape']))}",
+        f"  recipe       {facts['recipe']}",
+    ]
+    lines += [
+        f"  {axis:<12} {coord['origin']:.10g} {coord['step']:+.10g} a pixel{' ' + coord['unit'] if coord['unit'] else ''}"
+        for axis, coord in facts["coords"].items()
+    ]
+    if facts["crs"]:
+        lines.append(f"  crs          {facts['crs'][:80]}")
+    lines += [
+        f"  fingerprint  {facts['fingerprint']}",
+        "",
+        table(["level", "shape", "chunks", "bytes"], rows),
+        "",
+        f"Levels 1 and up, if they were written: {size_text(facts['eager_bytes'])} in {facts['eager_chunks']:,} chunks,",
+        f"beside {size_text(facts['source_bytes'])} of level 0 (uncompressed). lazypyr writes nothing.",
+    ]
+    return "\n".join(lines)

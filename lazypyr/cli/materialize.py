@@ -1,0 +1,111 @@
+"""``lazypyr materialize SRC DEST``: write the levels, once, as an ordinary Zarr hierarchy."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lazypyr.cli._source import _chunks, _option, add_source, source_options
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Add the command to `commands`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "materialize",
+        help="write the levels of a source as an ordinary Zarr hierarchy",
+        description="Write the levels of SRC to DEST, a path or URL, as an ordinary Zarr hierarchy. Interrupted, it goes on "
+        "where it was when it is run again.",
+    )
+    add_source(parser)
+    parser.add_argument(
+        "dest", metavar="DEST", help="a path or URL where there is nothing yet, or a job that was interrupted"
+    )
+    parser.add_argument("--only", type=_numbers, metavar="N,N-M", help="the levels to write (default: all)")
+    parser.add_argument(
+        "--no-base", action="store_true", help="leave level 0 out: read it from SRC, with DEST as overlay"
+    )
+    parser.add_argument("--shards", type=_chunks, metavar="N | NY,NX", help="pixels of a shard, multiples of the tile")
+    parser.add_argument("--compressor", default="zstd", metavar="NAME", help="of the chunks (default: zstd), or none")
+    parser.add_argument("--zarr-format", type=int, choices=(2, 3), default=3, help="default: 3")
+    parser.add_argument("--layout", default="{level}", help="path of a level's array (default: {level})")
+    parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one for each CPU)")
+    parser.add_argument(
+        "--memory", type=float, default=256.0, metavar="MIB", help="MiB in memory at once (default: 256)"
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="compute on the dask.distributed cluster at this address"
+    )
+    parser.add_argument("--dest-option", action="append", type=_option, default=[], metavar="KEY=VALUE",
+                        help="option of the file system of a URL as DEST; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--dry-run", action="store_true", help="write nothing, say how many chunks and bytes it would be"
+    )
+    parser.add_argument("--quiet", action="store_true", help="show neither progress nor summary")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write."""
+    from lazypyr.persist import materialize
+    from lazypyr.store import LazyPyramidStore
+
+    compressor = None if args.compressor == "none" else args.compressor
+    store = LazyPyramidStore(
+        args.source, zarr_format=args.zarr_format, layout=args.layout, compressor=compressor, **source_options(args)
+    )
+    with _terminable(), _executor(args.scheduler) as executor:
+        summary = materialize(
+            store,
+            args.dest,
+            levels=args.only,
+            shards=args.shards,
+            executor=executor,
+            workers=args.workers,
+            inflight_bytes=int(args.memory * 2**20),
+            copy_base=not args.no_base,
+            progress=not (args.quiet or args.dry_run),
+            dry_run=args.dry_run,
+            storage_options=dict(args.dest_option) or None,
+        )
+    if args.dry_run:
+        print(summary)
+
+
+@contextmanager
+def _executor(address: str | None) -> Iterator[Any]:
+    if address is None:
+        yield None
+        return
+    from lazypyr.persist.crew import connected
+
+    with connected(address) as client:
+        yield client
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Being told to end (a cluster's preemption, a container's stop) is like Ctrl-C: stop in order."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _numbers(text: str) -> list[int]:
+    out: list[int] = []
+    for part in text.split(","):
+        low, _, high = part.partition("-")
+        if not low.isdecimal() or (high and not high.isdecimal()):
+            raise argparse.ArgumentTypeError(f"expected levels such as 1,2 or 1-4, got {text!r}")
+        out += range(int(low), int(high or low) + 1)
+    return out

@@ -1,0 +1,92 @@
+"""``lazypyr serve SRC ...``: the HTTP face of sources, for viewers and for other machines' zarr."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from lazypyr.cli._source import add_source, source_options
+from lazypyr.errors import PlanError
+
+__all__ = ["add_parser", "run"]
+
+_NAMED = re.compile(r"([A-Za-z0-9_-]+)=(.+)", re.DOTALL)
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Add the command to `commands`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "serve",
+        help="serve sources over HTTP, with a page and a viewer",
+        description="Serve pyramids of SRC ... over HTTP: to zarr clients, to viewers, and to people at /. "
+        "NAME=SRC names a source; otherwise it is called as its file.",
+    )
+    add_source(parser, many=True)
+    where = parser.add_argument_group("where and to whom")
+    where.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
+    where.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
+    )
+    where.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name by which clients may call this machine; needed when --host is not loopback; may be repeated",
+    )
+    where.add_argument(
+        "--cors", default="*", metavar="ORIGINS", help="origins whose pages may read, with commas; '*' any, 'none' none"
+    )
+    where.add_argument("--viewer-dir", type=Path, metavar="DIR", help="a built vizarr, served at /viewers/vizarr/")
+    where.add_argument("--open", action="store_true", help="show the page in a browser")
+    how = parser.add_argument_group("how")
+    how.add_argument("--zarr-format", type=int, choices=(2, 3), default=3, help="at /NAME/; both are at /v2/ and /v3/")
+    how.add_argument(
+        "--compressor", default="zstd", metavar="NAME", help="of the chunks: zstd (default), none, blosc, ..."
+    )
+    how.add_argument("--warm", action="store_true", help="compute the coarsest levels before serving")
+    how.add_argument("--revalidate", type=float, default=60.0, metavar="SECONDS", help="follow sources that change")
+    how.add_argument("--workers", type=int, default=1, metavar="N", help="processes")
+    how.add_argument("--cache-mb", type=int, metavar="MB", help="bound of the cache of a process (default: 256)")
+    how.add_argument("--overlay", metavar="PATH", help="tiles found there win over computing (one SRC only)")
+    how.add_argument("--write-through", action="store_true", help="keep in the overlay what is computed")
+    how.add_argument("--timeout", type=float, metavar="SECONDS", help="longest wait for a chunk (default: 60)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serve until interrupted."""
+    from lazypyr import serve
+    from lazypyr.server.run import name_of
+
+    sources: dict[str, str] = {}
+    for text in args.source:
+        named = _NAMED.fullmatch(text)
+        name, source = named.groups() if named and not Path(text).exists() else (name_of(text, sources), text)
+        sources[name] = source
+    options: dict[str, Any] = source_options(args)
+    if args.cache_mb is not None:
+        options["cache_bytes"] = args.cache_mb * 2**20
+    if args.overlay is not None:
+        if len(sources) > 1:
+            raise PlanError(f"--overlay belongs to one source, got {len(sources)}")
+        options |= {"overlay": args.overlay, "write_through": args.write_through}
+    if args.timeout is not None:
+        options["timeout_s"] = args.timeout
+    serve(
+        sources,
+        host=args.host,
+        port=args.port,
+        allow_host=args.allow_host,
+        cors=None if args.cors == "none" else args.cors.split(","),
+        viewer_dir=args.viewer_dir,
+        warm=args.warm,
+        revalidate=args.revalidate,
+        workers=args.workers,
+        open_browser=args.open,
+        zarr_format=args.zarr_format,
+        compressor=None if args.compressor == "none" else args.compressor,
+        **options,
+    )

@@ -1,0 +1,122 @@
+"""``lazypyr view SRC``: look at rasters and point clouds in the browser, or save a picture."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lazypyr._optional import need
+from lazypyr.cli._source import add_source, source_options
+from lazypyr.errors import PlanError
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Add the command to `commands`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "view",
+        help="look at a source in the browser, or save a picture of it",
+        description="Show SRC in the browser: zoom, pan, products, dates, contrast, time series at a tap. Nothing is prepared.",
+    )
+    add_source(parser, many=True)
+    parser.add_argument(
+        "--dates", type=Path, metavar="FILE", help="a date a line (20160708 or 2016-07-08), one a channel"
+    )
+    parser.add_argument(
+        "--points", nargs=2, metavar=("X", "Y"), help="SRC holds values of points; these arrays are their coordinates"
+    )
+    parser.add_argument(
+        "--resolution", type=float, metavar="R", help="with --points: world units a pixel (default: 20)"
+    )
+    parser.add_argument(
+        "--bounds", type=float, nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help="centres of the first and last pixel"
+    )
+    parser.add_argument("--clim", type=float, nargs=2, metavar=("LOW", "HIGH"), help="colour limits")
+    parser.add_argument("--cmap", metavar="NAME", help="colour map")
+    parser.add_argument(
+        "--invert-y", action=argparse.BooleanOptionalAction, help="row 0 at the top, as for radar geometry"
+    )
+    parser.add_argument("--port", type=int, default=0, help="of the page (default: any that is free)")
+    parser.add_argument("--no-browser", action="store_true", help="don't open a browser window")
+    parser.add_argument(
+        "--http",
+        type=int,
+        metavar="PORT",
+        help="serve the same as Zarr over HTTP too, at this port (0: any that is free)",
+    )
+    parser.add_argument("--save", type=Path, metavar="OUT", help="write a picture (.png or .html) instead")
+    parser.add_argument(
+        "--index", type=_index, default=(), metavar="I[,J]", help="with --save: which channel (default: 0)"
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serve the page until interrupted, or save the picture."""
+    need("holoviews", feature="lazypyr view", extra="plot")
+    if not 0 <= args.port < 65536:
+        raise PlanError(f"--port: expected 0 to 65535, got {args.port}")
+    options = source_options(args)
+    product = options.pop("product", None)
+    dress = {"clim": tuple(args.clim) if args.clim else None, "cmap": args.cmap, "invert_yaxis": args.invert_y}
+    dress = {name: value for name, value in dress.items() if value is not None}
+    if args.bounds:
+        options["bounds"] = args.bounds
+    sources: dict[str, Any] = dict(zip(_titles(args.source), args.source, strict=True))
+    if args.points:
+        sources, options = _clouds(args, options), {}
+    if args.save:
+        from lazypyr.plot import save_picture
+
+        if len(sources) != 1:
+            raise PlanError(f"--save: expected one SRC, got {len(sources)}")
+        (source,) = sources.values()
+        print(save_picture(source, args.save, product, index=args.index, **dress, **options))
+        return
+    from lazypyr.plot import view
+
+    dates = _dates(args.dates) if args.dates else None
+    links = {}
+    if args.http is not None:
+        from lazypyr.open import open_pyramid
+        from lazypyr.server import serve
+
+        sources = {name: open_pyramid(source, **options) for name, source in sources.items()}
+        options = {}
+        served = serve({name.replace("/", "-"): p for name, p in sources.items()}, port=args.http, background=True)
+        assert served is not None  # in the background
+        links["the same as Zarr, over HTTP"] = served.url
+    shown = {"product": product, "dates": dates, "port": args.port, "show": not args.no_browser, "links": links}
+    view(sources, **shown, **dress, **options)
+
+
+def _clouds(args: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:
+    from lazypyr.points import from_points
+
+    allowed = {key: options.pop(key) for key in ("method", "chunks", "levels") if key in options}
+    if options:
+        raise PlanError(f"--points: {', '.join(options)} can't be given with it")
+    resolution = 20.0 if args.resolution is None else args.resolution
+    x, y = args.points
+    named = zip(_titles(args.source), args.source, strict=True)
+    return {name: from_points(x, y, s, resolution=resolution, name=name, **allowed) for name, s in named}
+
+
+def _titles(sources: Sequence[str]) -> list[str]:
+    """The ends of paths, if they tell sources apart."""
+    ends = ["/".join(source.rstrip("/").split("/")[-2:]) for source in sources]
+    return ends if len(set(ends)) == len(ends) else list(sources)
+
+
+def _dates(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split()
+
+
+def _index(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected whole numbers, got {text!r}") from None
