@@ -1,0 +1,228 @@
+"""The house keeps its plan: each room knows only the rooms before it (docs/design.md, section 1)."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "lazypyr"
+
+# Rooms in the order of the flow of data; those on one line may know each other.
+FLOORS = [
+    ["errors", "_optional", "grid", "cache", "threads", "progress"],
+    ["source", "reduce", "metadata"],  # sources read with metadata what others wrote
+    ["points", "pyramid", "plan", "planner", "reduced", "reordered", "function", "product"],
+    ["engine", "explain", "warm"],
+    ["explain", "warm"],
+    ["store", "open"],
+    ["persist", "server", "plot", "viewers"],
+    ["demo", "cli"],
+]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+# Optional packages: the rooms that may import them.
+OPTIONAL = {
+    "holoviews": {"plot", "cli"},
+    "bokeh": {"plot", "server", "product", "cli"},
+    "panel": {"plot", "cli"},
+    "matplotlib": {"product"},
+    "PIL": {"plot", "server", "demo", "cli"},
+    "dask": {"source", "persist"},
+    "distributed": {"persist"},
+    "starlette": {"server"},
+    "uvicorn": {"server"},
+    "xarray": {"source"},
+    "laspy": {"points"},
+    "pandas": {"points"},
+    "pyarrow": {"points"},
+    "zarr_vectors": {"points"},
+    "rich": {"progress", "cli"},
+    "tensorstore": {"source"},
+    "neuroglancer": {"viewers"},
+    "napari": {"viewers"},
+    "s3fs": set(),
+}
+# The faces that zarr and HTTP call, the mapping that zarr reads metadata through, the stores that only zarr can ask.
+ASYNC = ("store/", "server/", "source/mapping.py", "source/remote.py")
+# Rooms that exist only for their optional packages: beyond their __init__, modules may import them at the top.
+WHOLLY_OPTIONAL = {"server", "plot"}
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts != ("__init__",):
+            yield path, parts[0], ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(tree, package):
+    """(dotted name, line, stands inside a function) of each import, relative ones resolved."""
+    inside = {
+        id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)
+    }
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    used = sorted({f"lazypyr.{a.attr}" for a in attributes if getattr(a.value, "id", "") == "lazypyr"})
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                names = used if alias.name == "lazypyr" else [alias.name]
+                yield from ((name, node.lineno, id(node) in inside) for name in names)
+        elif isinstance(node, ast.ImportFrom):
+            base = (
+                ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
+                if node.level
+                else node.module
+            )
+            names = [f"{base}.{alias.name}" for alias in node.names] if base == "lazypyr" else [base]
+            yield from ((name, node.lineno, id(node) in inside) for name in names)
+        elif (
+            isinstance(node, ast.Call)
+            and getattr(node.func, "id", "") == "need"
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            yield node.args[0].value, node.lineno, id(node) in inside
+
+
+def every_import():
+    for path, room, tree in modules():
+        package = ("lazypyr", *path.relative_to(PACKAGE).parent.parts)
+        for name, line, inside in imports(tree, package):
+            yield path, room, name, f"{path.relative_to(PACKAGE.parent)}:{line}", inside
+
+
+def test_every_room_has_a_floor():
+    assert {room for _, room, _ in modules()} <= set(FLOOR)
+
+
+def test_no_arrow_runs_back():
+    wrong = []
+    for _, room, name, where, _ in every_import():
+        parts = name.split(".")
+        if parts[0] != "lazypyr" or name == "lazypyr.__version__":
+            continue
+        if len(parts) == 1 or parts[1] not in FLOOR:  # the public names, which know everything
+            if FLOOR[room] < FLOOR["cli"]:
+                wrong.append(f"{where}: {room} imports {name}")
+        elif FLOOR[parts[1]] > FLOOR[room]:
+            wrong.append(f"{where}: {room} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_arithmetic_knows_no_zarr():
+    wrong = [
+        where
+        for _, room, name, where, _ in every_import()
+        if room in ("grid", "reduce") and name.split(".")[0] == "zarr"
+    ]
+    assert not wrong
+
+
+def test_optional_packages_stay_in_their_rooms():
+    wrong = []
+    for path, room, name, where, inside in every_import():
+        package = name.split(".")[0]
+        if package not in OPTIONAL:
+            continue
+        early = not inside and (room not in WHOLLY_OPTIONAL or path.stem == "__init__")
+        if room not in OPTIONAL[package] or early:
+            wrong.append(f"{where}: {name}" + (" at import time" if early else f" in {room}"))
+    assert not wrong, "\n".join(wrong)
+
+
+def test_async_lives_in_the_faces_only():
+    wrong = []
+    for path, _, tree in modules():
+        allowed = path.relative_to(PACKAGE).as_posix().startswith(ASYNC)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr == "to_thread":  # deadlocks zarr's loop: design, section 6
+                wrong.append(f"{path.name}:{node.lineno}: to_thread")
+            if not allowed and isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
+                wrong.append(f"{path.name}:{node.lineno}: async")
+        names = [name for name, *_ in imports(tree, ("lazypyr",))]
+        if not allowed and any(name.split(".")[0] == "asyncio" for name in names):
+            wrong.append(f"{path.name}: asyncio")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_files_stay_short():
+    lengths = {
+        str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8").count("\n") for path in PACKAGE.rglob("*.py")
+    }
+    assert not {name: n for name, n in lengths.items() if n > 400}
+
+
+def test_no_marks_of_unfinished_work():
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if any(word in line for word in ("TODO", "FIXME", "XXX", "raise NotImplementedError")):
+                wrong.append(f"{path.name}:{number}: {line.strip()}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.timeout(60)
+def test_importing_costs_little():
+    heavy = [
+        "numba",
+        "scipy",
+        "dask",
+        "xarray",
+        "holoviews",
+        "bokeh",
+        "starlette",
+        "pandas",
+        "PIL",
+        "laspy",
+        "rich",
+        "tensorstore",
+    ]
+    code = f"import sys, lazypyr; print(*sorted(set({heavy!r}) & set(sys.modules)))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent, timeout=50
+    )
+    assert answer.stdout.split() == []
+
+
+def test_ci_runs_the_commands_of_the_readme():
+    root = PACKAGE.parent
+    readme = (root / "README.md").read_text(encoding="utf-8").splitlines()
+    assert "pip install '.[all]' && lazypyr demo" in readme
+    command = "pip install -e '.[all,test]' && pytest"
+    pattern = "^pip install -e .* && pytest$"
+    assert [line for line in readme if re.search(pattern, line)] == [command]
+    script = (root / ".ci" / "run").read_text(encoding="utf-8")
+    assert f"grep -m1 -E '{pattern}' README.md" in script
+    assert script.rstrip().endswith('eval "$test_command"')
+
+
+def test_top_level_holds_what_was_agreed():
+    listed = subprocess.run(["git", "ls-files"], cwd=PACKAGE.parent, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout: what would be committed isn't known")
+    top = {name.split("/")[0] for name in listed.stdout.splitlines()}
+    assert {name for name in top if not name.startswith(".")} == {
+        "LICENSE",
+        "README.md",
+        "benchmarks",
+        "docs",
+        "lazypyr",
+        "pyproject.toml",
+        "tests",
+    }
+
+
+def test_links_of_the_docs_lead_somewhere():
+    root = PACKAGE.parent
+    pages = [root / "README.md", *(root / "docs").rglob("*.md"), *(root / "benchmarks").glob("*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))]
+    dead = [
+        f"{page.relative_to(root)}: {link}"
+        for page, link in links
+        if "://" not in link and not (page.parent / link).exists()
+    ]
+    assert not dead, "\n".join(dead)

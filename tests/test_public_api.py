@@ -1,0 +1,79 @@
+"""The public surface, written down: a change here is a change for users."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import version
+
+import lazypyr
+
+NAMES = [
+    "BusyError",
+    "ComputeError",
+    "DestinationError",
+    "LazyPyramidStore",
+    "LazypyrError",
+    "MissingExtra",
+    "PlanError",
+    "Pyramid",
+    "SourceError",
+    "__version__",
+    "collection",
+    "from_function",
+    "from_points",
+    "materialize",
+    "open_pyramid",
+    "plot",
+    "product",
+    "read_points",
+    "serve",
+    "viewers",
+]
+
+
+def test_names_are_these():
+    assert sorted(lazypyr.__all__) == NAMES
+    assert set(NAMES) <= set(dir(lazypyr))
+
+
+def test_every_name_is_there():
+    missing = []
+    for name in NAMES:
+        try:
+            getattr(lazypyr, name)
+        except (AttributeError, ImportError) as error:
+            missing.append(f"{name}: {error}")
+    assert not missing
+
+
+def test_functions_stay_functions_whatever_is_imported():
+    import lazypyr.persist
+    import lazypyr.plot
+    import lazypyr.product
+    import lazypyr.server
+    import lazypyr.viewers
+
+    for name in ("materialize", "product", "serve", "open_pyramid", "from_points", "collection"):
+        assert callable(getattr(lazypyr, name)), name
+
+
+def test_unknown_name():
+    assert not hasattr(lazypyr, "no_such_name")
+
+
+def test_version():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", lazypyr.__version__)
+    assert version("lazypyr") == lazypyr.__version__
+
+
+def test_errors_are_builtins_too():
+    for error, builtin in [
+        (lazypyr.PlanError, ValueError),
+        (lazypyr.MissingExtra, ImportError),
+        (lazypyr.SourceError, OSError),
+        (lazypyr.ComputeError, RuntimeError),
+        (lazypyr.BusyError, TimeoutError),
+        (lazypyr.DestinationError, OSError),
+    ]:
+        assert issubclass(error, builtin)
+        assert issubclass(error, lazypyr.LazypyrError)
