@@ -129,12 +129,28 @@ class FlightCache:
         BusyError
             When another thread has been computing it for longer than `timeout_s` seconds.
         """
-        value, flight = self.join(key, compute, urgent=urgent)
-        if flight is None:
-            return value
+        mine = _working_for.get()
+        with self._lock:
+            value, flight = self._joined(key, compute, urgent=urgent)
+            if flight is None:
+                return value
+            alone = flight.waiting == 1 and not flight.begun
+            if alone:  # nobody else knows of it: it makes no circle, and this thread computes it
+                flight.begun = True
+                self._computes += 1
+                if mine is not None:
+                    mine.needs.append(flight)
+                    flight.urgent = flight.urgent or mine.urgent
+        if alone:
+            try:
+                return self._run(flight)
+            finally:
+                if mine is not None:
+                    with self._lock:
+                        mine.needs.remove(flight)
         with self.waiting(flight):
             if self._begin(flight):
-                self._run(flight)
+                return self._run(flight)
             try:
                 return flight.future.result(timeout_s)
             except TimeoutError:
@@ -151,20 +167,26 @@ class FlightCache:
         `urgent` says that whoever asks holds room in the gate that the computation might wait for.
         """
         with self._lock:
-            value = self._values.get(key)
-            if value is not None:
-                self._hits += 1
-                return value, None
-            flight = self._flights.get(key)
-            if flight is None:
-                self._misses += 1
-                flight = self._flights[key] = Flight(key, compute, self._generation)
-            else:
-                self._hits += 1
-            flight.waiting += 1
-            if urgent:
-                _hurry(flight)
-            return None, flight
+            return self._joined(key, compute, urgent=urgent)
+
+    def _joined(
+        self, key: Hashable, compute: Callable[[], Any], *, urgent: bool
+    ) -> tuple[Any, None] | tuple[None, Flight]:
+        """`join` with the lock held."""
+        value = self._values.get(key)
+        if value is not None:
+            self._hits += 1
+            return value, None
+        flight = self._flights.get(key)
+        if flight is None:
+            self._misses += 1
+            flight = self._flights[key] = Flight(key, compute, self._generation)
+        else:
+            self._hits += 1
+        flight.waiting += 1
+        if urgent:
+            _hurry(flight)
+        return None, flight
 
     def leave(self, flight: Flight) -> None:
         """Say that one of those who joined no longer waits; a flight that nobody waits for is not begun."""
@@ -214,13 +236,14 @@ class FlightCache:
         flight.future.set_result(value)
         return False
 
-    def _run(self, flight: Flight) -> None:
+    def _run(self, flight: Flight) -> Any:
         token = _working_for.set(flight)
         try:
             value = flight.compute()
         except Exception as error:
             self._land(flight)
             flight.future.set_exception(error)
+            raise
         except BaseException as stop:  # Ctrl-C and the like are this thread's own; others only hear that it stopped
             self._land(flight)
             failed = ComputeError(f"interrupted while computing {flight.key!r}")
@@ -230,6 +253,7 @@ class FlightCache:
         else:
             self._land(flight, value)
             flight.future.set_result(value)
+            return value
         finally:
             _working_for.reset(token)
 

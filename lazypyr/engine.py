@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Protocol
@@ -31,10 +31,13 @@ DEFAULT_INFLIGHT_BYTES = 256 * 2**20
 # A hung source must end some day; the overview of a large array in far storage takes minutes and must not fail.
 DEFAULT_TIMEOUT_S = 600.0
 
+# How many levels' needs of memory are remembered.
+_MAX_NEEDS = 4096
+
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 # Gates that the work at hand has passed. What it needs on the way must not ask again: it could wait for room that
 # only its own end will free.
-_admitted: ContextVar[tuple[int, ...]] = ContextVar("lazypyr_admitted", default=())
+_passed: ContextVar[tuple[int, ...]] = ContextVar("lazypyr_passed", default=())
 
 
 def _sizeof(value: Array | bytes) -> int:
@@ -102,6 +105,7 @@ class Engine:
         self._requests = Pool(self.workers, "request")
         self._leaves = Pool(self.workers, "leaf")
         self._gate = ByteGate(self.inflight_bytes, self.timeout_s)
+        self._needs: dict[tuple[Hashable, int], int] = {}
         for kept in self._kept:
             kept.restart()
 
@@ -138,7 +142,7 @@ class Engine:
 
     def peek(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
         """The finished tile if it is here, without computing it."""
-        value: Array | None = self._cache.peek((pyramid.identity, level, index), count=False)
+        value: Array | None = self._cache.peek((pyramid.key, level, index), count=False)
         return self._found(pyramid, level, index, quick=True) if value is None else value
 
     def _found(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, quick: bool = False) -> Array | None:
@@ -150,7 +154,7 @@ class Engine:
         flight = current_flight()
         generation = self._cache.generation() if flight is None else flight.generation
         whole = full_size(pyramid, tile)
-        self._cache.offer((pyramid.identity, level, index), whole, generation)
+        self._cache.offer((pyramid.key, level, index), whole, generation)
         for kept in self._kept:
             kept.keep(pyramid, level, index, whole)
 
@@ -189,7 +193,7 @@ class Engine:
         BusyError
             No room or no result within `timeout_s`.
         """
-        key = (pyramid.identity, level, index)
+        key = (pyramid.key, level, index)
         value: Array = self.get(key, lambda: self._compute(pyramid, level, index, run))
         return value
 
@@ -198,12 +202,12 @@ class Engine:
 
         Whoever gets a flight waits for ``flight.future`` inside ``engine.waiting(flight)``.
         """
-        key = (pyramid.identity, level, index)
+        key = (pyramid.key, level, index)
         return self.fly(key, lambda: self._compute(pyramid, level, index))
 
     def fly(self, key: Hashable, compute: Callable[[], Any]) -> tuple[Any, None] | tuple[None, Flight]:
         """As `request`, for any value that the cache may hold."""
-        value, flight = self._cache.join(key, compute, urgent=id(self) in _admitted.get())
+        value, flight = self._cache.join(key, compute, urgent=id(self) in _passed.get())
         if flight is None:
             return value, None
         cache = self._cache
@@ -217,7 +221,7 @@ class Engine:
 
     def get(self, key: Hashable, compute: Callable[[], Any]) -> Any:
         """As `tile`, for any value that the cache may hold (arrays, bytes)."""
-        return self._cache.get(key, compute, timeout_s=self.timeout_s, urgent=id(self) in _admitted.get())
+        return self._cache.get(key, compute, timeout_s=self.timeout_s, urgent=id(self) in _passed.get())
 
     def _compute(self, pyramid: Pyramid, level: int, index: tuple[int, ...], run: Runner | None = None) -> Array:
         found = self._found(pyramid, level, index)
@@ -231,50 +235,59 @@ class Engine:
 
     def _block(self, pyramid: Pyramid, level: int, index: tuple[int, ...], window: Window, run: Runner) -> Array:
         """What the recipe computes; who finds a neighbour at the same pass waits for what it brings along."""
-        mine: list[Array | None] = []
-
-        def compute() -> None:
-            mine.append(None)
-            with self._admission(pyramid, level, window):
-                mine[0] = pyramid.compute(level, window, run)
+        wide = pyramid.neighbourhood(level, window, run)
+        if wide == window:
+            return self._admitted(pyramid, level, window, run)
+        mine: list[Array] = []
+        begun = False
 
         def unless_brought() -> None:  # by a pass that ended a moment ago
+            nonlocal begun
             if self.peek(pyramid, level, index) is None:
-                compute()
+                begun = True
+                mine.append(self._admitted(pyramid, level, window, run))
 
-        wide = pyramid.neighbourhood(level, window, run)
-        if wide != window:
-            urgent = id(self) in _admitted.get()
-            try:
-                key = pyramid.identity, level, wide
-                self._passes.get(key, unless_brought, timeout_s=self.timeout_s, urgent=urgent)
-            except BusyError:
+        urgent = id(self) in _passed.get()
+        try:
+            key = pyramid.key, level, wide
+            self._passes.get(key, unless_brought, timeout_s=self.timeout_s, urgent=urgent)
+        except BusyError:
+            raise
+        except Exception:
+            if begun:  # what failed for a neighbour need not fail here
                 raise
-            except Exception:
-                if mine:  # what failed for a neighbour need not fail here
-                    raise
-            tile = None if mine else self.peek(pyramid, level, index)
-            if tile is not None:
-                return _cut(tile, pyramid.chunks, index, window)
-        if not mine:
-            compute()
-        assert mine[0] is not None
-        return mine[0]
+        if mine:
+            return mine[0]
+        tile = self.peek(pyramid, level, index)
+        if tile is not None:
+            return _cut(tile, pyramid.chunks, index, window)
+        return self._admitted(pyramid, level, window, run)
 
-    @contextlib.contextmanager
-    def _admission(self, pyramid: Pyramid, level: int, window: Window) -> Iterator[None]:
-        passed = _admitted.get()
+    def _admitted(self, pyramid: Pyramid, level: int, window: Window, run: Runner) -> Array:
+        """Compute with room in the gate, unless what this is computed for has passed it."""
+        passed = _passed.get()
         if id(self) in passed:
-            yield
-            return
-        need = pyramid.working_bytes(level, window, self.block_bytes * self.workers)
+            return pyramid.compute(level, window, run)
+        need = self._need(pyramid, level)
         flight = current_flight()
-        with self._gate.admit(min(self.inflight_bytes, need), urgent=lambda: flight is not None and flight.urgent):
-            token = _admitted.set((*passed, id(self)))
-            try:
-                yield
-            finally:
-                _admitted.reset(token)
+        self._gate.enter(need, urgent=lambda: flight is not None and flight.urgent)
+        token = _passed.set((*passed, id(self)))
+        try:
+            return pyramid.compute(level, window, run)
+        finally:
+            _passed.reset(token)
+            self._gate.leave(need)
+
+    def _need(self, pyramid: Pyramid, level: int) -> int:
+        """Bytes that computing a whole tile takes of the gate."""
+        need = self._needs.get((pyramid.key, level))
+        if need is None:
+            window = tuple((0, c) for c in pyramid.chunks)
+            need = pyramid.working_bytes(level, window, self.block_bytes * self.workers)
+            if len(self._needs) >= _MAX_NEEDS:
+                self._needs.clear()
+            need = self._needs[pyramid.key, level] = min(self.inflight_bytes, need)
+        return need
 
     # State
 

@@ -61,11 +61,21 @@ class Pass:
         """All that is computed with a window."""
         p, strategy = self.pyramid, self.strategy(level)
         if strategy == "reduced":
-            return Plan.of(p, level, window, self.run).window
+            return self.plan(level, window).window
         if strategy != "stored" or p.bases[level].cheap_stride:
             return window
         wide = widened(p, p.bases[level], window, (1,) * p.ndim, p.bases[level].shape)
         return window if bytes_of(wide, p) > self.run.room_bytes // 2 else wide
+
+    def plan(self, level: int, window: Window) -> Plan:
+        """The plan of a window; the last one is remembered, as a tile asks for its extent first."""
+        p, run = self.pyramid, self.run
+        asked = level, window, run.room_bytes, run.block_bytes, run.workers
+        if (known := p.planned) is not None and known[0] == asked:
+            return known[1]
+        plan = Plan.of(p, level, window, run)
+        p.planned = asked, plan
+        return plan
 
     # Levels that exist
 
@@ -148,8 +158,7 @@ class Pass:
     # Reducers that work level by level
 
     def _reduced(self, level: int, window: Window) -> Array:
-        p = self.pyramid
-        plan = Plan.of(p, level, window, self.run)
+        plan = self.plan(level, window)
         block = self._node(level, plan.window, plan)
         if plan.window == window:
             return block

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -28,6 +29,24 @@ class Level:
     shape: tuple[int, ...]
     scale: tuple[float, ...]
     translation: tuple[float, ...]
+
+
+class Key:
+    """A value whose hash is computed once."""
+
+    __slots__ = ("_hash", "value")
+
+    def __init__(self, value: Hashable) -> None:
+        self.value, self._hash = value, hash(value)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and self._hash == other._hash and self.value == other.value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Key, (self.value,)  # strings hash otherwise in every process
 
 
 class Runner(Protocol):
@@ -114,6 +133,11 @@ class Pyramid(ABC):
     @abstractmethod
     def identity(self) -> Hashable:
         """Equal for pyramids known at no cost to have the same pixels: the key of caches in this process."""
+
+    @cached_property
+    def key(self) -> Key:
+        """`identity`, hashed once: caches ask for it many times a tile."""
+        return Key(self.identity)
 
     @property
     @abstractmethod
@@ -209,10 +233,10 @@ class Pyramid(ABC):
         return apply(self, product, **options)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Pyramid) and self.identity == other.identity
+        return isinstance(other, Pyramid) and self.key == other.key
 
     def __hash__(self) -> int:
-        return hash(self.identity)
+        return hash(self.key)
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))

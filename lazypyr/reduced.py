@@ -12,6 +12,7 @@ import numpy as np
 
 from lazypyr import grid
 from lazypyr.grid import Window
+from lazypyr.plan import Plan
 from lazypyr.planner import Pass
 from lazypyr.pyramid import Level, Pyramid, Runner
 from lazypyr.reduce import Reducer
@@ -57,6 +58,8 @@ class ReducedPyramid(Pyramid):
         self.name, self.axes, self.dtype, self.attrs = base.name, base.axes, base.dtype, base.attrs
         self.coords, self.crs, self.nodata, self.method = base.coords, base.crs, nodata, reducer.name
         self.fill_value = base.fill_value if nodata is None else np.asarray(nodata).astype(base.dtype)[()]
+        # What the planner decided last, and for what; see Pass.plan.
+        self.planned: tuple[Hashable, Plan] | None = None
         last = bases[-1]
         if levels is None:
             levels = len(bases) - 1 + grid.level_count(last.shape, factors, chunks)

@@ -161,37 +161,50 @@ class ByteGate:
 
     @contextlib.contextmanager
     def admit(self, n_bytes: int, *, urgent: Callable[[], bool] = lambda: False) -> Iterator[None]:
-        """Hold `n_bytes` of the gate, in the order of coming; work that is or becomes urgent doesn't wait for room.
+        """Hold `n_bytes` of the gate; see `enter`."""
+        self.enter(n_bytes, urgent=urgent)
+        try:
+            yield
+        finally:
+            self.leave(n_bytes)
+
+    def enter(self, n_bytes: int, *, urgent: Callable[[], bool] = lambda: False) -> None:
+        """Take `n_bytes` of the gate, in the order of coming; work that is or becomes urgent doesn't wait for room.
 
         Raises
         ------
         BusyError
             When there was no room for `timeout_s` seconds.
         """
-        deadline = time.monotonic() + self.timeout_s
         with self._changed:
-            ticket = object()
-            self._queue.append(ticket)
-            try:
-                while not (self._queue[0] is ticket and self._fits(n_bytes)) and not urgent():
-                    left = deadline - time.monotonic()
-                    self._changed.wait(min(left, _LOOK_EVERY_S))
-                    if left <= 0:
-                        msg = (
-                            f"no room for {n_bytes} bytes of work within {self.timeout_s} s: {self._used} of "
-                            f"{self.max_bytes} bytes are in use; try again, or raise inflight_bytes"
-                        )
-                        raise BusyError(msg)
-            finally:
-                self._queue.remove(ticket)
-                self._changed.notify_all()
+            if self._queue or not self._fits(n_bytes):
+                self._wait(n_bytes, urgent)
             self._used += n_bytes
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._used -= n_bytes
+
+    def leave(self, n_bytes: int) -> None:
+        """Give back what `enter` took."""
+        with self._changed:
+            self._used -= n_bytes
+            if self._queue:
                 self._changed.notify_all()
+
+    def _wait(self, n_bytes: int, urgent: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + self.timeout_s
+        ticket = object()
+        self._queue.append(ticket)
+        try:
+            while not (self._queue[0] is ticket and self._fits(n_bytes)) and not urgent():
+                left = deadline - time.monotonic()
+                self._changed.wait(min(left, _LOOK_EVERY_S))
+                if left <= 0:
+                    msg = (
+                        f"no room for {n_bytes} bytes of work within {self.timeout_s} s: {self._used} of "
+                        f"{self.max_bytes} bytes are in use; try again, or raise inflight_bytes"
+                    )
+                    raise BusyError(msg)
+        finally:
+            self._queue.remove(ticket)
+            self._changed.notify_all()
 
     def _fits(self, n_bytes: int) -> bool:
         return not self._used or self._used + n_bytes <= self.max_bytes

@@ -222,7 +222,7 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
         return value
 
     def _encoded_key(self, chunk: Chunk) -> tuple[Any, ...]:
-        return "encoded", self._face.codec, chunk.served.pyramid.identity, chunk.served.level, chunk.index
+        return "encoded", self._face.codec, chunk.served.pyramid.key, chunk.served.level, chunk.index
 
     def _encode(self, chunk: Chunk) -> Callable[[], bytes]:
         def encode() -> bytes:
