@@ -266,6 +266,26 @@ def test_sums_of_huge_beside_tiny_values_stay_exact():
     np.testing.assert_allclose(pyramid.read(2)[8:], 1e-3, rtol=1e-12)
 
 
+def test_half_precision_is_reduced_in_more():
+    x, y = np.arange(8.0), np.zeros(8)
+    values = np.array([1, np.nan, 3, 5, 7, 9, 11, 6e4], "f2")
+    pyramid = from_points(x, y, values, resolution=2.0, chunks=(1, 1), method="mean")
+    for method, top in (("mean", np.float16(np.nanmean(values.astype("f8")))), ("min", 1), ("max", np.float16(6e4))):
+        shown = pyramid.with_values(values, method=method).read(-1)
+        assert shown.dtype == np.float16
+        assert shown.ravel()[0] == top
+
+
+def test_masked_points_have_no_place():
+    x = np.ma.array([0.0, 5.0, 9.0], mask=[False, True, False])
+    with pytest.warns(UserWarning, match="1 of 3 points are left out: 1 with NaN"):
+        pyramid = from_points(
+            x, [0.0, 1.0, 2.0], np.ma.array([1.0, 2.0, 3.0], mask=[True, False, False]), resolution=1.0
+        )
+    assert pyramid.query((-1, -1, 10, 10)).tolist() == [0, 2]
+    assert np.isnan(pyramid.read(0)[0, 0])
+
+
 @pytest.mark.parametrize("dtype", ["i4", "u2", "?", "c8", "f4", "i8"])
 def test_sum_and_mean_by_dtype(dtype):
     rng = np.random.default_rng(2)
@@ -365,9 +385,13 @@ def test_nearest_within_a_reach_and_of_no_place():
     assert pyramid.nearest(4.0, 0.0)[0] == 0
     with pytest.raises(PlanError, match="max_distance"):
         pyramid.nearest(0, 0, max_distance=-1)
+    with pytest.raises(PlanError, match="expected numbers"):
+        pyramid.nearest("here", 0)
 
 
-@pytest.mark.parametrize("bbox", [(0, 0, -1, 1), (0, 0, np.nan, 1), (1, 2, 3), (0, 0, 0, 1, 1, 1)])
+@pytest.mark.parametrize(
+    "bbox", [(0, 0, -1, 1), (0, 0, np.nan, 1), (1, 2, 3), (0, 0, 0, 1, 1, 1), 5, None, "abcd", (None, 0, 1, 1)]
+)
 def test_boxes_that_are_none(bbox):
     pyramid = from_points([0.0], [0.0], resolution=1.0)
     with pytest.raises(PlanError, match="bbox"):
@@ -396,6 +420,9 @@ def test_boxes_that_are_none(bbox):
         (([1.0], [1.0], [1.0, 2.0]), {}, "values: 2 entries for 1 points"),
         (([1.0], [1.0], ["a"]), {}, "values: expected numbers"),
         (([1j], [1.0]), {}, "x: expected real numbers"),
+        ((np.array([1.0], "longdouble"), [1.0]), {}, "x: float128 is no dtype of zarr arrays; convert it to float64"),
+        (([1.0], [1.0], np.ones(1, "clongdouble")), {}, "values: complex256 .* convert it to complex128"),
+        (([1.0], [1.0], np.ma.array([1], mask=[True])), {}, "values: masked entries of int64"),
         (([[1.0]], [[1.0]]), {}, "expected one number a point"),
         ((1.0, 1.0), {}, "expected one entry a point"),
         (([1.0], [1.0]), {"method": "median"}, "method: expected one of first_valid, last"),
@@ -529,6 +556,16 @@ def test_one_store_holds_levels_numbers_and_points():
     np.testing.assert_array_equal(root["points/values"][:], values)
     assert root["index/0"].fill_value == -1
     assert root["index/0"].dtype == np.int64
+
+
+def test_columns_that_a_store_can_not_name_are_there_all_the_same():
+    x = np.arange(9.0)
+    odd = {"v [m/yr]": x, "..": x, "": x, "zarr.json": x, "{level}": x, "__x": x, "höhe": x, "a\\b": x}
+    pyramid = from_points(x, x, x, resolution=1.0, attributes=odd)
+    assert set(odd) < set(pyramid.raw)
+    points = zarr.open(lazypyr.LazyPyramidStore(pyramid), mode="r")["points"]
+    assert set(points.keys()) == {"x", "y", "values", "v [m_yr]", "_level_", "höhe", "a_b"}
+    np.testing.assert_array_equal(points["v [m_yr]"][2:4], x[2:4])
 
 
 def test_products_are_those_of_rasters():

@@ -220,6 +220,22 @@ def test_las_and_laz_with_all_their_attributes(las_file, suffix):
     np.testing.assert_array_equal(low, np.arange(50))
 
 
+def test_las_is_taken_apart_some_records_at_a_time(las_file, monkeypatch):
+    whole = read_points(las_file / "points.laz", resolution=1.0)
+    monkeypatch.setattr("lazypyr.points.formats._LAS_ROWS", 130)
+    parts = read_points(las_file / "points.laz", resolution=1.0)
+    assert whole.raw.keys() == parts.raw.keys()
+    for name, column in whole.raw.items():
+        np.testing.assert_array_equal(parts.raw[name].read(((0, 1000),)), column.read(((0, 1000),)))
+
+
+def test_las_without_a_point(tmp_path):
+    laspy = pytest.importorskip("laspy", reason="the extra 'points' is not installed")
+    laspy.LasData(laspy.LasHeader(point_format=6, version="1.4")).write(tmp_path / "none.las")
+    with pytest.raises(PlanError, match="the cloud is empty"):
+        read_points(tmp_path / "none.las", resolution=1.0)
+
+
 @pytest.mark.fault("S2")
 @pytest.mark.parametrize("suffix", ["las", "laz"])
 def test_truncated_las_is_an_error(las_file, suffix):
@@ -253,6 +269,29 @@ def test_csv_and_parquet(rng, tmp_path):
     (tmp_path / "p.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(SourceError, match="can't be read"):
         read_points(tmp_path / "p.parquet", resolution=1.0)
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", " ", "|"])
+def test_text_by_what_stands_between_its_columns(tmp_path, mark):
+    lines = ("x", "y", "height", "name"), (0, 0, 1.5, "a"), (3, 2, 2.5, "b")
+    (tmp_path / "p.txt").write_text("".join(mark.join(map(str, line)) + "\n" for line in lines))
+    pyramid = read_points(tmp_path / "p.txt", resolution=1.0, values="height")
+    assert pyramid.read(0)[0, 0] == 1.5
+    with pytest.raises(PlanError, match=r"no column 'name'; there are x, y, height \(name: not of numbers\)"):
+        read_points(tmp_path / "p.txt", resolution=1.0, values="name")
+
+
+def test_numbers_that_may_be_missing(tmp_path):
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0]})
+    frame["whole"], frame["gap"] = pd.array([1, 2], dtype="Int16"), pd.array([1, None], dtype="Int64")
+    frame.to_parquet(tmp_path / "p.parquet")
+    pyramid = read_points(tmp_path / "p.parquet", resolution=1.0, values="gap")
+    np.testing.assert_array_equal(pyramid.values.read(((0, 2),)), [1.0, np.nan])
+    assert pyramid.raw["whole"].dtype == np.int16
+    frame[:0].to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(PlanError, match="the cloud is empty"):
+        read_points(tmp_path / "p.csv", resolution=1.0)
 
 
 def test_a_zarr_vectors_store(rng, tmp_path):

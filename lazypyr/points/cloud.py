@@ -237,21 +237,24 @@ class Cloud:
         if closed not in ("left", "both"):
             raise PlanError(f"closed: expected 'left' or 'both', got {closed!r}")
         both = closed == "both"
-        if len(bbox) == 4:
-            xa, ya, xb, yb = bbox
+        try:
+            sides = [*map(float, bbox)]
+        except (TypeError, ValueError):
+            sides = []
+        if len(sides) == 4:
+            xa, ya, xb, yb = sides
             if xa <= xb and ya <= yb:
-                return self.tree.in_box(float(xa), float(ya), float(xb), float(yb), closed=both)
-        elif len(bbox) == 6:
-            xa, ya, za, xb, yb, zb = bbox
+                return self.tree.in_box(xa, ya, xb, yb, closed=both)
+        elif len(sides) == 6:
+            xa, ya, za, xb, yb, zb = sides
             if self.z is None:
                 raise PlanError("bbox: a box of six numbers needs a cloud with z; give x0, y0, x1, y1")
             if xa <= xb and ya <= yb and za <= zb:
-                found = self.tree.in_box(float(xa), float(ya), float(xb), float(yb), closed=both)
+                found = self.tree.in_box(xa, ya, xb, yb, closed=both)
                 z = taken(self.z, found, (), self.chunk_cache, DIRECT)
                 return found[(z >= za) & ((z <= zb) if both else (z < zb))]
         raise PlanError(
-            "bbox: expected (x0, y0, x1, y1) or (x0, y0, z0, x1, y1, z1), low sides first and no NaN, "
-            f"got {tuple(bbox)!r}"
+            f"bbox: expected (x0, y0, x1, y1) or (x0, y0, z0, x1, y1, z1), low sides first and no NaN, got {bbox!r}"
         )
 
     def nearest(self, x: Any, y: Any, max_distance: float | None) -> tuple[Array, Array]:
@@ -259,7 +262,10 @@ class Cloud:
         reach = math.inf if max_distance is None else float(max_distance)
         if not reach >= 0:
             raise PlanError(f"max_distance: expected a distance of 0 or more, or None, got {max_distance!r}")
-        px, py = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        try:
+            px, py = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        except (TypeError, ValueError) as error:
+            raise PlanError(f"x and y: expected numbers: {error}") from error
         if px.shape != py.shape:
             px, py = np.broadcast_arrays(px, py)
         index, distance = self.tree.nearest(px.ravel(), py.ravel(), reach)

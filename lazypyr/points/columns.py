@@ -164,18 +164,37 @@ def as_column(data: Any, name: str, storage_options: Mapping[str, Any] | None = 
 
 def _array(data: Any, name: str) -> Array:
     try:
-        array = data if type(data) is np.ndarray else np.asanyarray(data).view(np.ndarray)
+        array = data if type(data) is np.ndarray else np.asanyarray(data)
     except (TypeError, ValueError) as error:
         raise PlanError(f"{name}: expected an array, got {type(data).__name__}: {error}") from error
     _check_numbers(array.dtype, name)
+    array = _unmasked(array, name)
     if not array.ndim:
         raise PlanError(f"{name}: expected one entry a point, got a single value")
     return array
 
 
+def _unmasked(array: Array, name: str) -> Array:
+    """A plain array; NaN or NaT where it was masked."""
+    if not np.ma.is_masked(array):
+        return array.view(np.ndarray)
+    if array.dtype.kind not in "fcmM":
+        raise PlanError(
+            f"{name}: masked entries of {array.dtype} have nothing to stand for them; fill them, or use floats"
+        )
+    filled = np.array(array, copy=True, subok=False)
+    filled[np.ma.getmaskarray(array)] = "NaT" if array.dtype.kind in "mM" else np.nan
+    return filled
+
+
 def _check_numbers(dtype: Any, name: str) -> None:
-    if np.dtype(dtype).kind not in "biufcmM":
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "biufcmM":
         raise PlanError(f"{name}: expected numbers, bools or dates, got dtype {dtype}")
+    if dtype.itemsize > (16 if dtype.kind == "c" else 8):
+        raise PlanError(
+            f"{name}: {dtype} is no dtype of zarr arrays; convert it to {'complex128' if dtype.kind == 'c' else 'float64'}"
+        )
 
 
 def _opened(path: str | Path, storage_options: Mapping[str, Any] | None) -> Any:

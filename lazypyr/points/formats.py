@@ -16,16 +16,21 @@ from lazypyr.source.base import Source
 
 __all__ = ["Table", "read_las", "read_pandas", "read_zarr"]
 
+Array = np.ndarray[Any, Any]
+
+_LAS_ROWS = 1 << 20
+
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of points by name, and what is known of them."""
+    """Columns of points by name, what is known of them, and the names of those that hold no numbers."""
 
     columns: Mapping[str, Source]
     name: str
     crs: str | None = None
     units: str | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
 
 
 def _short(path: str) -> str:
@@ -45,27 +50,37 @@ def read_las(path: str, storage_options: Mapping[str, Any] | None) -> Table:
         if "://" in path:
             import fsspec
 
-            with fsspec.open(path, "rb", **dict(storage_options or {})) as file:
-                las = laspy.read(file)
+            with fsspec.open(path, "rb", **dict(storage_options or {})) as file, laspy.open(file) as las:
+                header, arrays, got = _las_arrays(las)
         else:
-            las = laspy.read(path)
+            with laspy.open(path) as las:
+                header, arrays, got = _las_arrays(las)
     except LazypyrError:
         raise
     except Exception as error:
         raise SourceError(f"{path}: can't be read as LAS: {type(error).__name__}: {error}", key=path) from error
-    told, got = int(las.header.point_count), len(las.points)
-    if told != got:
-        raise SourceError(f"{path}: the file is truncated: {got} of {told} points are there", key=path)
-    columns = {axis: _las_column(las[axis], axis) for axis in "xyz"}
-    for dimension in las.point_format.dimension_names:
-        if dimension not in ("X", "Y", "Z"):
-            columns[str(dimension)] = _las_column(las[dimension], str(dimension))
-    crs, units = _las_crs(las.header)
-    return Table(columns, _short(path), crs, units, {"las_version": str(las.header.version)})
+    if not header.point_count:
+        raise PlanError(f"{path}: the cloud is empty: its header tells of no point")
+    if got != header.point_count:
+        raise SourceError(f"{path}: the file is truncated: {got} of {header.point_count} points are there", key=path)
+    crs, units = _las_crs(header)
+    columns = {name: Column(array, name=name) for name, array in arrays.items()}
+    return Table(columns, _short(path), crs, units, {"las_version": str(header.version)})
 
 
-def _las_column(data: Any, name: str) -> Column:
-    return Column(np.ascontiguousarray(np.asarray(data)), name=name)
+def _las_arrays(las: Any) -> tuple[Any, dict[str, Array], int]:
+    """Header, columns by name and how many points were there; records are taken apart some at a time."""
+    told, got = int(las.header.point_count), 0
+    arrays: dict[str, Array] = {}
+    for records in las.chunk_iterator(_LAS_ROWS):
+        names = [*"xyz", *(str(n) for n in records.point_format.dimension_names if n not in ("X", "Y", "Z"))]
+        for name in names:
+            part = np.asarray(records[name])
+            if name not in arrays:
+                arrays[name] = np.empty((told, *part.shape[1:]), part.dtype)
+            arrays[name][got : got + len(records)] = part
+        got += len(records)
+    return las.header, arrays, got
 
 
 def _las_crs(header: Any) -> tuple[str | None, str | None]:
@@ -88,18 +103,40 @@ def read_pandas(path: str, reader: str, storage_options: Mapping[str, Any] | Non
     except ModuleNotFoundError as error:
         raise PlanError(f"{path}: reading CSV and parquet needs pandas: pip install pandas pyarrow") from error
     _must_exist(path)
+    given: dict[str, Any] = {"storage_options": dict(storage_options)} if storage_options else {}
     try:
-        frame = getattr(pd, reader)(path, storage_options=dict(storage_options) if storage_options else None)
+        if reader == "read_csv":
+            given["sep"] = _separator([str(name) for name in pd.read_csv(path, nrows=0, **given).columns])
+        frame = getattr(pd, reader)(path, **given)
     except ImportError as error:
         raise PlanError(f"{path}: pandas needs another package: {error}") from error
     except Exception as error:
         raise SourceError(f"{path}: can't be read: {type(error).__name__}: {error}", key=path) from error
+    if not len(frame):
+        raise PlanError(f"{path}: the cloud is empty: there is no row under the names {', '.join(map(str, frame))}")
     columns = {}
     for name in frame.columns:
-        array = frame[name].to_numpy()
+        array = _numbers(frame[name])
         if array.dtype.kind in "biufcmM":
             columns[str(name)] = Column(np.ascontiguousarray(array), name=str(name))
-    return Table(columns, _short(path))
+    others = tuple(str(name) for name in frame.columns if str(name) not in columns)
+    return Table(columns, _short(path), others=others)
+
+
+def _separator(names: list[str]) -> str:
+    """What stands between the columns of a text whose first line, split at commas, gave these names."""
+    if len(names) > 1:
+        return ","
+    return next((mark for mark in ";\t|" if mark in names[0]), r"\s+" if " " in names[0].strip() else ",")
+
+
+def _numbers(series: Any) -> Array:
+    """A column of a data frame; NaN where one of pandas' own dtypes has nothing."""
+    array: Array = series.to_numpy()
+    kind = getattr(series.dtype, "kind", "O")
+    if array.dtype.kind == "O" and kind in "biuf":
+        array = series.to_numpy("f8", na_value=np.nan) if series.hasnans else series.to_numpy(series.dtype.numpy_dtype)
+    return array
 
 
 def read_zarr(path: str, storage_options: Mapping[str, Any] | None) -> Table:

@@ -269,6 +269,12 @@ def reduce_runs(method: Method, ranked: Ranked, pixel: Array, first: Array, stop
     out : ndarray
         Flat.
     """
+    if out.dtype == np.float16:
+        wide = out.astype(np.float32)
+        reduce_runs(method, ranked, pixel, first, stop, wide)
+        with np.errstate(over="ignore"):
+            out[:] = wide
+        return
     if method.name in ("min", "max"):
         time = out.dtype.kind in "mM"
         skip = ranked.values.dtype.type(np.iinfo("i8").min if time else 0)

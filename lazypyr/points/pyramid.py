@@ -36,6 +36,7 @@ Array = np.ndarray[Any, Any]
 # Of a level with so few occupied pixels, what each shows is worked out once, in the order of the index: values that lie
 # anywhere in memory cost 40 ns each, in every tile (some 0.2 s once).
 _FRONT = 1 << 23
+_UNFIT = str.maketrans(dict.fromkeys("/\\{}", "_"))  # what no name of an array in a store may have
 _GATHER = 1 << 18  # rows that one task gathers
 _PIECE = 1 << 22  # points whose values are gathered at once where a whole channel finds no room
 
@@ -145,7 +146,7 @@ class PointsPyramid(OnGrid):
 
     @property
     def extras(self) -> Mapping[str, Pyramid]:
-        raw = {f"points/{name}": RawPyramid(source, name) for name, source in self.raw.items()}
+        raw = {f"points/{key}": RawPyramid(self.raw[name], name) for key, name in _keys_of(self.raw).items()}
         return {"index/{level}": self.index, **raw}
 
     def with_values(self, values: Any, *, method: str | None = None, fill_value: Any = None) -> PointsPyramid:
@@ -340,6 +341,16 @@ class PointsPyramid(OnGrid):
             levels=len(self.levels),
             fill_value=self._given_fill,
         )
+
+
+def _keys_of(names: Iterable[str]) -> dict[str, str]:
+    """Names of columns by the name of their array in a store; those that none can have are left out."""
+    keys: dict[str, str] = {}
+    for name in names:
+        key = name.translate(_UNFIT)
+        if key.strip(". ") and not key.startswith(("__", ".z")) and key != "zarr.json":
+            keys.setdefault(key, name)
+    return keys
 
 
 def _gathered(column: Array, points: Array, run: Runner) -> Array:

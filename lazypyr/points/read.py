@@ -74,10 +74,10 @@ def read_points(
     """
     table = _table(str(path), storage_options)
     columns = dict(table.columns)
-    x_source, y_source = _coordinates(columns, x, y, table.name)
+    x_source, y_source = _coordinates(table, x, y)
     z_name = z or next((name for name in _HEIGHTS if name in columns), None)
-    z_source = None if z_name is None else _column(columns, z_name, table.name)
-    shown = _shown(columns, values, table.name)
+    z_source = None if z_name is None else _column(table, z_name)
+    shown = _shown(table, values)
     used = {id(s) for s in (x_source, y_source, z_source)}
     n = x_source.shape[0]
     attributes = {
@@ -110,17 +110,23 @@ def _table(path: str, storage_options: Mapping[str, Any] | None) -> Table:
     return read_zarr(path, storage_options)
 
 
-def _column(columns: Mapping[str, Source], name: str, where: str) -> Source:
-    if name not in columns:
-        raise PlanError(f"{where}: no column {name!r}; there are {', '.join(columns) or 'none'}")
-    return columns[name]
+def _known(table: Table) -> str:
+    others = f" ({', '.join(table.others)}: not of numbers)" if table.others else ""
+    return f"there are {', '.join(table.columns) or 'none'}{others}"
 
 
-def _coordinates(columns: Mapping[str, Source], x: str | None, y: str | None, where: str) -> tuple[Source, Source]:
+def _column(table: Table, name: str) -> Source:
+    if name not in table.columns:
+        raise PlanError(f"{table.name}: no column {name!r}; {_known(table)}")
+    return table.columns[name]
+
+
+def _coordinates(table: Table, x: str | None, y: str | None) -> tuple[Source, Source]:
+    columns = table.columns
     if (x is None) != (y is None):
-        raise PlanError(f"{where}: x and y: name both columns or none, got x={x!r}, y={y!r}")
+        raise PlanError(f"{table.name}: x and y: name both columns or none, got x={x!r}, y={y!r}")
     if x is not None and y is not None:
-        return _column(columns, x, where), _column(columns, y, where)
+        return _column(table, x), _column(table, y)
     for a, b in _PAIRS:
         if a in columns and b in columns:
             return columns[a], columns[b]
@@ -130,22 +136,23 @@ def _coordinates(columns: Mapping[str, Source], x: str | None, y: str | None, wh
         if array is not None:
             return Column(array[:, 1], name="x"), Column(array[:, 0], name="y")
         return Member(pair, member=1), Member(pair, member=0)
-    raise PlanError(f"{where}: no columns x and y; say x=... and y=...: there are {', '.join(columns) or 'none'}")
+    raise PlanError(f"{table.name}: no columns x and y; say x=... and y=...: {_known(table)}")
 
 
-def _shown(columns: Mapping[str, Source], values: Any, where: str) -> Source | None:
+def _shown(table: Table, values: Any) -> Source | None:
+    columns = table.columns
     if values is None:
         return next((columns[name] for name in _SHOWN if name in columns), None)
     if isinstance(values, str) and values == "rgb" and values not in columns:
         values = ("red", "green", "blue")
     if isinstance(values, str):
-        return _column(columns, values, where)
+        return _column(table, values)
     if isinstance(values, Sequence) and all(isinstance(v, str) for v in values):
-        several = [_column(columns, name, where) for name in values]
+        several = [_column(table, name) for name in values]
         if not several:
             return None
         if any(len(s.shape) != 1 for s in several):
-            raise PlanError(f"{where}: columns shown together must have one number a point: {', '.join(values)}")
+            raise PlanError(f"{table.name}: columns shown together must have one number a point: {', '.join(values)}")
         arrays = [in_memory(s) for s in several]
         if all(a is not None for a in arrays):
             return Column(np.column_stack([a for a in arrays if a is not None]), name=", ".join(values))
