@@ -4,6 +4,8 @@ import json
 import pickle
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from zarr.storage import MemoryStore
 from lazypyr import LazyPyramidStore, PlanError, collection, materialize
 from lazypyr.source.zarray import ZarrSource
 from lazypyr.store.place import LocalPlace
+from lazypyr.store.tier import LOCK, TILES
 from tests.support.faultstore import FaultStore
 
 TILE = 32 * 32 * 4 + 16  # bytes of one in the disk tier
@@ -116,6 +119,88 @@ def test_bounded_also_when_opened_again_and_with_others(tmp_path, counted):
         lazy(counted, write_through=True)
 
 
+HAMMER = """
+import random, sys, threading
+from lazypyr import LazyPyramidStore
+source, kept, limit = *sys.argv[1:3], int(sys.argv[3])
+stores = [
+    LazyPyramidStore(source, method="mean", chunks=(32, 32), overlay=kept, write_through=True, overlay_bytes=limit,
+                     cache_bytes=8192) for _ in range(3)
+]
+keys = [key for key in stores[0] if "/c/" in key]
+def read(seed):
+    mine = random.Random(seed).sample(keys, 40)
+    for n, key in enumerate(mine):
+        bytes(stores[(seed + n) % 3][key])
+threads = [threading.Thread(target=read, args=(seed,)) for seed in range(8)]
+print("ready", flush=True); sys.stdin.readline()
+for t in threads: t.start()
+for t in threads: t.join()
+print(len(stores), flush=True)
+"""
+
+
+@pytest.mark.fault("C11")
+@pytest.mark.timeout(120)
+def test_bounded_at_any_time_whoever_writes(tmp_path, counted):
+    kept, limit = tmp_path / "kept", 20 * TILE
+    argv = [sys.executable, "-c", HAMMER, tmp_path / "src.zarr", kept, str(limit)]
+    running = [
+        subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                         cwd=Path(__file__).resolve().parents[1])
+        for _ in range(2)
+    ]  # fmt: skip
+    for process in running:
+        assert process.stdout.readline() == "ready\n"
+    for process in running:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    place, seen = LocalPlace(kept), []
+    while any(process.poll() is None for process in running):
+        with place.alone(LOCK) as note:
+            assert note is not None
+            seen.append(sum(size for _, size in place.sizes(TILES)))
+        time.sleep(0.01)
+    assert [process.communicate()[0] for process in running] == ["3\n"] * 2
+    assert max(seen) <= limit
+    assert limit // 2 < sum(p.stat().st_size for p in tiles(kept)) <= limit
+    path = tmp_path / "src.zarr"
+    assert equal(levels(lazy(path, overlay=kept)), levels(lazy(path)))
+
+
+@pytest.mark.fault("C11")
+def test_bounded_where_nothing_can_be_locked(tmp_path, counted):
+    where, limit = {}, 40 * TILE
+    stores = [lazy(counted, overlay=where, write_through=True, overlay_bytes=limit, cache_bytes=0) for _ in range(2)]
+    truth = levels(lazy(counted))
+    with ThreadPoolExecutor(8) as threads:
+        assert all(equal(found, truth) for found in threads.map(levels, stores * 4))
+    assert limit // 2 < sum(len(v) for k, v in where.items() if k.startswith(TILES)) <= limit
+
+
+@pytest.mark.fault("C11")
+def test_a_bound_that_is_lowered_or_was_not_kept(tmp_path, counted):
+    kept = tmp_path / "kept"
+    levels(lazy(counted, overlay=kept, write_through=True, overlay_bytes=100 * TILE))
+    levels(lazy(counted, overlay=kept, write_through=True))
+    assert len(tiles(kept)) > 100
+    for limit in (30 * TILE, 10 * TILE, 100):
+        store = lazy(counted, overlay=kept, write_through=True, overlay_bytes=limit, cache_bytes=0)
+        zarr.open(store)["0"][:]
+        assert sum(p.stat().st_size for p in tiles(kept)) <= limit
+
+
+@pytest.mark.fault("C11")
+def test_a_writer_that_hangs_holds_up_no_reader(tmp_path, counted, monkeypatch, caplog):
+    kept = tmp_path / "kept"
+    truth = levels(lazy(counted))
+    monkeypatch.setattr("lazypyr.store.place._PATIENCE_S", 0.02)
+    store = lazy(counted, overlay=kept, write_through=True, overlay_bytes=20 * TILE)
+    with LocalPlace(kept).alone(LOCK):
+        assert equal(levels(store), truth)
+    assert "locked by another" in caplog.text
+
+
 @pytest.mark.fault("C11")
 @pytest.mark.timeout(60)
 def test_two_processes(tmp_path, counted):
@@ -156,6 +241,21 @@ def test_another_recipe_or_source_is_refused(tmp_path, counted):
     zarr.create_group(other)
     with pytest.raises(PlanError, match="holds another hierarchy"):
         lazy(counted, overlay=other)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_path_is_the_same_however_it_is_spelled(tmp_path, counted, monkeypatch, zarr_format):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    for path in ("src.zarr", tmp_path / "src.zarr", tmp_path / "link" / "src.zarr"):
+        store = lazy(path, overlay="kept", write_through=True, zarr_format=zarr_format)
+        told = materialize(store, "out", progress=False)
+        zarr.open(store)["1"][:]
+        again = lazy(path, overlay="out", zarr_format=zarr_format)
+    assert "already whole" in str(told)
+    assert again.overlay.levels == [0, 1, 2, 3, 4]
+    with pytest.raises(PlanError, match="not empty"):
+        materialize(lazy(path, zarr_format=zarr_format, compressor="zstd"), "out", progress=False)
 
 
 @pytest.mark.parametrize("shards", [None, 64])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,11 @@ from lazypyr.store.places import MappingPlace, StorePlace, UrlPlace
 from lazypyr.store.tree import keys_of
 
 __all__ = ["check_apart", "commit", "complete"]
+
+
+# What of the attributes names the source as somebody spelled it; the fingerprint beside it tells sources apart.
+_ATTRIBUTES = ("attributes", "lazypyr", "multiscales", ".zattrs")
+_WORDS = ("name", "description", "recipe")
 
 
 def documents_of(job: Job, stages: int) -> dict[str, bytes]:
@@ -75,13 +81,31 @@ def complete(job: Job) -> bool:
     if place.is_empty():
         return False
     wanted = documents_of(job, len(job.stages))
-    differs = next((key for key in wanted if place.get(key) != wanted[key]), None)
+    differs = next((key for key in wanted if not _same(place.get(key), wanted[key])), None)
     if differs is None:
         return True
     raise PlanError(
         f"{place.name} is not empty, and holds something else ({differs} is not what this recipe and source give); give "
         f"another destination, or delete it"
     )
+
+
+def _same(found: bytes | None, wanted: bytes) -> bool:
+    """Whether two documents say the same, however the source's path was spelled in what is for people."""
+    try:
+        return found is not None and (found == wanted or _alike(json.loads(found), json.loads(wanted), words=False))
+    except ValueError:
+        return False
+
+
+def _alike(a: Any, b: Any, *, words: bool) -> bool:
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        return all(
+            (words and key in _WORDS) or _alike(a[key], b[key], words=words or key.endswith(_ATTRIBUTES)) for key in a
+        )
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return all(_alike(x, y, words=words) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
 
 
 def check_apart(job: Job) -> None:

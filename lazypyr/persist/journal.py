@@ -22,6 +22,7 @@ _HEAD = f"{HIDDEN}/journal.json"
 _LOG = f"{HIDDEN}/done"
 _LOCK = f"{HIDDEN}/lock"
 _VERSION = 1
+_PRINT = "fingerprint of recipe and source"
 
 
 class Journal:
@@ -152,6 +153,8 @@ def differences(found: Any, wanted: Mapping[str, Any]) -> str:
     if not isinstance(found, dict):
         return "its record can't be read"
     plain = json.loads(json.dumps(wanted))
+    if found.get(_PRINT) == plain.get(_PRINT):  # the recipe names the source as it was spelled
+        plain.pop("recipe", None)
     return "; ".join(
         f"{key} was {_short(found.get(key))}, now {_short(plain[key])}" for key in plain if found.get(key) != plain[key]
     )

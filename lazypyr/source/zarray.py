@@ -134,12 +134,13 @@ class ZarrSource(Source):
         # Memory has no name that means the same tomorrow: it is what the object is, in this process and in copies of it.
         inside = isinstance(self.stored, MemoryBytes) and not self._remote
         where = (identity_of(self._owner), self.array.path) if inside else str(self.array.store_path)
-        digest.update(repr(where).encode())
         if isinstance(self.stored, LocalFiles):
-            for folder in folders_of(self.stored.root):
-                digest.update(f"{folder}:{Path(folder).stat().st_mtime_ns}".encode())
+            # However it was spelled, relative or through a link, it is the same array.
+            root = Path(self.stored.root).resolve()
+            for folder in map(Path, folders_of(str(root))):
+                digest.update(f"{folder}:{folder.stat().st_mtime_ns}".encode())
         else:
-            digest.update(repr(self._version).encode())
+            digest.update(repr((where, self._version)).encode())
         return digest.hexdigest()
 
     @property

@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,18 +22,16 @@ from lazypyr.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.pyramid import Pyramid
 from lazypyr.source.chunks import ChunkDecoder, decoder_of
+from lazypyr.store.coordinates import arrays_of
 from lazypyr.store.place import HIDDEN, Place
 from lazypyr.store.places import place_of
+from lazypyr.store.tier import TILES, DiskTier
 from lazypyr.store.tree import Face, keys_of
 
 __all__ = ["KeptIn", "Overlay", "kept_in", "reopened"]
 
 Array = np.ndarray[Any, Any]
 _RECORD = f"{HIDDEN}/overlay.json"
-_TILES = f"{HIDDEN}/tiles"
-# A tile's file: this, the crc32c of its bytes and their number, then the bytes as they are in memory.
-_MAGIC = b"LPT1"
-_HEAD_BYTES = 16
 # A medium that fails so often is left alone.
 _MAX_FAILURES = 3
 _INDICES = 64
@@ -92,22 +90,23 @@ class Overlay:
         self._folders: dict[Hashable, str] = {}
         self._failures = 0
         self._recorded = False
+        self._tier = DiskTier(place, limit_bytes)
         self.restart()
         self._check_record(strict=strict)
         for served in keys_of(pyramids, face).arrays.values():
-            self._folders.setdefault(served.pyramid.identity, f"{_TILES}/{served.pyramid.fingerprint[:32]}")
+            self._folders.setdefault(served.pyramid.identity, f"{TILES}/{served.pyramid.fingerprint[:32]}")
         for group, pyramid in pyramids.items():
             self._find_levels(group, pyramid, face, strict=strict)
-        self._count()
+        self._tier.count()
+        if write_through:
+            with self._quietly("what is kept there"):
+                self._tier.shrink()
 
     def restart(self) -> None:
         """Begin afresh in a forked child: the parent's lock may be held by a thread that isn't there."""
         self._lock = threading.Lock()
         self._indices: OrderedDict[str, Array] = OrderedDict()
-        self._promised = 0
-        if not hasattr(self, "_known"):
-            self._known: OrderedDict[str, int] = OrderedDict()
-            self._total = 0
+        self._tier.restart()
 
     # What is there
 
@@ -119,12 +118,12 @@ class Overlay:
             found = json.loads(raw)
         except ValueError:
             found = None
-        if found == self._about:
+        if _prints(found) == _prints(self._about):
             self._recorded = True
         elif strict:
             raise PlanError(f"overlay {self.place.name} is of another recipe or source: {_told(found, self._about)}")
         else:
-            self.place.clear(_TILES)
+            self.place.clear(TILES)
 
     def _find_levels(self, group: str, pyramid: Pyramid, face: Face, *, strict: bool) -> None:
         attributes = self._attributes(group)
@@ -138,7 +137,7 @@ class Overlay:
             told = _told({group: found}, {group: self._about[group]})
             raise PlanError(f"overlay {self.place.name} holds another hierarchy, not levels of this source: {told}")
         prefix = f"{group}/" if group else ""
-        for template, each in {face.layout: pyramid, **pyramid.extras}.items():
+        for template, each in arrays_of(pyramid, face.layout).items():
             for level in range(len(each.levels)):
                 path = prefix + template.format(level=level)
                 stored = self._level(path, each, level)
@@ -195,18 +194,7 @@ class Overlay:
     @property
     def tile_bytes(self) -> int:
         """What the tiles of the disk tier take, as far as this process knows."""
-        with self._lock:
-            return self._total
-
-    def _count(self) -> None:
-        """Count what earlier runs and other processes have left."""
-        known = OrderedDict(self.place.sizes(_TILES))
-        with self._lock:
-            # What this process has used lately stays behind what it has not.
-            for key in list(self._known):
-                if key in known:
-                    known.move_to_end(key)
-            self._known, self._total = known, sum(known.values())
+        return self._tier.total_bytes
 
     # Finding and keeping
 
@@ -225,39 +213,14 @@ class Overlay:
         key = self._key(pyramid, level, index)
         if key is None:
             return None
-        with self._lock:
-            there = key in self._known
-            if there:
-                self._known.move_to_end(key)
-            elif quick or not (self.write_through or self._known):
-                return None
-        return self._tile(key, pyramid)
+        if not self._tier.knows(key) and (quick or (self._tier.is_empty and not self.write_through)):
+            return None
+        raw = self._tier.get(key, math.prod(pyramid.chunks) * pyramid.dtype.itemsize)
+        return None if raw is None else np.frombuffer(raw, pyramid.dtype).reshape(pyramid.chunks)
 
     def _key(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> str | None:
         folder = self._folders.get(pyramid.identity)
         return None if folder is None else f"{folder}/{level}/{'.'.join(map(str, index))}"
-
-    def _tile(self, key: str, pyramid: Pyramid) -> Array | None:
-        try:
-            raw = self.place.get(key)
-        except Exception as error:
-            log.warning("overlay %s: %s: %s", self.place.name, key, error)
-            raw = None
-        expected = math.prod(pyramid.chunks) * pyramid.dtype.itemsize
-        if raw is not None and len(raw) == _HEAD_BYTES + expected and raw[:_HEAD_BYTES] == _head(raw[_HEAD_BYTES:]):
-            with self._lock:
-                self._note(key, len(raw))
-            return np.frombuffer(raw, pyramid.dtype, offset=_HEAD_BYTES).reshape(pyramid.chunks)
-        if raw is not None:
-            with contextlib.suppress(Exception):  # it stays; what is wrong with it is seen each time
-                self.place.delete(key)
-        with self._lock:
-            self._total -= self._known.pop(key, 0)
-        return None
-
-    def _note(self, key: str, size: int) -> None:
-        self._total += size - self._known.pop(key, 0)
-        self._known[key] = size
 
     def _of_level(self, stored: _Stored, index: tuple[int, ...]) -> Array | None:
         if stored.decoder.sharding is None:
@@ -288,49 +251,22 @@ class Overlay:
         key = self._key(pyramid, level, index)
         if not self.write_through or key is None or self._failures >= _MAX_FAILURES:
             return
-        if (pyramid.identity, level) in self._levels:
+        if (pyramid.identity, level) in self._levels or self._tier.knows(key):
             return
-        body = tile.tobytes()
-        size = _HEAD_BYTES + len(body)
-        with self._lock:
-            if key in self._known:
-                return
-            # Promised before it is written: another thread must not fill the same room.
-            self._promised += size
-            full = self.limit_bytes is not None and self._total + self._promised > self.limit_bytes
-        kept = False
-        try:
-            if full and not self._make_room(size):
-                return
+        with self._quietly(key):
             if not self._recorded:
                 self.place.put_whole(_RECORD, json.dumps(self._about).encode())
                 self._recorded = True
-            self.place.put_whole(key, _head(body) + body, durable=False)
-            kept = True
+            self._tier.put(key, tile.tobytes())
+
+    @contextlib.contextmanager
+    def _quietly(self, what: str) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:
             self._failures += 1
             more = "; nothing more is kept there" if self._failures >= _MAX_FAILURES else ""
-            log.warning("overlay %s: %s was not kept: %s%s", self.place.name, key, error, more)
-        finally:
-            with self._lock:
-                self._promised -= size
-                if kept:
-                    self._note(key, size)
-
-    def _make_room(self, size: int) -> bool:
-        """Delete tiles not used for longest until there is room for `size` bytes, counting those of other processes."""
-        assert self.limit_bytes is not None
-        if size > self.limit_bytes:
-            return False
-        self._count()
-        while True:
-            with self._lock:
-                # A twentieth more than needed, so that what others have left isn't counted anew for every tile.
-                if not self._known or self._total + self._promised <= self.limit_bytes - self.limit_bytes // 20:
-                    return True
-                key, gone = self._known.popitem(last=False)
-                self._total -= gone
-            self.place.delete(key)
+            log.warning("overlay %s: %s: can't be written: %s%s", self.place.name, what, error, more)
 
 
 @dataclass(frozen=True)
@@ -375,10 +311,10 @@ def reopened(
     return overlay
 
 
-def _head(body: bytes) -> bytes:
-    from google_crc32c import value as crc32c  # a dependency of zarr
-
-    return _MAGIC + int(crc32c(body)).to_bytes(4, "little") + len(body).to_bytes(8, "little")
+def _prints(about: Any) -> Any:
+    """What tells pyramids apart; the rest of a record is for people, and names a source as it was spelled."""
+    known = about.items() if isinstance(about, Mapping) else ()
+    return {path: each.get("fingerprint") if isinstance(each, Mapping) else None for path, each in known}
 
 
 def _told(found: Any, wanted: Mapping[str, Mapping[str, str]]) -> str:
@@ -392,8 +328,10 @@ def _told(found: Any, wanted: Mapping[str, Mapping[str, str]]) -> str:
         name = path or "the root"
         if not theirs:
             told.append(f"it has nothing of {name}")
+        elif theirs.get("fingerprint") == mine["fingerprint"]:
+            continue
         elif theirs.get("recipe") != mine["recipe"]:
             told.append(f"{name} was made as {theirs.get('recipe')!r}, now it is {mine['recipe']!r}")
-        elif theirs.get("fingerprint") != mine["fingerprint"]:
+        else:
             told.append(f"the source of {name} has changed since (or tiles have another shape)")
     return "; ".join(told) or "it holds other pyramids"

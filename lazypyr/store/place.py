@@ -7,18 +7,35 @@ import ctypes
 import itertools
 import os
 import sys
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["HIDDEN", "LocalPlace", "Place"]
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["HIDDEN", "LocalPlace", "Note", "Place"]
 
 # Everything of ours that isn't part of the hierarchy: what is being written, and the disk tier.
 HIDDEN = ".lazypyr"
 _PARTIAL = f"{HIDDEN}/partial"
 _serial = itertools.count()
+# How long one waits for a lock that is held for milliseconds, and how often one looks.
+_PATIENCE_S = 10.0
+_TICK_S = 0.002
+
+
+class Note(Protocol):
+    """A few bytes that only the holder of a lock reads and writes."""
+
+    def read(self) -> bytes:
+        """What was written last."""
+
+    def write(self, data: bytes) -> None:
+        """Write it anew."""
 
 
 class Place(ABC):
@@ -70,6 +87,17 @@ class Place(ABC):
         self.put(key, data)
         # Without a test-and-set in the medium: the last of two who came at once has it.
         return self.get(key) == data
+
+    @contextlib.contextmanager
+    def alone(self, key: str) -> Iterator[Note | None]:
+        """Keep out, in all processes, whoever asks for the same; None where the medium can't.
+
+        Raises
+        ------
+        TimeoutError
+            When another one holds it for seconds.
+        """
+        yield None
 
     def append(self, key: str, line: bytes) -> None:
         """Add a line to a log, in one piece, if need be as a value of its own."""
@@ -190,6 +218,26 @@ class LocalPlace(Place):
             self.delete(partial)
         return True
 
+    @contextlib.contextmanager
+    def alone(self, key: str) -> Iterator[Note | None]:
+        path = self._path(key)
+        self._folder(path)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # somebody has removed the folder
+            self._made.clear()
+            self._folder(path)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            locked = _locked(fd, path)
+            try:
+                yield _FileNote(fd) if locked else None
+            finally:
+                if locked:  # by closing alone it would stay with a child that was forked meanwhile
+                    fcntl.flock(fd, fcntl.LOCK_UN)
+        finally:
+            os.close(fd)
+
     def append(self, key: str, line: bytes) -> None:
         path = self._path(key)
         self._folder(path)
@@ -232,6 +280,38 @@ class LocalPlace(Place):
         try:
             return set(os.listdir(self._root)) <= {HIDDEN}  # noqa: PTH208
         except FileNotFoundError:
+            return True
+
+
+class _FileNote:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def read(self) -> bytes:
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        return os.read(self._fd, 4096)
+
+    def write(self, data: bytes) -> None:
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        os.truncate(self._fd, 0)
+        _write(self._fd, data)
+
+
+def _locked(fd: int, path: str) -> bool:
+    """Lock an open file; False where that can't be done."""
+    if sys.platform == "win32":
+        return False
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{path} has been locked by another process for {_PATIENCE_S:g} s") from None
+            time.sleep(_TICK_S)
+        except OSError:  # a file system without locks
+            return False
+        else:
             return True
 
 
