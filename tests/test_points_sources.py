@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -24,6 +25,7 @@ from lazypyr.points.index import PointIndex
 zarr = pytest.importorskip("zarr")
 
 STADIUM = Path(lazypyr.__file__).parent / "demo" / "data" / "lidar_autzen" / "stadium.zarr"
+COPC = Path(__file__).parent / "data" / "copc" / "points.copc.laz"
 AMSTERDAM = Path(__file__).parent / "data" / "ps_amsterdam" / "points.zarr"
 
 
@@ -234,6 +236,25 @@ def test_las_without_a_point(tmp_path):
     laspy.LasData(laspy.LasHeader(point_format=6, version="1.4")).write(tmp_path / "none.las")
     with pytest.raises(PlanError, match="the cloud is empty"):
         read_points(tmp_path / "none.las", resolution=1.0)
+
+
+def test_copc_as_another_writer_made_it(tmp_path):
+    pytest.importorskip("laspy", reason="the extra 'points' is not installed")
+    pyramid = read_points(COPC, resolution=1.0)
+    number = pyramid.raw["intensity"].read(((0, 600),)).astype(int)
+    # it brings the points node by node of its octree
+    assert (np.sort(number) == np.arange(600)).all()
+    assert (np.diff(number) < 0).any()
+    x, y, z = (o + 0.01 * (number * f % n) for o, f, n in ((5e5, 7919, 10000), (4e6, 104729, 10000), (0, 31, 1000)))
+    for axis, expected in (("x", x), ("y", y), ("z", z)):
+        np.testing.assert_allclose(pyramid.raw[axis].read(((0, 600),)), expected, rtol=1e-12)
+    inside = (x < 500050) & (y >= 4000020) & (z < 5)
+    np.testing.assert_array_equal(pyramid.query((0, 4000020, -1, 500050, 5e6, 5)), np.flatnonzero(inside))
+    if importlib.util.find_spec("pyproj"):
+        assert (pyramid.crs, pyramid.cloud.units) == ("EPSG:32633", "metre")
+    (tmp_path / "cut.copc.laz").write_bytes(COPC.read_bytes()[:6000])
+    with pytest.raises(SourceError, match="truncated|can't be read"):
+        read_points(tmp_path / "cut.copc.laz", resolution=1.0)
 
 
 @pytest.mark.fault("S2")
