@@ -13,7 +13,7 @@ import zarr
 from support import reference
 from support.sources import random_array, zarr_array
 
-from lazypyr import LazyPyramidStore
+from lazypyr import LazyPyramidStore, from_function, materialize
 
 SOURCE = random_array(0, (50, 70), "<i4")
 
@@ -33,8 +33,34 @@ def test_xarray_opens_a_datatree(zarr_format, consolidated):
             assert image.dims == ("y", "x")
             np.testing.assert_array_equal(image.values, level)
             assert image.dtype == SOURCE.dtype
+            # the mean's pixels sit at the centres of their boxes
+            width = 2**k
+            np.testing.assert_allclose(image.x, 100 + 20.0 * (np.arange(level.shape[1]) * width + (width - 1) / 2))
+            np.testing.assert_allclose(image.y, 900 - 20.0 * (np.arange(level.shape[0]) * width + (width - 1) / 2))
     with xr.open_dataset(store, engine="zarr", group="2", consolidated=False, mask_and_scale=False) as level:
         np.testing.assert_array_equal(level["image"].values, expected[2])
+        nearest = level["image"].sel(x=460.0, y=600.0, method="nearest")
+        assert nearest.values == expected[2][(900 - 600) // 80, (460 - 100) // 80]
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_coordinates_beside_the_levels(tmp_path, zarr_format):
+    """They have units, are kept with what is materialized, and are left out where nobody knows or could load them."""
+    src = xr.DataArray(SOURCE, dims=("y", "x"), coords={"x": 5.0 * np.arange(70)})
+    src.x.attrs["units"] = "meter"
+    store = LazyPyramidStore(src, chunks=(16, 16), zarr_format=zarr_format, layout="{level}/image")
+    materialize(store, tmp_path / "kept.zarr", progress=False)
+    for root in (zarr.open_group(store, mode="r"), zarr.open_group(tmp_path / "kept.zarr", mode="r")):
+        assert sorted(name for name, _ in root["1"].arrays()) == ["image", "x"]
+        np.testing.assert_array_equal(root["1/x"][...], 10.0 * np.arange(35))
+        assert root["1/x"].attrs["units"] == "meter"
+    level = xr.open_dataset(tmp_path / "kept.zarr", engine="zarr", group="1", consolidated=False)
+    np.testing.assert_array_equal(level["image"].x, 10.0 * np.arange(35))
+    assert "x" not in zarr.open_group(LazyPyramidStore(src, zarr_format=zarr_format), mode="r")
+    endless = from_function(lambda *_: None, shape=(2**40, 64), dtype="u1", bounds=(0, 0, 64, 2**40))
+    vast = LazyPyramidStore(endless, layout="{level}/image")
+    assert "0/x/zarr.json" in vast
+    assert "0/y/zarr.json" not in vast
 
 
 def test_xarray_with_dask(tmp_path):

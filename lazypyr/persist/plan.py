@@ -18,6 +18,7 @@ from lazypyr.errors import PlanError
 from lazypyr.grid import Window
 from lazypyr.pyramid import Pyramid
 from lazypyr.reduced import ReducedPyramid
+from lazypyr.store.coordinates import arrays_of
 from lazypyr.store.tree import Face
 
 __all__ = ["Family", "Stage", "families_of", "roots_of", "stages_of"]
@@ -126,8 +127,7 @@ def families_of(pyramids: Mapping[str, Pyramid], face: Face, wanted: Collection[
     families = []
     for group, pyramid in pyramids.items():
         prefix = f"{group}/" if group else ""
-        templates = {face.layout: pyramid, **pyramid.extras}
-        for template, each in templates.items():
+        for template, each in arrays_of(pyramid, face.layout).items():
             levelled = "{level}" in template
             paths = {
                 level: prefix + template.format(level=level)

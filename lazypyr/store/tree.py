@@ -9,6 +9,7 @@ from typing import Any, cast
 from lazypyr.errors import PlanError
 from lazypyr.metadata import ArrayNode, Codec, GroupNode, documents, level_node, multiscale_attributes
 from lazypyr.pyramid import Pyramid
+from lazypyr.store.coordinates import arrays_of
 from lazypyr.store.keys import Keys, Served
 
 __all__ = ["Face", "keys_of"]
@@ -96,11 +97,9 @@ def keys_of(
     for group, pyramid in pyramids.items():
         prefix = f"{group}/" if group else ""
         paths = [face.layout.format(level=k) for k in range(len(pyramid.levels))]
-        for level, path in enumerate(paths):
-            add(prefix + path, pyramid, level)
-        for template, extra in pyramid.extras.items():
-            for level in range(len(extra.levels)):
-                add(prefix + template.format(level=level), extra, level)
+        for template, each in arrays_of(pyramid, face.layout).items():
+            for level in range(len(each.levels)):
+                add(prefix + template.format(level=level), each, level)
         there = [k for k, path in enumerate(paths) if only is None or prefix + path in only]
         if there:
             known = pyramid if only is None else cast("Pyramid", _Levels(pyramid, there))
