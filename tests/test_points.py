@@ -447,7 +447,9 @@ def test_points_without_a_place_are_counted():
     x = np.array([0.0, np.nan, 2.0, np.inf, 4.0])
     with pytest.warns(UserWarning, match="2 of 5 points are left out: 1 with NaN, 1 with infinite"):
         pyramid = from_points(x, np.arange(5.0), np.arange(5), resolution=1.0)
-    assert pyramid.attrs["points"] == {"n_points": 5, "n_on_grid": 3, "resolution": 1.0}
+    assert pyramid.attrs["points"] == {
+        "n_points": 5, "n_on_grid": 3, "resolution": 1.0, "chunks": [256, 256], "levels": 1,
+    }  # fmt: skip
     index = pyramid.index.read(0)
     assert sorted(index[index >= 0].tolist()) == [0, 2, 4]
     assert pyramid.query((-9, -9, 9, 9)).tolist() == [0, 2, 4]

@@ -503,6 +503,66 @@ def test_kept_values_are_read_in_the_order_of_the_index(rng, tmp_path):
     np.testing.assert_array_equal(changed.read(-1), pyramid.read(-1) * 2)
 
 
+# A cloud that was materialized
+
+
+def test_a_materialized_cloud_is_opened_as_one(rng, tmp_path):
+    n = 20_000
+    x, y = cloud(rng, n=n, side=700.0)
+    values = (rng.random((n, 3)) + 1j).astype("c8")
+    pyramid = from_points(
+        x, y, values, resolution=2.0, chunks=(64, 64), crs="EPSG:32633", units="meter", z=x * 2, attrs={"site": "here"}
+    )
+    lazypyr.materialize(pyramid, tmp_path / "out.zarr", progress=False)
+    again = read_points(tmp_path / "out.zarr")
+    assert (again.crs, again.coords["x"].unit, again.attrs) == ("EPSG:32633", "meter", pyramid.attrs)
+    source, kept = Counting(again.values), Counting(again._kept)
+    for level in range(len(pyramid.levels)):
+        np.testing.assert_array_equal(again.index.read(level), pyramid.index.read(level))
+        np.testing.assert_array_equal(
+            again.read(level, (slice(None), slice(None), (1, 2))), pyramid.read(level)[..., 1:2]
+        )
+    assert source.windows == []
+    assert {w[1] for w in kept.windows} == {(1, 2)}
+    np.testing.assert_array_equal(again.query((9, 9, 0, 300, 200, 500)), pyramid.query((9, 9, 0, 300, 200, 500)))
+    assert again.with_values("z").read(-1).shape == pyramid.levels[-1].shape[:2]
+    finer = read_points(tmp_path / "out.zarr", resolution=1.0, values="values", method="mean", chunks=(128, 128))
+    np.testing.assert_allclose(
+        finer.read(1), from_points(x, y, values, resolution=1.0, method="mean", chunks=(128, 128)).read(1)
+    )
+    root = zarr.open(lazypyr.LazyPyramidStore(pyramid), mode="r")
+    stored = zarr.open_group(str(tmp_path / "out.zarr"), mode="r")
+    assert stored["level_major/values"].shape == (3, n)
+    for name in ("point", "values"):
+        np.testing.assert_array_equal(root[f"level_major/{name}"][:], stored[f"level_major/{name}"][:])
+    np.testing.assert_array_equal(stored["level_major/values"][:], values[stored["level_major/point"][:]].T)
+
+
+def test_a_materialized_count_has_no_values_and_flags_are_bytes(rng, tmp_path):
+    x, y = cloud(rng, n=500)
+    lazypyr.materialize(from_points(x, y, resolution=1.0, chunks=(64, 64)), tmp_path / "count.zarr", progress=False)
+    again = read_points(tmp_path / "count.zarr")
+    assert (again.method, again.read(0).sum()) == ("count", 500)
+    flags = from_points(x, y, x > 150, resolution=1.0, chunks=(64, 64), fill_value=7)
+    lazypyr.materialize(flags, tmp_path / "flags.zarr", progress=False, zarr_format=2)
+    np.testing.assert_array_equal(read_points(tmp_path / "flags.zarr").read(1), flags.read(1))
+    with pytest.raises(PlanError, match="resolution: say how many"):
+        read_points(STADIUM)
+
+
+@pytest.mark.fault("S7")
+def test_values_written_in_another_order_are_not_used(rng, tmp_path):
+    x, y = cloud(rng, n=2000)
+    pyramid = from_points(x, y, x, resolution=1.0, chunks=(64, 64))
+    lazypyr.materialize(pyramid, tmp_path / "out.zarr", progress=False)
+    stored = zarr.open_group(str(tmp_path / "out.zarr"), mode="r+")
+    point = stored["level_major/point"][:]
+    stored["level_major/point"][:2] = point[:2][::-1]
+    again = read_points(tmp_path / "out.zarr")
+    with pytest.warns(UserWarning, match="in another order; not used"):
+        np.testing.assert_array_equal(again.read(-1), pyramid.read(-1))
+
+
 # More points than memory
 
 

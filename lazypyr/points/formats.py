@@ -12,6 +12,7 @@ import numpy as np
 from lazypyr._optional import need
 from lazypyr.errors import LazypyrError, PlanError, SourceError
 from lazypyr.points.columns import Column, Member, as_column
+from lazypyr.points.written import Written, written
 from lazypyr.source.base import Source
 
 __all__ = ["Table", "read_las", "read_pandas", "read_zarr"]
@@ -23,7 +24,10 @@ _LAS_ROWS = 1 << 20
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of points by name, what is known of them, and the names of those that hold no numbers."""
+    """Columns of points by name and what is known of them.
+
+    `others` are the names of columns that hold no numbers, `written` is what else there is of what `materialize` wrote.
+    """
 
     columns: Mapping[str, Source]
     name: str
@@ -31,6 +35,7 @@ class Table:
     units: str | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
     others: tuple[str, ...] = ()
+    written: Written | None = None
 
 
 def _short(path: str) -> str:
@@ -152,6 +157,9 @@ def read_zarr(path: str, storage_options: Mapping[str, Any] | None) -> Table:
             f"{path}: expected a zarr group, or a file .las, .laz, .csv or .parquet: {type(error).__name__}: {error}"
         ) from error
     attrs = dict(group.attrs)
+    found = written(group)
+    if found is not None:
+        return Table(found.columns, _short(path), found.crs, found.units, found.attrs, written=found)
     if "zarr_vectors" in attrs:
         return _read_vectors(path)
     columns = {}

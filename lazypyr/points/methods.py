@@ -16,7 +16,7 @@ __all__ = [
     "Method",
     "Ranked",
     "check_values",
-    "default_fill",
+    "fill_of",
     "last_of",
     "method_of",
     "reduce_runs",
@@ -96,7 +96,7 @@ def check_values(method: Method, dtype: np.dtype[Any] | None) -> None:
         raise PlanError(f"method {method.name!r} doesn't work on values of dtype {dtype}")
 
 
-def default_fill(dtype: np.dtype[Any]) -> Any:
+def _default_fill(dtype: np.dtype[Any]) -> Any:
     """What stands where there is no point: NaN, NaT, the least signed and the largest unsigned integer."""
     if dtype.kind == "c":
         return dtype.type(complex(np.nan, np.nan))
@@ -106,6 +106,25 @@ def default_fill(dtype: np.dtype[Any]) -> Any:
         return np.array("NaT", dtype)[()]
     info = np.iinfo(dtype)
     return dtype.type(info.min if dtype.kind == "i" else info.max)
+
+
+def fill_of(method: Method, dtype: np.dtype[Any], given: Any) -> Any:
+    """What a method's pixels show where there is no point: what is given, if the dtype has it."""
+    if method.empty is not None:
+        return dtype.type(method.empty) if given is None else _cast(given, dtype)
+    return _default_fill(dtype) if given is None else _cast(given, dtype)
+
+
+def _cast(given: Any, dtype: np.dtype[Any]) -> Any:
+    try:
+        with np.errstate(all="raise"):
+            cast = np.asarray(given).astype(dtype)[()]
+    except (TypeError, ValueError, FloatingPointError, OverflowError) as error:
+        raise PlanError(f"fill_value: {given!r} is no {dtype}: {error}") from error
+    same = cast == given or (cast != cast and given != given)  # noqa: PLR0124 - NaN is itself here
+    if dtype.kind in "iu" and not same:
+        raise PlanError(f"fill_value: {given!r} is no {dtype}")
+    return cast
 
 
 @jit

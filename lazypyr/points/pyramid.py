@@ -20,12 +20,13 @@ from lazypyr.points.methods import (
     Method,
     Ranked,
     check_values,
-    default_fill,
+    fill_of,
     last_of,
     method_of,
     reduce_runs,
 )
 from lazypyr.points.views import IndexPyramid, OnGrid, RawPyramid
+from lazypyr.points.written import FOLDER, LevelMajor, Written
 from lazypyr.pyramid import Pyramid, Runner
 from lazypyr.source.base import Source
 
@@ -64,6 +65,7 @@ class PointsPyramid(OnGrid):
         chunks: tuple[int, int],
         levels: int | None = None,
         fill_value: Any = None,
+        found: Written | None = None,
     ) -> None:
         check_values(method, None if values is None else values.dtype)
         if values is not None and (not values.shape or values.shape[0] != cloud.frame.n_points):
@@ -78,10 +80,22 @@ class PointsPyramid(OnGrid):
         super().__init__(cloud, chunks, levels, channels)
         self._method, self.method = method, method.name
         self.dtype = method.dtype_of(self.values.dtype if self.values is not None else np.dtype("<i8"))
-        self._given_fill = fill_value
-        self.fill_value = _fill(method, self.dtype, fill_value)
+        self._given_fill, self._found = fill_value, found
+        self.fill_value = fill_of(method, self.dtype, fill_value)
         self.nodata = self.fill_value if method.empty is None and self.dtype.kind in "iu" else None
-        self.attrs = {**cloud.attrs, "points": _summary(cloud)}
+        self.attrs = {**cloud.attrs, "points": self._summary()}
+
+    def _summary(self) -> dict[str, Any]:
+        frame = self.cloud.frame
+        counts = {"n_points": frame.n_points, "n_on_grid": frame.n_valid}
+        units = {"units": self.cloud.units} if self.cloud.units else {}
+        return {
+            **counts,
+            **units,
+            "resolution": frame.resolution,
+            "chunks": list(self._tile),
+            "levels": len(self.levels),
+        }
 
     # The points themselves
 
@@ -147,6 +161,9 @@ class PointsPyramid(OnGrid):
     @property
     def extras(self) -> Mapping[str, Pyramid]:
         raw = {f"points/{key}": RawPyramid(self.raw[name], name) for key, name in _keys_of(self.raw).items()}
+        if self.method == "first_valid":
+            for name, values in {"point": None, "values": self.values}.items():
+                raw[f"{FOLDER}/{name}"] = RawPyramid(LevelMajor(self.cloud, values), f"{self.name}, level-major {name}")
         return {"index/{level}": self.index, **raw}
 
     def with_values(self, values: Any, *, method: str | None = None, fill_value: Any = None) -> PointsPyramid:
@@ -175,13 +192,21 @@ class PointsPyramid(OnGrid):
             When it can't be written; what was there before is unchanged.
         """
         keep_cloud(path, self.cloud, self.values)
+        return self._over(self.cloud.kept_at(path), self.values)
+
+    def kept_in(self, found: Written | None) -> PointsPyramid:
+        """The same pyramid, using the values that `materialize` wrote in the order of the index."""
+        return self._over(self.cloud, self.values, found)
+
+    def _over(self, cloud: Cloud, values: Source | None, found: Written | None = None) -> PointsPyramid:
         return PointsPyramid(
-            self.cloud.kept_at(path),
-            self.values,
+            cloud,
+            values,
             self._method,
             chunks=self._tile,
             levels=len(self.levels),
             fill_value=self._given_fill,
+            found=found,
         )
 
     # The pyramid
@@ -255,7 +280,8 @@ class PointsPyramid(OnGrid):
 
     @cached_property
     def _kept(self) -> Source | None:
-        return None if self.values is None else kept_values(self.cloud, self.values)
+        kept = None if self._found is None else self._found.values_of(self.cloud)
+        return kept if kept is not None or self.values is None else kept_values(self.cloud, self.values)
 
     def _show_runs(self, level: int, plane: Window, channels: list[tuple[int, ...]], flat: Array, run: Runner) -> None:
         pixel, first, stop = self.cloud.index.runs(level, plane)
@@ -333,14 +359,9 @@ class PointsPyramid(OnGrid):
         return f"{self.name}: {frame.n_valid} points at {frame.resolution} a pixel, {self.method}"
 
     def refreshed(self) -> Pyramid:
-        return PointsPyramid(
-            self.cloud.refreshed(),
-            None if self.values is None else self.values.refreshed(),
-            self._method,
-            chunks=self._tile,
-            levels=len(self.levels),
-            fill_value=self._given_fill,
-        )
+        cloud, values = self.cloud.refreshed(), None if self.values is None else self.values.refreshed()
+        fresh = self._over(cloud, values, self._found)
+        return fresh if fresh.identity == self.identity else self._over(cloud, values)
 
 
 def _keys_of(names: Iterable[str]) -> dict[str, str]:
@@ -368,26 +389,3 @@ def _gathered(column: Array, points: Array, run: Runner) -> Array:
 def _plain(array: Array) -> Array:
     """An array as integers of the same size, which are all that painting needs (complex128 as it is)."""
     return array if array.dtype.itemsize > 8 else array.view(f"u{array.dtype.itemsize}")
-
-
-def _fill(method: Method, dtype: np.dtype[Any], given: Any) -> Any:
-    if method.empty is not None:
-        return dtype.type(method.empty) if given is None else _cast(given, dtype)
-    return default_fill(dtype) if given is None else _cast(given, dtype)
-
-
-def _cast(given: Any, dtype: np.dtype[Any]) -> Any:
-    try:
-        with np.errstate(all="raise"):
-            cast = np.asarray(given).astype(dtype)[()]
-    except (TypeError, ValueError, FloatingPointError, OverflowError) as error:
-        raise PlanError(f"fill_value: {given!r} is no {dtype}: {error}") from error
-    same = cast == given or (cast != cast and given != given)  # noqa: PLR0124 - NaN is itself here
-    if dtype.kind in "iu" and not same:
-        raise PlanError(f"fill_value: {given!r} is no {dtype}")
-    return cast
-
-
-def _summary(cloud: Cloud) -> dict[str, Any]:
-    frame = cloud.frame
-    return {"n_points": frame.n_points, "n_on_grid": frame.n_valid, "resolution": frame.resolution}

@@ -26,7 +26,7 @@ _SHOWN = ("values", "intensity")
 def read_points(
     path: str | Path,
     *,
-    resolution: float,
+    resolution: float | None = None,
     values: str | Sequence[str] | Any = None,
     x: str | None = None,
     y: str | None = None,
@@ -40,10 +40,11 @@ def read_points(
     Parameters
     ----------
     path : path or URL
-        A zarr group with arrays of one entry a point (read lazily); LAS, LAZ or COPC (needs the extra "points"); CSV or
-        parquet (need pandas); a zarr-vectors store (needs its package).
+        A zarr group with arrays of one entry a point (read lazily); a cloud that `materialize` wrote; LAS, LAZ or COPC
+        (needs the extra "points"); CSV or parquet (need pandas); a zarr-vectors store (needs its package).
     resolution : float
-        World units a pixel of level 0.
+        World units a pixel of level 0. By default, of a cloud that `materialize` wrote, as it was; so are the tile, the
+        levels, the method and the fill value.
     values : str, sequence of str, or array, optional
         Column to show, or several as channels ("rgb" stands for red, green, blue), or an array of one entry a point.
         By default "values", then "intensity"; without either, and with ``values=()``, the count of points is shown.
@@ -87,16 +88,21 @@ def read_points(
     }
     if index_path is True:
         index_path = Path(f"{str(path).rstrip('/')}.index.zarr")
-    return from_points(
-        x_source,
-        y_source,
-        shown,
-        resolution=resolution,
-        z=z_source,
-        attributes=attributes,
-        index_path=index_path or None,
-        **{"crs": table.crs, "units": table.units, "name": table.name, "attrs": table.attrs, **options},
+    known: dict[str, Any] = {"crs": table.crs, "units": table.units, "name": table.name, "attrs": table.attrs}
+    if table.written is not None:
+        known |= table.written.settings
+        if resolution not in (None, known["resolution"]) or "chunks" in options:
+            known.pop("levels", None)
+        if values is not None or "method" in options:
+            del known["method"], known["fill_value"]
+    if resolution is not None:
+        known["resolution"] = resolution
+    if "resolution" not in known:
+        raise PlanError(f"{table.name}: resolution: say how many world units a pixel has")
+    pyramid = from_points(
+        x_source, y_source, shown, z=z_source, attributes=attributes, index_path=index_path or None, **known | options
     )
+    return pyramid if table.written is None or values is not None else pyramid.kept_in(table.written)
 
 
 def _table(path: str, storage_options: Mapping[str, Any] | None) -> Table:
