@@ -11,8 +11,6 @@ from lazypyr.store import LazyPyramidStore
 
 __all__ = ["napari", "neuroglancer"]
 
-# What neuroglancer's client reads of zarr.
-_NEUROGLANCER = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32")
 _SHORT_UNITS = {
     "meter": "m", "kilometer": "km", "centimeter": "cm", "millimeter": "mm", "micrometer": "um", "nanometer": "nm",
     "second": "s", "millisecond": "ms",
@@ -39,18 +37,23 @@ def neuroglancer(src: Any, *, name: str = "image", **options: Any) -> Any:
     Raises
     ------
     PlanError
-        For pixels that neuroglancer can't show (complex, float64, bool): give it a product, or cast.
+        For pixels that neuroglancer can't show (complex, float64, bool): give it a product, or cast; for axes that
+        OME-NGFF doesn't have.
     MissingExtra
         Without neuroglancer, starlette or uvicorn.
     """
     module = need("neuroglancer", feature="lazypyr.viewers.neuroglancer", extra="viewers")
+    from lazypyr.metadata.ome import ome_reason
     from lazypyr.server import serve
+    from lazypyr.server.page import NEUROGLANCER_DTYPES
 
     store = _store(src, options)
     pyramid = store.pyramid
-    if pyramid.dtype.name not in _NEUROGLANCER:
+    if reason := ome_reason(pyramid):
+        raise PlanError(f"{pyramid.name}: neuroglancer reads OME-NGFF, which can't say this: {reason}")
+    if pyramid.dtype.name not in NEUROGLANCER_DTYPES:
         raise PlanError(
-            f"{pyramid.name}: neuroglancer shows {', '.join(_NEUROGLANCER)}, not {pyramid.dtype}; look at a product of it, "
+            f"{pyramid.name}: neuroglancer shows {', '.join(NEUROGLANCER_DTYPES)}, not {pyramid.dtype}; look at a product of it, "
             "e.g. product='phase', or give lazypyr.open_pyramid a source of another dtype"
         )
     handle = serve({"image": store}, port=0, background=True)

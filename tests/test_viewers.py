@@ -18,7 +18,7 @@ from zarr.core.buffer import default_buffer_prototype
 
 import lazypyr
 from lazypyr import LazyPyramidStore
-from lazypyr.errors import PlanError
+from lazypyr.errors import ComputeError, PlanError
 
 # Dark to bright from top to bottom, and a bright corner at the top right: no turn or mirror looks the same.
 RAMP = np.add.outer(np.arange(600) * 40, np.arange(900)).astype("u2")
@@ -103,6 +103,47 @@ def test_viv_draws_it(chromium, viv):
 def test_neuroglancer_says_what_it_can_not_show(dtype):
     with pytest.raises(PlanError, match="neuroglancer shows"):
         lazypyr.viewers.neuroglancer(np.zeros((50, 50), dtype))
+
+
+def test_neuroglancer_says_that_ome_has_no_such_axes():
+    with pytest.raises(PlanError, match="OME-NGFF"):
+        lazypyr.viewers.neuroglancer(np.zeros((2, 3, 50, 50), "u1"), axes=("year", "band", "y", "x"))
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype", "made"),
+    [
+        ("f8", None, "f4"), ("f2", None, "f4"), ("?", None, "u1"), ("i8", None, "i4"), ("u8", None, "u4"), ("i2", None, "i2"),
+        ("f8", "f2", "f2"), ("u1", "f4", "f4"), (">u2", "u1", "u1"),
+    ],
+)  # fmt: skip
+def test_cast_to_what_viewers_read(given, dtype, made):
+    image = (RAMP[:300, :300] % 200 if given != "?" else RAMP[:300, :300] % 2).astype(given)
+    options = {} if dtype is None else {"dtype": dtype}
+    pyramid = lazypyr.open_pyramid(image, nodata=None if given == "?" else 7).map("cast", **options)
+    assert pyramid.dtype == np.dtype(made)
+    assert pyramid.nodata == (None if given == "?" else 7)
+    for k in range(len(pyramid.levels)):
+        np.testing.assert_array_equal(pyramid.read(k), image[:: 2**k, :: 2**k].astype(made))
+
+
+def test_cast_never_wraps():
+    for image, dtype in (
+        (np.full((9, 9), 2**40), "i4"),
+        (np.full((9, 9), -1), "u8"),
+        (np.full((9, 9), 2**63, "u8"), "i8"),
+    ):
+        with pytest.raises(ComputeError, match=f"{image[0, 0]} does not fit"):
+            lazypyr.open_pyramid(image).map("cast", dtype=dtype).read(0)
+    for image, options, words in (
+        (np.ones((9, 9)), {"dtype": "u1"}, "rescale"),
+        (np.ones((9, 9), "c8"), {}, "phase"),
+        (np.ones((9, 9)), {"dtype": "c8"}, "an integer or a float"),
+    ):
+        with pytest.raises(PlanError, match=words):
+            lazypyr.open_pyramid(image).map("cast", **options)
+    with pytest.raises(PlanError, match="nodata"):
+        lazypyr.open_pyramid(np.ones((9, 9), "i4"), nodata=-9999).map("cast", dtype="u1")
 
 
 class Recorder:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lazypyr.errors import PlanError
 from lazypyr.product.base import Input, Output, Product
 from lazypyr.product.blocks import Channels
+from lazypyr.product.cast import cast
 from lazypyr.product.colour import colormap, composite
 from lazypyr.product.define import define
 from lazypyr.product.embed import dequantise, pca, premultiply, straighten
@@ -38,6 +39,7 @@ __all__ = [
     "amplitude",
     "apply",
     "apply_to_source",
+    "cast",
     "coherence",
     "colormap",
     "composite",
@@ -65,6 +67,7 @@ _MADE: dict[str, Callable[..., Product]] = {
     "intf_all": lambda: intf("all"),
     "coherence": coherence,
     "rescale": rescale,
+    "cast": cast,
     "colormap": colormap,
     "composite": composite,
     "pca": pca,

@@ -10,9 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 from lazypyr import grid
+from lazypyr.metadata.ome import ome_reason
 from lazypyr.pyramid import Pyramid
 
-__all__ = ["index_page", "view_page"]
+__all__ = ["NEUROGLANCER_DTYPES", "index_page", "view_page"]
 
 _HEAD = """<!doctype html>
 <html lang="en">
@@ -21,6 +22,9 @@ _HEAD = """<!doctype html>
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="/static/page.css">
 """
+_PASTED_BYTES = 2**24
+# What neuroglancer's client reads of zarr.
+NEUROGLANCER_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32")
 _HOSTED = "https://hms-dbmi.github.io/vizarr/"
 
 
@@ -45,8 +49,10 @@ def _card(
     view = f"/view/{label}"
     vizarr = f"{'/viewers/vizarr/' if own_vizarr else _HOSTED}?source={quote(where, safe='')}"
     buttons = [f'<a class="button" href="{view}">Look at it</a>'] if has_viewer else []
-    if pyramid.dtype.kind != "c":
+    reason = ome_reason(pyramid)
+    if reason is None and pyramid.dtype.kind in "uif":
         buttons.append(f'<a class="button plain" href="{escape(vizarr)}">vizarr</a>')
+    note = f'<p class="facts">Not for vizarr and neuroglancer: {escape(reason)}.</p>' if reason else ""
     tabs = _snippets(where, f"{base}/v2/{name}/", vizarr, pyramid)
     heads = "".join(f'<button data-tab="{k}">{escape(title)}</button>' for k, (title, _) in enumerate(tabs))
     texts = "".join(f"<pre data-tab='{k}'>{escape(text)}</pre>" for k, (_, text) in enumerate(tabs))
@@ -55,7 +61,7 @@ def _card(
 <section>
 <h2>{label}</h2>
 <p class="facts">{_facts(pyramid)}</p>
-<p>{"".join(buttons)}</p>
+<p>{"".join(buttons)}</p>{note}
 <p class="url"><b>zarr v{first}</b><code>{escape(where)}</code><button class="copy">copy</button></p>
 <p class="url"><b>zarr v{5 - first}</b><code>{escape(other)}</code><button class="copy">copy</button></p>
 <details open><summary>{len(pyramid.levels)} levels</summary>{_levels(pyramid)}</details>
@@ -83,11 +89,15 @@ def _levels(pyramid: Pyramid) -> str:
         scale = max(level.scale)
         count = math.prod(grid.chunk_count(level.shape, pyramid.chunks))
         rows += (
-            f"<tr><td>{number}<td>{' × '.join(f'{n:,}' for n in level.shape)}<td>{scale:,.10g}<td>{count:,}"
+            f"<tr><td>{number}<td>{' × '.join(f'{n:,}' for n in level.shape)}<td>{_short(scale)}<td>{_short(count)}"
             f"<td>{_size(math.prod(level.shape) * pyramid.dtype.itemsize)}"
         )
     head = "<tr><th>level<th>shape<th>scale<th>chunks<th>bytes"
     return f'<div class="scroll"><table>{head}{rows}</table></div>'
+
+
+def _short(number: float) -> str:
+    return f"{number:,.10g}" if number < 1e10 else f"{number:.2e}".replace("e+", "e")
 
 
 def _size(n_bytes: float) -> str:
@@ -99,7 +109,9 @@ def _size(n_bytes: float) -> str:
 
 
 def _snippets(url: str, url2: str, vizarr: str, pyramid: Pyramid) -> list[tuple[str, str]]:
-    level = min(1, len(pyramid.levels) - 1)
+    sizes = [math.prod(level.shape) * pyramid.dtype.itemsize for level in pyramid.levels]
+    # Whoever pastes it reads the whole of this level.
+    level = next((k for k, size in enumerate(sizes) if size <= _PASTED_BYTES), len(sizes) - 1)
     full = vizarr if "://" in vizarr else "/".join(url.split("/")[:3]) + vizarr
     opened = f'import zarr\n\ngroup = zarr.open_group("{url}", mode="r")\n'
     tabs = {
@@ -123,9 +135,13 @@ print(viewer)""",
         "vizarr": full,
         "GDAL": f"gdalinfo 'ZARR:\"/vsicurl/{url2}{level}\"'",
     }
-    # Nothing in a browser shows complex numbers, nor does napari.
-    fit = ("zarr", "xarray", "GDAL") if pyramid.dtype.kind == "c" else tuple(tabs)
-    return [(name, tabs[name]) for name in fit]
+    ome, kind = ome_reason(pyramid) is None, pyramid.dtype.kind
+    fits = {
+        "napari": kind in "buif",
+        "neuroglancer": ome and pyramid.dtype.name in NEUROGLANCER_DTYPES,
+        "vizarr": ome and kind in "uif",
+    }
+    return [(name, text) for name, text in tabs.items() if fits.get(name, True)]
 
 
 def view_page(info: Mapping[str, Any]) -> str:
