@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -37,6 +39,17 @@ _EXPOSED = ("Content-Range", "Content-Length", "ETag", "Accept-Ranges", "Retry-A
 _TAKEN = ("Range", "If-None-Match", "If-Range", "Cache-Control", "Pragma")
 
 Page = Callable[[str, Scope, Receive, Send], Awaitable[None]]
+
+
+class _Cors(CORSMiddleware):
+    """starlette's, whose preflights that are granted say so without a body."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        answer = super().preflight_response(request_headers)
+        if answer.status_code != 200:
+            return answer
+        told = {k: v for k, v in answer.headers.items() if not k.startswith("content-")}
+        return Response(status_code=204, headers=told)
 
 
 class App:
@@ -94,7 +107,7 @@ class App:
     def _guarded(self) -> ASGIApp:
         app: ASGIApp = self._answer
         if self.cors:
-            app = CORSMiddleware(
+            app = _Cors(
                 app,
                 allow_origins=self.cors,
                 allow_methods=("GET", "HEAD", "OPTIONS"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import pickle
 import re
 import socket
 import threading
@@ -95,6 +96,8 @@ def start(
     stores = _stores(sources, dict(options))
     exhibits = [Exhibit(name, store, revalidate) for name, store in stores.items()]
     hosts = _hosts(host, allow_host)
+    if workers > 1:
+        _can_travel(exhibits)
     origins = (cors,) if isinstance(cors, str) else tuple(cors or ())
     app = App(exhibits, hosts=hosts, cors=origins, viewer_dir=viewer_dir)
     if warm:
@@ -164,6 +167,16 @@ def _store(source: Any, options: Mapping[str, Any]) -> LazyPyramidStore:
     if isinstance(source, LazyPyramidStore):
         return source
     return LazyPyramidStore(source, **{"compressor": "zstd", **options})
+
+
+def _can_travel(exhibits: Sequence[Exhibit]) -> None:
+    for exhibit in exhibits:
+        try:
+            pickle.dumps(exhibit)
+        except Exception as error:
+            raise PlanError(
+                f"{exhibit.name}: several workers are processes, to which it has to be sent, and it can't be pickled: {error}"
+            ) from error
 
 
 def _hosts(host: str, allow_host: Sequence[str]) -> tuple[str, ...]:
