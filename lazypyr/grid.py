@@ -77,6 +77,11 @@ def full_window(shape: Sequence[int]) -> Window:
     return tuple((0, n) for n in shape)
 
 
+def axes_told(axes: Sequence[str]) -> str:
+    """Axes in a message: "yx", or "band, y, x" where a name has several letters."""
+    return ("" if all(len(axis) == 1 for axis in axes) else ", ").join(axes)
+
+
 def window_shape(window: Window) -> tuple[int, ...]:
     """Shape of the array that a window cuts out."""
     return tuple(b - a for a, b in window)

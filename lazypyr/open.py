@@ -127,7 +127,7 @@ def open_pyramid(
     given = [name for name, value in settings.items() if value is not None]
     if isinstance(src, Pyramid) and source_product is None and (whole or not given):
         if axes is not None and tuple(axes) != src.axes:
-            raise PlanError(f"{src.name}: its axes are {''.join(src.axes)!r}, got axes={axes!r}")
+            raise PlanError(f"{src.name}: its axes are {grid.axes_told(src.axes)!r}, got axes={axes!r}")
         changed = [name for name in given if not _is_so(src, name, settings[name])]
         if changed:
             raise PlanError(f"{src.name} is a pyramid already: {', '.join(changed)} must be given where it is opened")
@@ -251,7 +251,7 @@ def _factors(factors: Mapping[str, int] | None, axes: tuple[str, ...], name: str
     wanted = {"y": 2, "x": 2, **(factors or {})}
     for axis, f in wanted.items():
         if axis not in axes:
-            raise PlanError(f"{name}: factors names the axis {axis!r}, the axes are {''.join(axes)!r}")
+            raise PlanError(f"{name}: factors names the axis {axis!r}, the axes are {grid.axes_told(axes)!r}")
         if isinstance(f, bool) or not isinstance(f, int | np.integer) or not 1 <= f <= 1024:
             raise PlanError(f"{name}: the factor along {axis!r}: expected a whole number from 1 to 1024, got {f!r}")
     if all(f == 1 for f in wanted.values()):
@@ -266,7 +266,7 @@ def _tile(chunks: Sequence[int], axes: tuple[str, ...], dtype: np.dtype[Any], na
         isinstance(c, int | np.integer) and not isinstance(c, bool) and c > 0 for c in sizes
     ):
         raise PlanError(f"{name}: chunks: expected 2 sizes above 0 (y, x), or one for each of the axes "
-                        f"{''.join(axes)!r}, got {chunks!r}")  # fmt: skip
+                        f"{grid.axes_told(axes)!r}, got {chunks!r}")  # fmt: skip
     if whole and len(axes) > 2:
         tile = tuple(int(c) for c in sizes)
     else:
@@ -284,7 +284,7 @@ def _tile(chunks: Sequence[int], axes: tuple[str, ...], dtype: np.dtype[Any], na
 def _ordered(order: str | Iterable[str], axes: tuple[str, ...], name: str) -> tuple[str, ...]:
     ordered = given_axes(order, len(axes), name, what="order")
     if set(ordered) != set(axes):
-        raise PlanError(f"{name}: order={order!r} must have the axes {''.join(axes)!r}, each once")
+        raise PlanError(f"{name}: order={order!r} must have the axes {grid.axes_told(axes)!r}, each once")
     return ordered
 
 

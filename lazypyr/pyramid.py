@@ -206,7 +206,7 @@ class Pyramid(ABC):
         if window is None:
             return level, grid.full_window(shape)
         if len(window) > len(shape):
-            raise PlanError(f"{self.name}: a window of {len(window)} axes for an array of axes {''.join(self.axes)!r}")
+            raise PlanError(f"{self.name}: a window of {len(window)} axes for an array of axes {grid.axes_told(self.axes)!r}")
         clean: list[tuple[int, int]] = []
         for axis, n in enumerate(shape):
             part = window[axis] if axis < len(window) else slice(None)
@@ -240,7 +240,7 @@ class Pyramid(ABC):
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))
-        return f"<{type(self).__name__} {self.name!r}: {len(self.levels)} levels, {''.join(self.axes)} {size} {self.dtype}>"
+        return f"<{type(self).__name__} {self.name!r}: {len(self.levels)} levels, {grid.axes_told(self.axes)} {size} {self.dtype}>"
 
 
 class _Direct:

@@ -85,7 +85,7 @@ class ReducedPyramid(Pyramid):
     @property
     def recipe(self) -> str:
         made = f"{len(self.bases)} levels as stored, then " if len(self.bases) > 1 else ""
-        return f"{self.name}: {made}{self.reducer.name} of {'x'.join(map(str, self.factors))} ({''.join(self.axes)})"
+        return f"{self.name}: {made}{self.reducer.name} of {'x'.join(map(str, self.factors))} ({grid.axes_told(self.axes)})"
 
     def _key(self) -> tuple[Hashable, ...]:
         nodata = None if self.nodata is None else str(self.nodata)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from lazypyr import grid
 from lazypyr.grid import Window
 from lazypyr.pyramid import Level, Pyramid, Runner
 
@@ -58,7 +59,7 @@ class ReorderedPyramid(Pyramid):
 
     @property
     def recipe(self) -> str:
-        return f"{self.parent.recipe}, axes as {''.join(self.axes)}"
+        return f"{self.parent.recipe}, axes as {grid.axes_told(self.axes)}"
 
     def refreshed(self) -> Pyramid:
         return ReorderedPyramid(self.parent.refreshed(), self.axes)

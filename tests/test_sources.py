@@ -16,6 +16,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ZstdCode
 from zarr.storage import MemoryStore
 
 from lazypyr import LazyPyramidStore, SourceError
+from lazypyr.source.base import tally
 
 SOURCE = random_array(0, (64, 64), "<i4")
 KINDS = pytest.mark.parametrize("kind", Place.KINDS)
@@ -62,11 +63,12 @@ def test_absent_chunks_are_fill_value(kind, method, shards, tmp_path):
     else:
         for key in ("c/1/2", "c/2/0", "c/2/1", "c/3/0", "c/3/1"):
             del place[key]
-    expected = LazyPyramidStore(filled, method=method, chunks=(8, 8))
+    expected, before = LazyPyramidStore(filled, method=method, chunks=(8, 8)), tally.absent_chunks
     for got, level in zip(
         whole(LazyPyramidStore(place.src, method=method, chunks=(8, 8))), whole(expected), strict=True
     ):
         np.testing.assert_array_equal(got, level)
+    assert tally.absent_chunks > before
     nodata = {"method": method, "chunks": (8, 8), "nodata": -7}
     for got, level in zip(
         whole(LazyPyramidStore(place.src, **nodata)), whole(LazyPyramidStore(filled, **nodata)), strict=True

@@ -44,5 +44,5 @@ def run(args: argparse.Namespace) -> None:
             print(json.dumps(found.as_dict(), indent=2) if args.json else found)
             return
     raise PlanError(
-        f"--chunk {args.chunk}: level {level} has {' x '.join(map(str, counts))} tiles ({''.join(pyramid.axes)})"
+        f"--chunk {args.chunk}: level {level} has {' x '.join(map(str, counts))} tiles ({grid.axes_told(pyramid.axes)})"
     )

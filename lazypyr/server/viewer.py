@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import math
@@ -17,11 +16,11 @@ import numpy as np
 from starlette.types import Receive, Scope, Send
 
 from lazypyr.engine import Engine
-from lazypyr.errors import BusyError
 from lazypyr.server.answers import parted, reply, unless_gone, unmodified
 from lazypyr.server.exhibit import Exhibit, Snapshot
 from lazypyr.server.page import index_page, view_page
 from lazypyr.server.views import PALETTES, TILE, Look, View, views_of
+from lazypyr.store.landing import landed
 
 __all__ = ["Viewer"]
 
@@ -226,7 +225,7 @@ class Viewer:
         engine, values = snapshot.faces[3].engine, []
         for point in points:
             held, flight = engine.request(view.pyramid, level, view.chunk_index(row, column, point))
-            tile: Any = held if flight is None else await _landed(engine, flight)
+            tile: Any = held if flight is None else await landed(engine, flight, "the picture")
             values.append(_text(view.value(tile, level, row, column, point)))
         return {"level": level, "row": row, "col": column, "text": ", ".join(values)}
 
@@ -309,19 +308,7 @@ class Viewer:
 async def _flown(engine: Engine, key: Hashable, compute: Callable[[], Any]) -> Any:
     """A value that the engine's cache keeps, computed in one of its threads."""
     value, flight = engine.fly(key, compute)
-    return value if flight is None else await _landed(engine, flight)
-
-
-async def _landed(engine: Engine, flight: Any) -> Any:
-    with engine.waiting(flight):
-        try:
-            async with asyncio.timeout(engine.timeout_s):
-                return await asyncio.shield(asyncio.wrap_future(flight.future))
-        except TimeoutError:
-            if flight.future.done():
-                raise
-            msg = f"still computing after {engine.timeout_s} s; try again"
-            raise BusyError(msg) from None
+    return value if flight is None else await landed(engine, flight, "the picture")
 
 
 def _bokeh_folder() -> Path | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from lazypyr.grid import Coord, Window
 
-__all__ = ["Source", "native"]
+__all__ = ["Source", "native", "tally"]
 
 
 def native(dtype: np.dtype[Any] | str | type) -> np.dtype[Any]:
@@ -105,6 +105,16 @@ class Source(ABC):
         """The source as it is now, its metadata read again (itself where nothing can have changed)."""
         return self
 
+
+class Tally:
+    """Counts since the process began. No lock, which a fork could leave locked: threads that race may lose a count."""
+
+    def __init__(self) -> None:
+        # Chunks that were asked for and that their array lacks, so that its fill value stood for them.
+        self.absent_chunks = 0
+
+
+tally = Tally()
 
 _known: dict[int, tuple[weakref.ref[Any], Hashable]] = {}
 

@@ -17,7 +17,7 @@ import numpy as np
 from lazypyr import grid
 from lazypyr.errors import LazypyrError, SourceError
 from lazypyr.grid import Coord, Window
-from lazypyr.source.base import Source, identity_of, native
+from lazypyr.source.base import Source, identity_of, native, tally
 from lazypyr.source.chunks import ChunkDecoder, Sharding, decoder_of
 from lazypyr.source.described import document_of, folders_of, layout_of, stored_of
 from lazypyr.source.remote import StoreBytes
@@ -211,10 +211,9 @@ class ZarrSource(Source):
             raise SourceError(
                 f"{self.name}: the array is gone ({self._meta_key} is no longer there)", key=self._meta_key
             )
+        raw: Any = version
         if isinstance(self.stored, LocalFiles):
-            raw: Any = Path(self.stored.root, self._meta_key).read_bytes()
-        else:
-            raw = version
+            raw = Path(self.stored.root, self._meta_key).read_bytes()
         try:
             changed = layout_of(json.loads(raw)) != layout_of(self._document)
         except ValueError as error:
@@ -346,6 +345,7 @@ class _Opened:
             if not self.verified:
                 source.verify(now=True)
                 self.verified = True
+            tally.absent_chunks += 1
         except (LazypyrError, MemoryError):
             raise
         except Exception as error:

@@ -12,12 +12,13 @@ import numpy as np
 
 from lazypyr.cache import CacheInfo
 from lazypyr.engine import Engine
-from lazypyr.errors import BusyError, PlanError
+from lazypyr.errors import PlanError
 from lazypyr.explain import Explanation, explain
 from lazypyr.metadata import Codec
 from lazypyr.open import open_pyramid
 from lazypyr.pyramid import Pyramid
 from lazypyr.store.keys import Chunk, size_of
+from lazypyr.store.landing import landed
 from lazypyr.store.overlay import KeptIn, Overlay, kept_in, reopened
 from lazypyr.store.parts import Store, bytes_of, checked, encoded, part_of
 from lazypyr.store.tree import Face, keys_of
@@ -246,15 +247,8 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
             value, flight = engine.fly(self._encoded_key(chunk), self._encode(chunk))
         if flight is None:
             return value
-        with engine.waiting(flight):
-            try:
-                async with asyncio.timeout(engine.timeout_s):
-                    return await asyncio.shield(asyncio.wrap_future(flight.future))
-            except TimeoutError:
-                if flight.future.done():
-                    raise
-                msg = f"{key}: still computing after {engine.timeout_s} s; try again"
-                raise BusyError(msg) from None
+        arrived: np.ndarray[Any, Any] | bytes = await landed(engine, flight, key)
+        return arrived
 
     # zarr.abc.store.Store
 

@@ -14,6 +14,9 @@ from lazypyr.store.keys import Keys, Served
 
 __all__ = ["Face", "keys_of"]
 
+# Names that mean something to zarr, or to whatever resolves a path.
+_NO_NAMES = ("", ".", "..", "c", "zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata", ".lazypyr")
+
 
 @dataclass(frozen=True)
 class Face:
@@ -47,9 +50,11 @@ class Face:
             path = self.layout.format(level=0)
         except (KeyError, IndexError, ValueError, AttributeError):
             path = ""
-        if "{level}" not in str(self.layout) or not path or path != path.strip("/") or ".." in path.split("/"):
+        parts = path.split("/")
+        bad = path != path.strip("/") or any(part in _NO_NAMES for part in parts)
+        if "{level}" not in str(self.layout) or not path or bad:
             raise PlanError(
-                f"layout: expected a path with '{{level}}' in it, such as '{{level}}/image', got {self.layout!r}"
+                f"layout: expected a path of ordinary names with '{{level}}' in it, such as '{{level}}/image', got {self.layout!r}"
             )
 
 
