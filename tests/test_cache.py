@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from support.running import together
+from support.waiting import set_when, waiting_in
 
 from lazypyr.cache import FlightCache, current_flight
 from lazypyr.errors import BusyError, ComputeError
@@ -131,6 +132,7 @@ def test_many_threads_one_compute():
         time.sleep(0.05)
         return b"value"
 
+    # who comes when it is done finds it kept
     assert together(64, lambda i: cache.get("key", compute)) == [b"value"] * 64
     assert len(calls) == cache.info().computes == 1
     assert cache.info().hits + cache.info().misses == 64
@@ -142,10 +144,10 @@ def test_an_error_reaches_all_who_wait_and_is_not_kept():
 
     def fail():
         calls.append(1)
-        assert gate.wait(10)
+        assert gate.wait(60)
         raise Boom
 
-    threading.Timer(0.2, gate.set).start()
+    set_when(gate, lambda: waiting_in(cache) >= 32)
     got = together(32, lambda i: cache.get("key", fail))
     assert all(isinstance(error, Boom) for error in got)
     assert len(calls) == 1
@@ -160,13 +162,13 @@ def test_a_stop_belongs_to_the_thread_that_computes(stop):
 
     def interrupted():
         begun.set()
-        assert gate.wait(10)
+        assert gate.wait(60)
         raise stop
 
     def ask(i):
         if i:
-            assert begun.wait(10)
-            threading.Timer(0.1, gate.set).start()
+            assert begun.wait(60)
+            set_when(gate, lambda: waiting_in(cache) >= 2)
         return cache.get("key", interrupted if not i else lambda: b"never")
 
     mine, other = together(2, ask)
@@ -177,13 +179,14 @@ def test_a_stop_belongs_to_the_thread_that_computes(stop):
 
 @pytest.mark.fault("C3")
 def test_a_value_larger_than_the_cache_is_shared_and_not_kept():
-    cache, calls = FlightCache(4, len), []
+    cache, calls, gate = FlightCache(4, len), [], threading.Event()
 
     def compute():
         calls.append(1)
-        time.sleep(0.1)
+        assert gate.wait(60)
         return b"12345"
 
+    set_when(gate, lambda: waiting_in(cache) >= 16)
     assert together(16, lambda i: cache.get("key", compute)) == [b"12345"] * 16
     assert len(calls) == 1
     assert cache.info().currsize == 0
@@ -197,17 +200,17 @@ def test_clearing_during_a_flight():
 
     def old():
         begun.set()
-        assert gate.wait(10)
+        assert gate.wait(60)
         return b"old"
 
     got = []
     thread = threading.Thread(target=lambda: got.append(cache.get("key", old)), daemon=True)
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     cache.clear()
     assert cache.get("key", lambda: b"new") == b"new", "a new request starts a new flight"
     gate.set()
-    thread.join(10)
+    thread.join(60)
     assert got == [b"old"], "who waited gets what he asked for"
     assert cache.peek("key") == b"new"
 
@@ -234,12 +237,12 @@ def test_two_values_that_need_each_other_in_two_threads():
 
     def need(mine, other):
         def compute():
-            met.wait(10)
+            met.wait(60)
             return cache.get(other, lambda: need(other, mine)())
 
         return compute
 
-    got = together(2, lambda i: cache.get("ab"[i], need("ab"[i], "ba"[i])), timeout=10)
+    got = together(2, lambda i: cache.get("ab"[i], need("ab"[i], "ba"[i])))
     assert all(isinstance(error, ComputeError) for error in got)
     assert cache.info().in_flight == 0
 
@@ -259,16 +262,16 @@ def test_waiting_too_long():
 
     def slow():
         begun.set()
-        assert gate.wait(10)
+        assert gate.wait(60)
         return b"late"
 
     thread = threading.Thread(target=lambda: cache.get("key", slow), daemon=True)
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     with pytest.raises(BusyError, match="try again"):
         cache.get("key", slow, timeout_s=0.05)
     gate.set()
-    thread.join(10)
+    thread.join(60)
     assert cache.get("key", slow) == b"late"
 
 

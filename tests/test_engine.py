@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 from support.running import python, together
+from support.waiting import until
 from zarr.core.buffer import default_buffer_prototype
 
 import lazypyr
@@ -130,19 +131,19 @@ def test_refresh_during_a_compute():
         seen = boxes.max(axis=axis)
         if not gate.is_set():
             begun.set()
-            assert gate.wait(10)
+            assert gate.wait(60)
         return seen
 
     store = LazyPyramidStore(source, method=slow, chunks=(8, 8), workers=2)
     got = []
     thread = threading.Thread(target=lambda: got.append(store["1/c/0/0"]), daemon=True)
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     source[...] = 5
     store.refresh()
     threading.Timer(0.1, gate.set).start()
     assert store["1/c/0/0"] == bytes([5]) * 64
-    thread.join(10)
+    thread.join(60)
     assert got == [bytes(64)]
     assert store["1/c/0/0"] == bytes([5]) * 64
     idle(store.engine)
@@ -156,17 +157,17 @@ def test_tiles_that_come_out_on_the_way_are_not_kept_after_refresh():
         seen = boxes.max(axis=axis)
         if seen.shape[0] <= 8 and not gate.is_set():
             begun.set()
-            assert gate.wait(10)
+            assert gate.wait(60)
         return seen
 
     store = LazyPyramidStore(source, method=slow, chunks=(8, 8), workers=1)
     thread = threading.Thread(target=lambda: store["3/c/0/0"], daemon=True)
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     source[...] = 5
     store.refresh()
     gate.set()
-    thread.join(10)
+    thread.join(60)
     for k in range(4):
         assert set(np.unique(zarr.open(store)[str(k)][...])) == {5}, k
 
@@ -178,7 +179,7 @@ def test_a_waiter_that_is_cancelled():
 
     def read(level, window):
         calls.append(window)
-        assert gate.wait(10)
+        assert gate.wait(60)
         return block_of(window, 3)
 
     store = LazyPyramidStore(from_function(read, shape=(64, 64), dtype="u1", chunks=(8, 8)), workers=1)
@@ -190,12 +191,13 @@ def test_a_waiter_that_is_cancelled():
             await asyncio.wait_for(get("0/c/0/0"), 0.05)
         queued = [asyncio.create_task(get(f"0/c/1/{i}")) for i in range(8)]
         wanted = asyncio.create_task(get("0/c/2/2"))
-        await asyncio.sleep(0.05)
+        joined = lambda: store.cache_info().in_flight >= 10
+        await asyncio.get_running_loop().run_in_executor(None, until, joined)
         for task in (gone, *queued):
             task.cancel()
         await asyncio.gather(gone, *queued, return_exceptions=True)
         gate.set()
-        return (await asyncio.wait_for(stays, 5)).to_bytes(), (await asyncio.wait_for(wanted, 5)).to_bytes()
+        return (await asyncio.wait_for(stays, 60)).to_bytes(), (await asyncio.wait_for(wanted, 60)).to_bytes()
 
     stays, wanted = asyncio.run(race())
     assert stays == wanted == bytes([3]) * 64
@@ -210,7 +212,7 @@ def test_all_waiters_gone_and_one_comes_back():
     gate = threading.Event()
 
     def read(level, window):
-        assert gate.wait(10)
+        assert gate.wait(60)
         return block_of(window, 3)
 
     store = LazyPyramidStore(from_function(read, shape=(16, 16), dtype="u1", chunks=(8, 8)), workers=1)
@@ -225,7 +227,7 @@ def test_all_waiters_gone_and_one_comes_back():
         again = [asyncio.create_task(get(f"0/c/{i}/0")) for i in range(2)]
         await asyncio.sleep(0.05)
         gate.set()
-        return [value.to_bytes() for value in await asyncio.wait_for(asyncio.gather(*again), 5)]
+        return [value.to_bytes() for value in await asyncio.wait_for(asyncio.gather(*again), 60)]
 
     assert asyncio.run(race()) == [bytes([3]) * 64] * 2
     idle(store.engine)
@@ -291,7 +293,7 @@ print(round(peak() - before))
 @pytest.mark.fault("M1")
 def test_memory_under_load():
     """512 cold tiles asked for by 64 threads: the cache, the gate and a margin."""
-    assert int(python(MANY)) < 16 + 32 + 60
+    assert int(python(MANY, timeout=105)) < 16 + 32 + 60
 
 
 def test_gate_lets_in_what_fits():
@@ -301,9 +303,10 @@ def test_gate_lets_in_what_fits():
         with gate.admit(10 + i % 60):
             with lock:
                 worst[0] = max(worst[0], gate.used_bytes)
-            time.sleep(0.005)
+            time.sleep(0.02)
 
     assert together(40, work) == [None] * 40
+
     assert gate.used_bytes == 0
     assert 60 < worst[0] <= 100
     with gate.admit(1000):
@@ -320,16 +323,15 @@ def test_gate_that_stays_full():
     assert gate.used_bytes == 0
 
 
-@pytest.mark.timeout(30)
 def test_gate_and_flights_do_not_wait_for_each_other():
     """An admitted tile needs another one whose thread still waits for room: it must be let in."""
-    engine = Engine(workers=2, inflight_bytes=100, timeout_s=10)
+    engine = Engine(workers=2, inflight_bytes=100, timeout_s=20)
     inner_joined, outer_admitted = threading.Event(), threading.Event()
     inner = Scripted("inner", lambda run, window: block_of(window, 1), need=80)
 
     def outer_script(run, window):
         outer_admitted.set()
-        assert inner_joined.wait(5)
+        assert inner_joined.wait(60)
         time.sleep(0.2)  # the other thread has begun the inner tile and stands at the gate
         return run.read(inner, 0, window)
 
@@ -338,14 +340,12 @@ def test_gate_and_flights_do_not_wait_for_each_other():
     def ask(i):
         if i == 0:
             return engine.tile(outer, 0, (0, 0))
-        assert outer_admitted.wait(5)
+        assert outer_admitted.wait(60)
         inner_joined.set()
         return engine.tile(inner, 0, (0, 0))
 
-    began = time.monotonic()
     got = together(2, ask)
-    assert [tile.sum() for tile in got] == [64, 64]
-    assert time.monotonic() - began < 5
+    assert [tile.sum() for tile in got] == [64, 64], "neither gave up after timeout_s"
     assert inner.calls == 1
     idle(engine)
 

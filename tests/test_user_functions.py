@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 from support.running import together
+from support.waiting import until
 from zarr.core.buffer import default_buffer_prototype
 
 from lazypyr import BusyError, ComputeError, LazyPyramidStore, from_function
@@ -85,7 +86,6 @@ def test_keyboard_interrupt_in_a_computation_is_passed_on():
 @pytest.mark.fault("C6")
 @pytest.mark.parametrize("way", ["mapping", "zarr"])
 @pytest.mark.parametrize("face", ["mapping", "zarr"])
-@pytest.mark.timeout(30)
 def test_a_function_that_reads_its_own_tile(way, face):
     """Refused at once, whether it goes through the mapping or through zarr."""
     reads = {"mapping": lambda: store["0/c/0/0"], "zarr": lambda: zarr.open(store)["0"][...]}
@@ -95,15 +95,12 @@ def test_a_function_that_reads_its_own_tile(way, face):
         return block_of(window)
 
     store = LazyPyramidStore(from_function(read, shape=(8, 8), dtype="u1"), workers=1, timeout_s=20)
-    began = time.monotonic()
-    with pytest.raises(ComputeError, match="needs itself"):
+    with pytest.raises(ComputeError, match="needs itself"):  # not BusyError after `timeout_s`
         reads[face]()
-    assert time.monotonic() - began < 5
     idle(store.engine)
 
 
 @pytest.mark.fault("C6")
-@pytest.mark.timeout(30)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_two_stores_that_read_each_other(workers):
     stores, met = [], threading.Barrier(2)
@@ -123,11 +120,9 @@ def test_two_stores_that_read_each_other(workers):
     for other in (1, 0):
         pyramid = from_function(reader(other), shape=(8, 8), dtype="u1", chunks=(8, 8), name=f"reads {other}")
         stores.append(LazyPyramidStore(pyramid, engine=engine))
-    began = time.monotonic()
     got = together(2, lambda i: zarr.open(stores[i])["0"][...])
-    assert [type(error) for error in got] == [ComputeError, ComputeError]
+    assert [type(error) for error in got] == [ComputeError, ComputeError], "not BusyError after `timeout_s`"
     assert "needs itself" in str(got[0])
-    assert time.monotonic() - began < 10
     idle(engine)
 
 
@@ -236,10 +231,11 @@ def test_a_broadcast_result_is_copied():
 @pytest.mark.parametrize("face", ["mapping", "zarr"])
 def test_a_function_that_never_returns(face):
     """Those who wait for it get BusyError after `timeout_s`; what is warm goes on."""
-    gate = threading.Event()
+    begun, gate = threading.Event(), threading.Event()
 
     def read(level, window):
         if window[0][0]:
+            begun.set()
             gate.wait(60)
         return block_of(window, 1)
 
@@ -247,15 +243,13 @@ def test_a_function_that_never_returns(face):
     level = zarr.open(store)["0"]
     level[:8]
     threading.Thread(target=lambda: store["0/c/1/0"], daemon=True).start()
-    time.sleep(0.05)
+    assert begun.wait(60)
     ask = {"mapping": lambda: store["0/c/1/0"], "zarr": lambda: level[8:]}[face]
     with pytest.raises(BusyError, match=r"still computing after 0.2 s"):
         ask()
     assert level[:8].all()
     gate.set()
-    deadline = time.monotonic() + 5
-    while store.cache_info().in_flight and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: not store.cache_info().in_flight)
     assert level[8:].all()
 
 
