@@ -15,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.faultstore import FaultStore
 from support.http import ask, connect, raw, receive, served
+from support.running import until
 from support.sources import zarr_array
 from zarr.storage import MemoryStore
 
 import lazypyr
 from lazypyr import LazyPyramidStore
 from lazypyr.errors import PlanError
+from lazypyr.server.protocol import RECEIVE_SECONDS
 
 IMAGE = np.arange(70 * 90, dtype="<u2").reshape(70, 90)
 CHUNK = np.zeros((32, 32), "<u2")
@@ -236,14 +238,11 @@ def test_malformed_requests(url, data):
 def test_a_smuggled_request_is_not_answered_twice(url):
     text = b"POST /img/zarr.json HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG"
     with connect(url) as sock:
-        sock.sendall(text)
-        sock.settimeout(0.5)
+        sock.sendall(text + b"ET /stats HTTP/1.1\r\nHost: localhost\r\n\r\n")
         data = b""
-        try:
-            while part := sock.recv(65536):
-                data += part
-        except TimeoutError:
-            pass
+        while part := sock.recv(65536):
+            data += part
+    assert data.startswith(b"HTTP/1.1 400")
     assert data.count(b"HTTP/1.1") == 1
 
 
@@ -317,9 +316,9 @@ def test_a_crowd_of_slow_clients_does_not_stop_the_others(url):
     try:
         for sock in crowd:
             sock.sendall(b"GET /img/zarr.json HT")
-        begin = time.perf_counter()
+        begin = time.monotonic()
         assert ask(url, "/img/zarr.json").status == 200
-        assert time.perf_counter() - begin < 1
+        assert time.monotonic() - begin < RECEIVE_SECONDS, "it was served before they were dropped"
     finally:
         for sock in crowd:
             sock.close()
@@ -343,11 +342,8 @@ def test_slow_requests_and_idle_connections_are_dropped(monkeypatch):
             except OSError:
                 return True
 
-        alive, end = {silent, trickling, body, second}, time.monotonic() + 5
-        while alive and time.monotonic() < end:
-            alive = {sock for sock in alive if not dropped(sock)}
-            time.sleep(0.1)
-        assert not alive
+        for sock in (silent, trickling, body, second):
+            until(lambda sock=sock: dropped(sock))
         assert ask(handle.url, "/img/zarr.json").status == 200
         for sock in (silent, trickling, body, second):
             sock.close()
@@ -359,19 +355,18 @@ def test_connections_are_capped(monkeypatch):
     release = threading.Event()
 
     def read(level, window):
-        release.wait(10)
+        release.wait(90)
         return np.zeros([b - a for a, b in window], "u1")
 
-    slow = lazypyr.from_function(read, shape=(64, 64), dtype="u1", chunks=(64, 64))
+    slow = LazyPyramidStore(lazypyr.from_function(read, shape=(64, 320), dtype="u1", levels=1, chunks=(64, 64)))
     with served({"img": IMAGE, "slow": slow}) as handle:
         crowd = [connect(handle.url) for _ in range(5)]
-        time.sleep(0.1)
         assert ask(handle.url, "/img/zarr.json").status == 200, "the oldest of the idle made room"
         assert crowd[0].recv(1) == b""
         busy = [connect(handle.url) for _ in range(5)]
-        for sock in busy:
-            sock.sendall(b"GET /slow/0/c/0/0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        time.sleep(0.2)
+        for k, sock in enumerate(busy):
+            sock.sendall(f"GET /slow/0/c/0/{k} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        until(lambda: slow.engine.cache_info().in_flight == 5)
         with connect(handle.url) as late:
             assert receive(late).status == 503
         release.set()
@@ -424,12 +419,15 @@ def test_stats_and_metrics():
 
 def test_answers_do_not_wait_for_acknowledgements(url):
     """With Nagle's algorithm on, each answer on a kept connection takes 40 ms."""
+    times = []
     with connect(url) as sock:
-        begin = time.perf_counter()
         for _ in range(50):
+            begin = time.perf_counter()
             sock.sendall(b"GET /img/0/c/0/1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert receive(sock).status == 200
-        assert time.perf_counter() - begin < 1
+            times.append(time.perf_counter() - begin)
+    # Of the quick ones: a busy machine makes some slow, that algorithm every one but the first.
+    assert sorted(times)[10] < 0.03
 
 
 def test_a_vizarr_of_the_user(tmp_path):

@@ -16,6 +16,7 @@ from conftest import ROOT
 from PIL import Image
 from support.faultstore import FaultMapping
 from support.http import ask, served
+from support.running import python, until
 
 from lazypyr import LazyPyramidStore
 
@@ -57,7 +58,7 @@ def test_a_change_while_a_tile_is_computed():
 
     def change(value):
         begun.set()
-        assert release.wait(10)
+        assert release.wait(60)
         return value
 
     with served({"a": LazyPyramidStore(source, chunks=(64, 64), workers=1)}, revalidate=1000) as handle:
@@ -66,11 +67,11 @@ def test_a_change_while_a_tile_is_computed():
         answers = []
         client = threading.Thread(target=lambda: answers.append(ask(handle.url, "/a/0/c/0/0")))
         client.start()
-        assert begun.wait(10)
+        assert begun.wait(60)
         for key, value in v2_array(2, 1).items():
             dict.__setitem__(source, key, value)
         release.set()
-        client.join(10)
+        client.join(60)
         assert set(answers[0].body) == {2}
         assert answers[0].headers["etag"] != old
         assert set(ask(handle.url, "/a/0/c/0/0").body) == {2}
@@ -88,6 +89,47 @@ def test_a_source_that_goes_away_is_502_and_comes_back():
         assert ask(handle.url, "/a/0/c/0/0").status == 200
 
 
+FOLDER = """
+import pickle, sys
+from collections.abc import Mapping
+from pathlib import Path
+from lazypyr import LazyPyramidStore
+from lazypyr.server.exhibit import Exhibit, Snapshot
+from lazypyr.store.faces import renewed
+class Folder(Mapping):
+    def __init__(self, root): self.root = Path(root)
+    def __getitem__(self, key):
+        if key not in self: raise KeyError(key)
+        return (self.root / key).read_bytes()
+    def __contains__(self, key): return (self.root / key).is_file()
+    def __iter__(self): return (path.name for path in self.root.iterdir())
+    def __len__(self): return len(list(self.root.iterdir()))
+root, sent, generation = sys.argv[1:]
+if Path(sent).exists():
+    exhibit = pickle.loads(Path(sent).read_bytes())
+else:
+    exhibit = Exhibit("a", LazyPyramidStore(Folder(root), chunks=(32, 32)), 1.0)
+    Path(sent).write_bytes(pickle.dumps(exhibit))
+print(exhibit.snapshot.etag(3, "0/c/0/0"))
+text = Path(root, ".zattrs").read_text()
+Path(root, ".zattrs").write_text('{"generation": %s}' % generation)
+print(Snapshot.of(renewed(exhibit.store)).etag(3, "0/c/0/0"))
+Path(root, ".zattrs").write_text(text)
+"""
+
+
+@pytest.mark.fault("S7")
+def test_processes_agree_on_the_etags_of_a_mapping(tmp_path):
+    """Each worker has the source that was sent to it, and looks at it by itself."""
+    root, sent = tmp_path / "a", tmp_path / "sent"
+    root.mkdir()
+    for key, value in v2_array(1, 0).items():
+        (root / key).write_bytes(value)
+    first, second, third = (python(FOLDER, root, sent, generation).split() for generation in (1, 1, 2))
+    assert first == second
+    assert len({*first, *third}) == 3
+
+
 @pytest.fixture
 def redis_url(redis_server, tmp_path):
     where = tmp_path / "redis.sock"
@@ -96,31 +138,35 @@ def redis_url(redis_server, tmp_path):
         stdout=subprocess.DEVNULL,
     )
     try:
-        end = time.monotonic() + 10
-        while not where.exists() and time.monotonic() < end:
-            time.sleep(0.02)
+        until(where.exists)
         yield f"unix://{where}"
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
 
 
 @pytest.mark.fault("S7")
-@pytest.mark.timeout(60)
 def test_game_of_life_on_redis(redis_url):
     """Every picture that is put together of tiles of one version is one generation, and generations go on."""
     spec = importlib.util.spec_from_file_location("life", ROOT / "docs" / "examples" / "life_on_redis.py")
     life = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(life)
-    steps = 60
-    boards = {board.tobytes(): n for n, board in zip(range(steps), life.generations(), strict=False)}
-    mapping = life.RedisMapping(redis_url)
-    life.write(mapping, steps=1, pause_s=0)
-    seen, refused = [], 0
+    boards, mapping, enough = {}, life.RedisMapping(redis_url), threading.Event()
+    seen, refused, pause = [], 0, [0.03]
+
+    def play():
+        for generation, board in enumerate(life.generations()):
+            boards[board.tobytes()] = generation
+            mapping.replace(life.hierarchy(board, generation))
+            if enough.wait(pause[0]):
+                return
+
+    writer = threading.Thread(target=play, daemon=True)
+    writer.start()
+    until(lambda: ".zarray" in mapping)
     with served({"life": life.RedisMapping(redis_url)}, chunks=(256, 256), revalidate=0) as handle:
-        writer = threading.Thread(target=life.write, args=(mapping, steps, 0.05))
-        writer.start()
-        while writer.is_alive() or not seen or seen[-1] < steps - 1:
+        # A machine may be too slow to see four tiles of one generation: then it is played more slowly.
+        while not enough.is_set() or seen[-1] < len(boards) - 1:
             version = json.loads(ask(handle.url, "/api/life/info").body)["version"]
             paths = [
                 f"/tiles/life/1/{x}/{1 - y}.png?v={version}&low=0&high=1&palette=gray" for y in (0, 1) for x in (0, 1)
@@ -129,13 +175,15 @@ def test_game_of_life_on_redis(redis_url):
             assert {tile.status for tile in tiles} <= {200, 404, 503}
             if any(tile.status != 200 for tile in tiles):
                 refused += 1
+                pause[0] *= 1.1
                 continue
             images = [np.asarray(Image.open(io.BytesIO(tile.body)).convert("L")) // 255 for tile in tiles]
             board = np.block([[images[0], images[1]], [images[2], images[3]]]).astype("u1")
             seen.append(boards[board.tobytes()])
-        writer.join()
+            if len(set(seen)) >= 5:
+                enough.set()
+                writer.join()
         chunk = ask(handle.url, "/life/1/c/0/0").body
     mapping.client.close()
-    assert seen == sorted(seen)
-    assert len(set(seen)) >= 3, f"{len(seen)} pictures, {refused} refused"
+    assert seen == sorted(seen), f"{len(seen)} pictures, {refused} refused"
     assert len(chunk) > 0

@@ -26,7 +26,10 @@ class RedisMapping(MutableMapping):
     """Keys of a zarr hierarchy in a Redis server, below a prefix. This is all that lazypyr needs of a source."""
 
     def __init__(self, url, prefix="life:"):
-        self.client, self.prefix = redis.Redis.from_url(url), prefix
+        self.url, self.client, self.prefix = url, redis.Redis.from_url(url), prefix
+
+    def __reduce__(self):  # for several workers: a connection can't be sent to a process
+        return type(self), (self.url, self.prefix)
 
     def __getitem__(self, key):
         value = self.client.get(self.prefix + key)

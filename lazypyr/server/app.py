@@ -35,6 +35,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _MAX_TARGET, _MAX_HEADERS = 8 * 1024, 32 * 1024
 _OUTGOING_BYTES = 128 * 2**20
 _OUTGOING_SECONDS = 30.0
+# Of a request with both, a proxy may see the end elsewhere: what follows may be somebody else's (RFC 9112, section 6.3).
+_TWO_LENGTHS = {b"content-length", b"transfer-encoding"}
 _EXPOSED = ("Content-Range", "Content-Length", "ETag", "Accept-Ranges", "Retry-After")
 _TAKEN = ("Range", "If-None-Match", "If-Range", "Cache-Control", "Pragma")
 
@@ -124,7 +126,10 @@ class App:
         began = time.perf_counter()
         through, seen = counted(send)
         try:
-            await self._asgi(scope, receive, through)
+            if {name for name, _ in scope["headers"]} >= _TWO_LENGTHS:
+                await reply(scope, through, 400, headers={"Connection": "close"})
+            else:
+                await self._asgi(scope, receive, through)
         except ClientGone:
             seen[0] = 499
         finally:

@@ -27,7 +27,7 @@ from lazypyr.store import LazyPyramidStore
 __all__ = ["Handle", "name_of", "start"]
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 10.0
 _BACKLOG = 1024
 
 

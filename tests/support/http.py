@@ -18,7 +18,7 @@ def served(sources, **options):
         yield handle
 
 
-def connect(url, timeout=10):
+def connect(url, timeout=60):
     where = urlsplit(url)
     return socket.create_connection((where.hostname, where.port), timeout=timeout)
 
@@ -62,7 +62,7 @@ def receive(sock, method="GET"):
             raise AssertionError("the answer is cut short")
 
 
-def raw(url, data, method="GET", timeout=10):
+def raw(url, data, method="GET", timeout=60):
     """Send bytes as they are."""
     with connect(url, timeout) as sock:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):

@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def together(n, call, timeout=30):
+def together(n, call, timeout=100):
     """Call ``call(i)`` in n threads that start as one; results in order, an exception in place of what failed."""
     barrier, results = threading.Barrier(n), [None] * n
 
@@ -29,6 +30,15 @@ def together(n, call, timeout=30):
         thread.join(timeout)
         assert not thread.is_alive(), "hangs"
     return results
+
+
+def until(condition, timeout=60):
+    """What `condition()` returns, as soon as it is true."""
+    end = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < end, "it never came to be"
+        time.sleep(0.02)
+    return found
 
 
 def python(code, *args, timeout=60, check=True, env=None):
