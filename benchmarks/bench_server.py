@@ -19,6 +19,7 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -28,6 +29,7 @@ from _bench import Report, Timing
 import lazypyr
 
 CHUNK, SIZE, TURNS = 256, 4096, 5
+CLIENTS, CACHE_BYTES, INFLIGHT_BYTES = 64, 64 * 2**20, 64 * 2**20
 SEED = 11
 
 
@@ -54,7 +56,8 @@ def child(kind, folder):
         return
     if kind == "deep":
         pyramid = lazypyr.from_function(deep, shape=(2**20, 2**20), dtype="u1", chunks=(CHUNK, CHUNK))
-        source = lazypyr.LazyPyramidStore(pyramid, cache_bytes=64 * 2**20, inflight_bytes=64 * 2**20, compressor="zstd")
+        bounds = {"cache_bytes": CACHE_BYTES, "inflight_bytes": INFLIGHT_BYTES}
+        source = lazypyr.LazyPyramidStore(pyramid, compressor="zstd", **bounds)
     else:
         source = lazypyr.LazyPyramidStore(f"{folder}/source.zarr", compressor="zstd", chunks=(CHUNK, CHUNK))
     handle = lazypyr.serve({"a": source}, port=0, background=True)
@@ -83,22 +86,35 @@ class Server:
         self.process.wait()
 
 
+class Load(NamedTuple):
+    """What wrk says of a turn: answers a second, those that were errors, errors of sockets, latencies."""
+
+    rate: float
+    bad: int
+    sockets: str
+    p50_ms: float
+    p99_ms: float
+
+
 def wrk(url, paths, seconds, connections, folder):
-    """Requests a second, and answers that were none."""
+    """Ask for `paths` at random, over connections that stay open."""
     script = Path(folder) / "paths.lua"
     script.write_text(
-        "local paths = {" + ",".join(f'"{path}"' for path in paths) + "}\nmath.randomseed(7)\n"
+        "local paths = {" + ",".join(f'"{path}"' for path in paths) + "}\nmath.randomseed(os.time())\n"
         "request = function() return wrk.format('GET', paths[math.random(#paths)]) end\n"
     )
     argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "--latency", "-s", str(script), url]
     text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     sockets = re.search(r"Socket errors: (.*)", text)
-    return (
-        float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]),
-        int(bad[1]) if bad else 0,
-        sockets[1] if sockets else "",
+    units = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
+    p50, p99 = (
+        float(found[1]) * units[found[2]]
+        for q in (50, 99)
+        if (found := re.search(rf"{q}%\s+([\d.]+)(us|ms|s|m)\b", text))
     )
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])
+    return Load(rate, int(bad[1]) if bad else 0, sockets[1] if sockets else "", p50, p99)
 
 
 def warm(report, folder, seconds):
@@ -112,14 +128,16 @@ def warm(report, folder, seconds):
         target.write_bytes(store[key.removeprefix("/a/")])
     timings = {"lazypyr": Timing([]), "StaticFiles": Timing([])}
     with Server("lazypyr", folder) as mine, Server("files", folder) as theirs:
+        for our, file in zip(ours, files, strict=True):  # the same bytes, and all of them warm
+            assert fetched(mine.url + our) == fetched(theirs.url + file)
         turns = [("lazypyr", mine.url, ours), ("StaticFiles", theirs.url, files)]
         for turn in range(TURNS + 1):
             for name, url, paths in turns if turn % 2 else turns[::-1]:
-                rate, bad, errors = wrk(url, paths, seconds, 16, folder)
-                assert not bad
-                assert not errors
+                load = wrk(url, paths, seconds, 16, folder)
+                assert not load.bad
+                assert not load.sockets
                 if turn:
-                    timings[name].seconds.append(1 / rate)
+                    timings[name].seconds.append(1 / load.rate)
     rates = ", ".join(f"{name} {1 / t.median:,.0f}/s" for name, t in timings.items())
     report.add("warm tiles of 256 x 256 u1, zstd, 16 connections", timings, reach=1.0, note=rates)
 
@@ -146,33 +164,43 @@ def cold(report, folder):
     report.add("cold tile of level 1 over HTTP", timings, note=f"p99: {p99}")
 
 
-def crowd(report, folder, seconds):
-    """64 clients on mixed tiles of all levels, most of them cold; memory is looked at every half second."""
+def mixed():
+    """Paths of chunks of all levels and of pictures of all zooms, at random: most of them are cold."""
     rng, paths = np.random.default_rng(SEED), []
     for level in range(13):
-        n = max(1, 2 ** (12 - level))
-        paths += [f"/a/{level}/c/{i}/{j}" for i, j in rng.integers(0, n, (1500, 2))]
+        n = 2 ** (12 - level)
+        paths += [f"/a/{level}/c/{i}/{j}" for i, j in rng.integers(0, n, (1200, 2))]
+        paths += [f"/tiles/a/{12 - level}/{x}/{y}.png" for x, y in rng.integers(0, n, (300, 2))]
+    return paths
+
+
+def crowd(report, folder, seconds):
+    """64 clients on mixed tiles; memory is looked at every half second. For half an hour of it see soak.py."""
     held, stop = [], threading.Event()
     with Server("deep", folder) as server:
 
         def look():
             while not stop.wait(0.5):
-                with urllib.request.urlopen(f"{server.url}/stats") as answer:
-                    held.append(json.load(answer)["memory_bytes"])
+                held.append(json.loads(fetched(f"{server.url}/stats"))["memory_bytes"])
 
         watch = threading.Thread(target=look)
         watch.start()
-        rate, bad, errors = wrk(server.url, paths, seconds, 64, folder)
+        load = wrk(server.url, mixed(), seconds, CLIENTS, folder)
         stop.set()
         watch.join()
-    assert not bad, f"{bad} answers were errors"
-    assert not errors, errors
+    assert not load.bad, f"{load.bad} answers were errors"
+    assert not load.sockets, load.sockets
     third = max(1, len(held) // 3)
     note = (
-        f"{rate:,.0f}/s, no error; memory {max(held) / 2**20:.0f} MiB at most (cache 64, in flight 64), "
+        f"{load.rate:,.0f}/s, no error; memory {max(held) / 2**20:.0f} MiB at most (cache 64, in flight 64), "
         f"first third {np.mean(held[:third]) / 2**20:.0f}, last third {np.mean(held[-third:]) / 2**20:.0f}"
     )
-    report.add(f"64 clients on mixed tiles for {seconds} s", {"lazypyr": Timing([1 / rate])}, note=note)
+    report.add(f"{CLIENTS} clients on mixed tiles for {seconds} s", {"lazypyr": Timing([1 / load.rate])}, note=note)
+
+
+def fetched(url):
+    with urllib.request.urlopen(url) as answer:
+        return answer.read()
 
 
 def main():
