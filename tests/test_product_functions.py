@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from functools import partial
 
 import cloudpickle
@@ -322,6 +323,26 @@ def test_views_returned_and_references_kept_do_no_harm(channels):
     assert not tile.flags.writeable
     view = opened().map(lambda z: z[0])
     assert not np.shares_memory(view.read(0), Z)
+
+
+@pytest.mark.fault("U3")
+@pytest.mark.parametrize("channels", [None, {}])
+def test_what_a_function_gives_away_is_not_copied_what_it_keeps_is(channels):
+    keep = {"nothing": lambda a: None, "array": lambda a: a, "view": lambda a: a[1:], "buffer": memoryview}
+    keep |= {"weakly": weakref.ref, "in a list": lambda a: [{"deep": a}], "turned": lambda a: a.T}
+    for name, hold in keep.items():
+        held, where = [], []
+
+        def giver(z, hold=hold, held=held, where=where):
+            result = (z[..., 0] if channels is not None else z[0]).real.copy()
+            where.append(result.ctypes.data)
+            held.append(hold(result))
+            return result
+
+        tile = Engine().tile(opened().map(giver, channels=channels, dtype="f4"), 0, (0, 0))
+        np.testing.assert_array_equal(tile, Z[:16, :16, 0].real)
+        assert (tile.ctypes.data == where[-1]) == (name == "nothing"), name
+        assert not tile.flags.writeable
 
 
 @pytest.mark.fault("U5")

@@ -6,6 +6,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ __all__ = ["Input", "Output", "Place", "Product", "Read"]
 
 Array = np.ndarray[Any, Any]
 Ranges = tuple[range, ...]
-STRIP = 2**15  # pixels
+STRIP = 2**16  # pixels: the longest run whose doubles stay in the processor's cache
 Read = Callable[[int, Ranges], Array]
 """``read(n, ranges)``: pixels of input number `n`, one range for each of its axes; not to be written to."""
 
@@ -38,17 +39,17 @@ class Input:
     units: str | None = None
     display: Mapping[str, Any] | None = None
 
-    @property
+    @cached_property
     def channel_axes(self) -> tuple[str, ...]:
         """Every axis that is not y or x, in order."""
         return tuple(a for a in self.axes if a not in "yx")
 
-    @property
+    @cached_property
     def channel_shape(self) -> tuple[int, ...]:
         """Sizes of `channel_axes`."""
         return tuple(n for a, n in zip(self.axes, self.shape, strict=True) if a not in "yx")
 
-    @property
+    @cached_property
     def holes(self) -> bool:
         """Whether a declared value other than NaN marks pixels that hold nothing."""
         return self.nodata is not None and self.nodata == self.nodata
@@ -59,6 +60,13 @@ class Input:
         if self.holes:
             bad |= block == self.nodata
         return bad
+
+    def gaps(self, block: Array) -> Array | None:
+        """As `invalid`; None where every pixel holds something."""
+        if not self.holes and block.dtype.kind not in "fc":
+            return None
+        bad = self.invalid(block)
+        return bad if bad.any() else None
 
 
 @dataclass(frozen=True)
@@ -197,13 +205,14 @@ def by_channel(out: Output, where: Ranges, write: Callable[..., None]) -> Array:
     """
     rows, columns, *kdims = where
     size = len(rows), len(columns)
+    if all(len(k) == 1 for k in kdims):
+        # an array that owns its memory: what is handed to a cache needs no copy
+        single = np.empty((*size, *[1] * len(kdims)), out.dtype)
+        write(single.reshape(size), *[k.start for k in kdims])
+        return single
     result = np.empty((*map(len, kdims), *size), out.dtype)
     for at in itertools.product(*(range(len(k)) for k in kdims)):
         write(result[at], *(k[n] for k, n in zip(kdims, at, strict=True)))
-    if result.size == size[0] * size[1]:
-        # same memory, and owner of it: what is handed to a cache needs no copy
-        result.shape = (*size, *(1 for _ in kdims))
-        return result
     return np.moveaxis(result, (-2, -1), (0, 1))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 from lazypyr.product.base import Array, Input, Ranges
@@ -18,7 +18,9 @@ class Blocks:
     ----------
     failed : BaseException or None
         The first read that failed: a function that swallows it must not turn it into pixels.
-    wanted : Ranges or None
+    known : dict
+        The blocks that are here, by what those who ask for them call them.
+    wanted : (Hashable, Ranges) or None
         What was asked for while `hold` was set and isn't here.
     hold : bool
         Stop the function that asks for a block that isn't here, instead of reading.
@@ -26,33 +28,37 @@ class Blocks:
 
     def __init__(self, read: Callable[[Ranges], Array]) -> None:
         self.failed: BaseException | None = None
-        self.wanted: Ranges | None = None
+        self.wanted: tuple[Hashable, Ranges] | None = None
         self.hold = False
-        self._read, self._known = read, {}  # type: tuple[Callable[[Ranges], Array], dict[Ranges, Array]]
+        self.known: dict[Hashable, Array] = {}
+        self._read = read
 
-    def get(self, ranges: Ranges) -> Array:
-        block = self._known.get(ranges)
+    def get(self, key: Hashable, ranges: Ranges) -> Array:
+        """The block that is called `key`, read if it isn't here."""
+        block = self.known.get(key)
         if block is None:
             if self.hold:
-                self.wanted = ranges
+                self.wanted = key, ranges
                 raise _Held
-            block = self._fetch(ranges)
+            block = self._fetch(key, ranges)
         return block
 
     def fetch(self) -> None:
         """Read what was wanted."""
         wanted, self.wanted = self.wanted, None
         if wanted is not None:
-            self._fetch(wanted)
+            self._fetch(*wanted)
 
-    def _fetch(self, ranges: Ranges) -> Array:
+    def _fetch(self, key: Hashable, ranges: Ranges) -> Array:
         try:
-            block = self._read(ranges).view()
+            block = self._read(ranges)
         except BaseException as error:
             self.failed = self.failed or error
             raise
-        block.flags.writeable = False
-        self._known[ranges] = block
+        if block.flags.writeable:
+            block = block.view()
+            block.flags.writeable = False
+        self.known[key] = block
         return block
 
 
@@ -88,8 +94,12 @@ class Channels:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Any) -> Array:
-        channel = iter(self._clean(index))
-        got = self._blocks.get(tuple([_single(next(channel)) if r is None else r for r in self._ranges]))
+        key = self._clean(index)
+        got = self._blocks.known.get(key)
+        if got is None:
+            channel = iter(key)
+            ranges = tuple([_single(next(channel)) if r is None else r for r in self._ranges])
+            got = self._blocks.get(key, ranges)
         return got.reshape(self._size[::-1]).T if self._turned else got.reshape(self._size)
 
     def _clean(self, index: Any) -> tuple[int, ...]:
@@ -136,7 +146,8 @@ class SlicedLevel:
             else:
                 ranges.append(_single(_inside(part, n, "index")))
                 keep.append(0)
-        return self._blocks.get(tuple(ranges))[tuple(keep)]
+        wanted = tuple(ranges)
+        return self._blocks.get(wanted, wanted)[tuple(keep)]
 
 
 def _single(i: int) -> range:

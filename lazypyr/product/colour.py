@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from lazypyr.errors import PlanError
 from lazypyr.product.base import Array, Input, Output, Place, Product, Ranges, Read, need_real, strips
 from lazypyr.product.palettes import palette
-from lazypyr.product.stretch import Sample, Stretch
+from lazypyr.product.stretch import Sample, Stretch, doubles
 
 __all__ = ["Planes", "colormap", "composite"]
 
@@ -116,18 +117,30 @@ class Colormap(Product):
         order = out.axes[:-1]
         block = read_as(source, read, dict(zip(order, where[:-1], strict=True)), order)
         result = np.empty((*block.shape, out.sizes[self.axis]), np.uint8)
-        for pixels, into in strips(block, result):
-            self._paint(pixels, source.invalid(pixels), into)
+        with doubles() as memory:
+            for pixels, into in strips(block, result):
+                self._paint(pixels, source.gaps(pixels), memory[: pixels.size], into)
         return result[..., where[-1].start : where[-1].stop : where[-1].step]
 
-    def _paint(self, block: Array, bad: Array, into: Array) -> None:
-        table = np.frombuffer(self.table, np.uint8).reshape(-1, 3)
-        unit = self.stretch.unit(block)
-        unit[bad] = 0.0
-        unit *= len(table)
-        into[..., :3] = table[np.minimum(unit, len(table) - 1, out=unit).astype(np.intp)]
-        into[..., 3:] = 255
-        into[bad] = 0
+    def _paint(self, block: Array, bad: Array | None, unit: Array, into: Array) -> None:
+        table = _table(self.table)
+        last = len(table) - 2
+        self.stretch.unit(block, unit)
+        unit *= last + 1
+        np.minimum(unit, last, out=unit)
+        if bad is not None:
+            unit[bad] = last + 1
+        colours = table.take(unit.astype(np.intp))
+        into[...] = colours.view(np.uint8).reshape(-1, 4)[:, : into.shape[1]]
+
+
+@functools.lru_cache(maxsize=64)
+def _table(palette: bytes) -> Array:
+    """Colours of a palette and alpha, four bytes in one number so that they are looked up at once; the last is nothing."""
+    colours = np.frombuffer(palette, np.uint8).reshape(-1, 3)
+    table = np.zeros((len(colours) + 1, 4), np.uint8)
+    table[:-1, :3], table[:-1, 3] = colours, 255
+    return table.view(np.uint32)[:, 0]
 
 
 def _display(size: int) -> dict[str, Any]:
@@ -220,16 +233,19 @@ class Composite(Product):
         order = (*out.axes[:-1], along)
         known = dict(zip(out.axes[:-1], where[:-1], strict=True))
         shape = tuple(len(r) for r in where[:-1])
-        result, bad = np.full((*shape, out.sizes[self.axis]), 255, np.uint8), np.zeros(shape, bool)
-        for n, (band, stretch) in enumerate(zip(self.bands, self.stretches, strict=True)):
-            block = read_as(source, read, {**known, along: range(band, band + 1)}, order)[..., 0]
-            hole = source.invalid(block)
-            unit = stretch.unit(block)
-            unit[hole] = 0.0
-            unit *= 255
-            result[..., n] = np.rint(unit, out=unit)
-            bad |= hole
-        result[bad] = 0
+        result = np.full((*shape, out.sizes[self.axis]), 255, np.uint8)
+        blocks = [read_as(source, read, {**known, along: range(b, b + 1)}, order)[..., 0] for b in self.bands]
+        with doubles() as memory:
+            for n, (block, stretch) in enumerate(zip(blocks, self.stretches, strict=True)):
+                for pixels, into in strips(block, result):
+                    unit = memory[: pixels.size]
+                    stretch.unit(pixels, unit)
+                    unit *= 255
+                    into[:, n] = np.rint(unit, out=unit)
+        for block in blocks:
+            bad = source.gaps(block)
+            if bad is not None:
+                result[bad] = 0
         return result[..., where[-1].start : where[-1].stop : where[-1].step]
 
 

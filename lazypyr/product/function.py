@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import os
 import pickle
 import sys
@@ -23,6 +24,8 @@ from lazypyr.source.base import native
 
 __all__ = ["Function", "supported"]
 
+_nothing = [object()]
+_ALONE = sys.getrefcount(_nothing[0])  # of what only a list holds
 WORDS = {"channels": "function of the channels", "block": "function of blocks", "slices": "function of slices"}
 
 
@@ -105,11 +108,10 @@ class Function(Product):
         (source,) = inputs
         blocks = Blocks(lambda ranges: read(0, ranges))
         if self.style == "block":
-            got = self._answer(source, where, blocks, place, out)
-            wanted: tuple[Any, ...] = (..., *(slice(r.start, r.stop, r.step) for r in where[2:]))
-            # a copy: the function may have kept what it returned
-            copied: Array = np.array(got[wanted], dtype=out.dtype, order="C")
-            return copied
+            got = [self._answer(source, where, blocks, place, out)]
+            return _owned(got, (..., *[slice(r.start, r.stop, r.step) for r in where[2:]]), where, out.dtype)
+        if all(len(k) == 1 for k in where[2:]):
+            return _owned([self._answer(source, where, blocks, place, out)], ..., where, out.dtype)
 
         def write(plane: Array, *k: int) -> None:
             at = (*where[:2], *(range(n, n + 1) for n in k))
@@ -142,7 +144,7 @@ class Function(Product):
             args = [SlicedLevel(source, blocks), x, y, *indices]
         else:
             whole = {a: range(n) for a, n in zip(source.axes, source.shape, strict=True)} | {"y": rows, "x": columns}
-            block = blocks.get(tuple(whole.values()))
+            block = blocks.get("whole", tuple(whole.values()))
             args = [np.moveaxis(block, (source.axes.index("y"), source.axes.index("x")), (0, 1))]
             shape = (*shape, *out.sizes.values())
         return self._checked(self._called(args, blocks, place), shape, place)
@@ -195,6 +197,20 @@ def supported(label: str, dtype: Any) -> np.dtype[Any]:
     if found.kind not in "biufcmM" or (found.kind in "fc" and found.itemsize > 8 * (1 + (found.kind == "c"))):
         raise PlanError(f"product {label!r}: pixels of {found} can't be stored; give numbers of at most 64 bits a part")
     return found
+
+
+def _owned(got: list[Array], part: Any, where: Ranges, dtype: np.dtype[Any]) -> Array:
+    """Part of the array in a list of one, in memory that nobody else can reach."""
+    shape = tuple([len(r) for r in where])
+    array = got[0]
+    fits = array.size == math.prod(shape) and array.dtype == dtype and type(array) is np.ndarray
+    if fits and array.flags.owndata and array.flags.c_contiguous and array.flags.writeable:
+        del array
+        # Copying takes as long as many a function does. But the function may have kept what it returned.
+        if sys.getrefcount(got[0]) == _ALONE and not weakref.getweakrefcount(got[0]):
+            got[0].resize(shape, refcheck=False)  # as many pixels: only the shape is set
+            return got[0]
+    return np.array(got[0][part].reshape(shape), dtype=dtype, order="C")
 
 
 def _ones(ranges: Ranges, dtype: np.dtype[Any]) -> Array:

@@ -21,6 +21,7 @@ from lazypyr.product.base import (
     need_complex,
     need_real,
     rows_in_strip,
+    strips,
 )
 from lazypyr.product.blocks import Blocks, Channels
 
@@ -31,7 +32,8 @@ PHASE_DISPLAY = {"window": (-float(np.pi), float(np.pi)), "colormap": "phase"}
 
 def angle(z: Array, out: Array) -> None:
     """``numpy.angle`` into memory that is already there."""
-    np.arctan2(z.imag, z.real, out=out)
+    # of parts that lie apart it takes less time, the copies included, than of parts that alternate
+    np.arctan2(z.imag.copy(), z.real.copy(), out=out)
 
 
 def phase_between(a: Array, b: Array, out: Array, *, sign: int) -> None:
@@ -43,15 +45,17 @@ def phase_between(a: Array, b: Array, out: Array, *, sign: int) -> None:
     rows = rows_in_strip(out)
     for start in range(0, len(out), rows):
         part = slice(start, start + rows)
-        product = np.multiply(np.ascontiguousarray(a[part]), np.conj(b[part], order="C"))
+        product = np.conj(b[part], order="C")
+        np.multiply(np.ascontiguousarray(a[part]), product, out=product)
         np.arctan2(product.imag * product.real.dtype.type(sign), product.real.copy(), out=out[part])
 
 
 def _log_power(z: Array, out: Array) -> None:
     np.abs(z, out=out)
     np.square(out, out=out)
-    out[out == 0] = np.nan
     np.log(out, out=out)
+    if np.fmin.reduce(out) == -np.inf:
+        out[out == -np.inf] = np.nan
 
 
 def _magnitude(z: Array, out: Array) -> None:
@@ -93,8 +97,9 @@ class Elementwise(Product):
 
     def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
         z = read(0, where)
-        result = np.empty(z.shape, out.dtype)
-        ELEMENTWISE[self.kind][0](z, result)
+        result, apply = np.empty(z.shape, out.dtype), ELEMENTWISE[self.kind][0]
+        for pixels, into in strips(z, result):
+            apply(pixels, into)
         if inputs[0].holes:
             result[z == inputs[0].nodata] = np.nan
         return result
@@ -185,7 +190,8 @@ class Interferogram(Product):
         def write(plane: Array, *k: int) -> None:
             i, j = pair(*k)
             if paired and is_complex:
-                angle(z[i, j], plane)
+                for pixels, into in strips(z[i, j], plane):
+                    angle(pixels, into)
             elif paired:
                 plane[...] = z[i, j]
                 return
@@ -252,7 +258,8 @@ class Coherence(Product):
 
         def write(plane: Array, *k: int) -> None:
             i, j = pair(*k)
-            above, strip = self.window[0] // 2, max(2 * self.window[0], rows_in_strip(plane))
+            # half of it: the sums need several doubles a pixel
+            above, strip = self.window[0] // 2, max(2 * self.window[0], rows_in_strip(plane) // 2)
             for start in range(0, len(plane), strip):
                 first, last = max(0, start - above), start + strip + self.window[0] - above - 1
                 part = self._estimated(source, z[i][first:last], z[j][first:last])

@@ -79,10 +79,10 @@ class MappedPyramid(Pyramid):
         """Pixels of the product, from just the input pixels that it asks for."""
 
         def read(n: int, ranges: Ranges) -> Array:
-            return run.read(self.parents[n], level, tuple((r.start, r.stop) for r in ranges))
+            return run.read(self.parents[n], level, tuple([(r.start, r.stop) for r in ranges]))
 
-        place = Place(self.product.name, self.parent.name, level, self.axes, window)
-        where = tuple(range(a, b) for a, b in window)
+        place = Place(self.product.name, self.parents[0].name, level, self.axes, window)
+        where = tuple([range(a, b) for a, b in window])
         return _evaluated(self.product, self._inputs[level], self._out, where, read, place)
 
     def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
@@ -288,21 +288,27 @@ def _evaluated(
     """The product's pixels, from a window wider by its halo; what goes wrong in it is a ComputeError."""
     if not all(where):
         return np.empty([len(r) for r in where], out.dtype)
-    wide = list(where)
-    crop = [slice(None)] * len(where)
-    for axis, margin in zip("yx", product.halo, strict=True):
-        n, at = inputs[0].shape[inputs[0].axes.index(axis)], out.axes.index(axis)
-        a, b = where[at].start, where[at].stop
-        wide[at] = range(max(0, a - margin), min(n, b + margin)) if margin else where[at]
-        crop[at] = slice(a - wide[at].start, a - wide[at].start + len(where[at]))
+    halo = product.halo
+    wide, crop = (where, None) if halo == (0, 0) else _widened(inputs[0], out, where, halo)
     try:
         with np.errstate(all="ignore"):
-            block = product.compute(inputs, out, tuple(wide), read, place)
+            block = product.compute(inputs, out, wide, read, place)
     except (LazypyrError, MemoryError):
         raise
     except Exception as error:
         raise place.error(f"{type(error).__name__}: {error}") from error
-    return block if product.halo == (0, 0) else block[tuple(crop)].copy()
+    return block if crop is None else block[crop].copy()
+
+
+def _widened(first: Input, out: Output, where: Ranges, halo: tuple[int, int]) -> tuple[Ranges, tuple[slice, ...]]:
+    """A window wider by a halo, clipped at the edges of the level, and what to cut out of it."""
+    wide, crop = list(where), [slice(None)] * len(where)
+    for axis, margin in zip("yx", halo, strict=True):
+        n, at = first.shape[first.axes.index(axis)], out.axes.index(axis)
+        a, b = where[at].start, where[at].stop
+        wide[at] = range(max(0, a - margin), min(n, b + margin)) if margin else where[at]
+        crop[at] = slice(a - wide[at].start, a - wide[at].start + len(where[at]))
+    return tuple(wide), tuple(crop)
 
 
 def _planned(product: Product, inputs: Sequence[Input]) -> Output:

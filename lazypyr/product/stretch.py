@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.product.base import Array, Input, Output, Place, Product, Ranges, Read, need_real, strips
+from lazypyr.product.base import STRIP, Array, Input, Output, Place, Product, Ranges, Read, need_real, strips
 from lazypyr.source.base import native
+from lazypyr.source.scratch import lease
 
 __all__ = ["Sample", "Stretch", "rescale"]
+
+
+@contextlib.contextmanager
+def doubles() -> Iterator[Array]:
+    """Room for a strip of float64 that this thread uses again."""
+    with lease(8 * STRIP) as memory:
+        yield memory.view(np.float64)
+
 
 Sample = Callable[[Sequence[int] | None], Array]
 
@@ -50,14 +60,15 @@ class Stretch:
         high = float(high) if self.high is None else self.high
         return replace(self, low=low, high=max(low, high))
 
-    def unit(self, block: Array) -> Array:
+    def unit(self, block: Array, result: Array) -> None:
         """0 at `low`, 1 at `high`, clipped; float64, so that nothing wraps. All 0 up to `low` where they coincide."""
         low, high = self.low or 0.0, self.high or 0.0
-        result = block.astype(np.float64)
-        result -= low
+        result[...] = block
+        if low:
+            result -= low
         if high > low:
             result /= high - low
-        return np.clip(result, 0.0, 1.0, out=result)
+        np.clip(result, 0.0, 1.0, out=result)
 
     def attrs(self) -> dict[str, Any]:
         """For the record."""
@@ -115,20 +126,24 @@ class Rescale(Product):
     def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
         block = read(0, where)
         result = np.empty(block.shape, out.dtype)
-        for pixels, into in strips(block, result):
-            into[...] = self._scaled(pixels, inputs[0].invalid(pixels))
+        with doubles() as memory:
+            for pixels, into in strips(block, result):
+                unit = memory[: pixels.size]
+                self._scale(pixels, inputs[0].gaps(pixels), unit)
+                into[...] = unit
         return result
 
-    def _scaled(self, block: Array, bad: Array) -> Array:
-        unit = self.stretch.unit(block)
-        if self.dtype.kind == "f":
-            unit[bad] = np.nan
-            return unit
-        low, high = self._range()
-        unit *= high - low
-        unit += low
-        unit[bad] = 0 if self.hole is None else self.hole
-        return np.rint(unit, out=unit)
+    def _scale(self, block: Array, bad: Array | None, unit: Array) -> None:
+        self.stretch.unit(block, unit)
+        hole = np.nan if self.dtype.kind == "f" else self.hole or 0
+        if self.dtype.kind != "f":
+            low, high = self._range()
+            unit *= high - low
+            if low:
+                unit += low
+            np.rint(unit, out=unit)
+        if bad is not None:
+            unit[bad] = hole
 
 
 def rescale(
