@@ -85,6 +85,21 @@ def test_percentiles_of_a_small_source_are_those_of_a_coarse_level():
     assert again.fingerprint == product.fingerprint == opened(z).map("rescale", percentiles=(5, 90)).fingerprint
 
 
+def test_only_percentiles_that_were_estimated_are_recorded():
+    phase = lazypyr.open_pyramid(np.ones((4, 4), "c8")).map("phase")
+    for product, estimated in [
+        (opened(image()).map("rescale", vmin=0, vmax=1), False),
+        (opened(image()).map("rescale", vmin=0), True),
+        (opened(image()).map("colormap", vmin=0, vmax=1), False),
+        (opened(image()).map("colormap"), True),
+        (phase.map("colormap"), False),  # its range is known
+        (phase.map("colormap", percentiles=(5, 95)), True),
+        (opened(image()).map("composite", windows=[(0, 1)] * 3), False),
+        (opened(image()).map("composite"), True),
+    ]:
+        assert ("percentiles" in product.attrs["products"][-1]) == estimated, product.recipe
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3.0])
 def test_nothing_or_one_value_to_estimate_from(value):
     z = np.full((20, 30), value, "f4")

@@ -97,6 +97,7 @@ class Colormap(Product):
                 self.stretch,
                 low=low if self.stretch.low is None else self.stretch.low,
                 high=high if self.stretch.high is None else self.stretch.high,
+                percentiles=None,
             )
             return replace(product, stretch=stretch)
         pixels = sample(None)
@@ -220,8 +221,10 @@ class Composite(Product):
         need_real(self.name, source)
         size = 4 if self.alpha else 3
         rest = tuple(a for a in source.channel_axes if a != band_axis(self.name, source, self.along))
-        attrs = {"bands": list(self.bands), "windows": [[s.low, s.high] for s in self.stretches],
-                 "percentiles": list(self.stretches[0].percentiles)}  # fmt: skip
+        attrs: dict[str, Any] = {"bands": list(self.bands), "windows": [[s.low, s.high] for s in self.stretches]}
+        asked = next((s.percentiles for s in self.stretches if s.percentiles), None)
+        if asked:
+            attrs["percentiles"] = list(asked)
         axes = (*rest, "y", "x", self.axis)
         return Output(
             axes, np.dtype("u1"), {self.axis: size}, {self.axis: size}, 0, display=_display(size), attrs=attrs

@@ -210,9 +210,12 @@ class Premultiply(Product):
         return Output((*_others(source, axis), "y", "x", axis), np.dtype("f4"), {axis: 4}, {axis: 4})
 
     def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
-        colours, alpha = _rgba(inputs[0], out, where, read)
-        result = np.concatenate([colours * alpha, alpha], axis=-1)
-        return np.array(result[..., where[-1].start : where[-1].stop : where[-1].step], out.dtype)
+        block = _rgba(inputs[0], out, where, read)
+        alpha = block[..., 3].astype(np.float64)
+        result = np.empty((*alpha.shape, len(where[-1])), out.dtype)
+        for n, channel in enumerate(where[-1]):
+            result[..., n] = alpha if channel == 3 else block[..., channel] * alpha
+        return result
 
 
 def premultiply() -> Product:
@@ -253,7 +256,8 @@ class Straighten(Product):
         return Output(axes, self.dtype, {axis: 4}, {axis: 4}, 0, display=RGBA_DISPLAY)
 
     def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
-        colours, alpha = _rgba(inputs[0], out, where, read)
+        block = _rgba(inputs[0], out, where, read).astype(np.float64)
+        colours, alpha = block[..., :3], block[..., 3:]
         straight = np.where(alpha > 0, colours / np.where(alpha > 0, alpha, 1), 0)
         both = np.rint(np.clip(np.concatenate([straight, alpha], axis=-1), 0, np.iinfo(self.dtype).max))
         chosen: Array = both[..., where[-1].start : where[-1].stop : where[-1].step].astype(self.dtype)
@@ -282,8 +286,7 @@ def _others(source: Input, axis: str) -> tuple[str, ...]:
     return tuple(a for a in source.channel_axes if a != axis)
 
 
-def _rgba(source: Input, out: Output, where: Ranges, read: Read) -> tuple[Array, Array]:
-    """Colours (..., 3) and alpha (..., 1) as float64."""
+def _rgba(source: Input, out: Output, where: Ranges, read: Read) -> Array:
+    """Red, green, blue and alpha, whichever of them are wanted: as a rule they lie in one stored chunk."""
     ranges = dict(zip(out.axes, where, strict=True)) | {out.axes[-1]: range(4)}
-    block = read_as(source, read, ranges, out.axes).astype(np.float64)
-    return block[..., :3], block[..., 3:]
+    return read_as(source, read, ranges, out.axes)

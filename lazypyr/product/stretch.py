@@ -33,7 +33,7 @@ class Stretch:
 
     low: float | None
     high: float | None
-    percentiles: tuple[float, float]
+    percentiles: tuple[float, float] | None = None  # those that were, or will be, estimated
 
     @classmethod
     def of(cls, product: str, low: Any, high: Any, percentiles: Any) -> Stretch:
@@ -46,6 +46,8 @@ class Stretch:
         pair = tuple(float(p) for p in percentiles)
         if len(pair) != 2 or not 0 <= pair[0] <= pair[1] <= 100:
             raise PlanError(f"{product}: percentiles are two ascending numbers of 0 to 100, got {percentiles!r}")
+        if low is not None and high is not None:
+            return cls(float(low), float(high))
         return cls(None if low is None else float(low), None if high is None else float(high), (pair[0], pair[1]))
 
     @property
@@ -55,7 +57,8 @@ class Stretch:
 
     def fitted(self, values: Array) -> Stretch:
         """With the percentiles of valid values where nothing was given; 0 and 1 where there are none."""
-        low, high = np.percentile(values.astype(np.float64), self.percentiles) if values.size else (0.0, 1.0)
+        asked = self.percentiles or (0.0, 100.0)
+        low, high = np.percentile(values.astype(np.float64), asked) if values.size else (0.0, 1.0)
         low = float(low) if self.low is None else self.low
         high = float(high) if self.high is None else self.high
         return replace(self, low=low, high=max(low, high))
@@ -72,7 +75,8 @@ class Stretch:
 
     def attrs(self) -> dict[str, Any]:
         """For the record."""
-        return {"vmin": self.low, "vmax": self.high, "percentiles": list(self.percentiles)}
+        estimated = {"percentiles": list(self.percentiles)} if self.percentiles else {}
+        return {"vmin": self.low, "vmax": self.high, **estimated}
 
 
 @dataclass(frozen=True)
