@@ -52,7 +52,7 @@ def _card(
     reason = ome_reason(pyramid)
     if reason is None and pyramid.dtype.kind in "uif":
         buttons.append(f'<a class="button plain" href="{escape(vizarr)}">vizarr</a>')
-    note = f'<p class="facts">Not for vizarr and neuroglancer: {escape(reason)}.</p>' if reason else ""
+    note = f'<p class="note">Not for vizarr and neuroglancer: {escape(reason)}.</p>' if reason else ""
     tabs = _snippets(where, f"{base}/v2/{name}/", vizarr, pyramid)
     heads = "".join(f'<button data-tab="{k}">{escape(title)}</button>' for k, (title, _) in enumerate(tabs))
     texts = "".join(f"<pre data-tab='{k}'>{escape(text)}</pre>" for k, (_, text) in enumerate(tabs))

@@ -13,20 +13,30 @@ from conftest import unavailable
 
 def npm_folder(name, *packages):
     """A folder whose node_modules has `packages`."""
+    return _made(name, "install", "--no-audit", "--no-fund", "--legacy-peer-deps", *packages)
+
+
+def npm_files(name, package):
+    """A folder with the files of a package by itself, without what it depends on."""
+    folder = _made(name, "pack", "--silent", package)
+    if not (folder / "package").exists():
+        (archive,) = folder.glob("*.tgz")
+        shutil.unpack_archive(archive, folder, filter="data")
+    return folder / "package"
+
+
+def _made(name, *args):
     npm = shutil.which("npm")
     if not (npm and shutil.which("node")):
         unavailable("no node and npm on this machine: apt-get install nodejs npm")
-    mark = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:8]
+    mark = hashlib.sha256(" ".join(args).encode()).hexdigest()[:8]
     folder = Path(tempfile.gettempdir()) / f"lazypyr-npm-{name}-{mark}"
     done = folder / "installed"
     if not done.exists():
         folder.mkdir(exist_ok=True)
         (folder / "package.json").write_text('{"private": true, "type": "module"}')
-        made = subprocess.run(
-            [npm, "install", "--no-audit", "--no-fund", "--legacy-peer-deps", *packages],
-            cwd=folder, capture_output=True, text=True, timeout=100, check=False,
-        )  # fmt: skip
+        made = subprocess.run([npm, *args], cwd=folder, capture_output=True, text=True, timeout=200, check=False)
         if made.returncode != 0:
-            unavailable(f"npm could not install {name}: {made.stderr.strip()[-300:]}")
+            unavailable(f"npm could not {args[0]} {name}: {made.stderr.strip()[-300:]}")
         done.touch()
     return folder

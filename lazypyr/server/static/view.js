@@ -7,7 +7,8 @@ const info = JSON.parse(document.getElementById("info").textContent);
 const { nx, ny, x0, dx, y0, dy } = info.grid;
 const tile = info.tile;
 const side = tile * 2 ** info.max_zoom;
-const state = { bands: [0, 1, 2], low: null, high: null, choice: 0, drawn: 0 };
+// `asked` and `shown` number the pictures.
+const state = { bands: [0, 1, 2], low: null, high: null, asked: 0, shown: 0 };
 const worldX = (x) => x0 + (x - 0.5) * dx;
 const worldY = (y) => y0 + (side - y - 0.5) * dy;
 
@@ -30,42 +31,88 @@ async function ask(what, extra) {
 const models = Bokeh.Models ?? Bokeh;
 const model = (name, attributes) => new (models.get ? models.get(name) : models[name])(attributes);
 
-const source = model("TMSTileSource", {
-  url: "/static/none",
-  tile_size: tile,
-  min_zoom: 0,
-  max_zoom: info.max_zoom,
-  initial_resolution: side / tile,
-  x_origin_offset: 0,
-  y_origin_offset: 0,
-  wrap_around: false,
-});
+function tilesOf(url) {
+  const source = model("TMSTileSource", {
+    url,
+    tile_size: tile,
+    min_zoom: 0,
+    max_zoom: info.max_zoom,
+    initial_resolution: side / tile,
+    x_origin_offset: 0,
+    y_origin_offset: 0,
+    wrap_around: false,
+  });
+  // Bokeh numbers tiles by 32-bit arithmetic, which ends at zoom 31, and asks for tiles beyond the image and the last zoom.
+  source.is_valid_tile = (x, y, z) => {
+    const span = side / 2 ** z;
+    return url !== "" && z <= info.max_zoom && x >= 0 && y >= 0 && x * span < nx && y < 2 ** z && (2 ** z - 1 - y) * span < ny;
+  };
+  source.children_by_tile_xyz = (x, y, z) => {
+    const children = [];
+    for (const [i, j] of [[0, 0], [1, 0], [0, 1], [1, 1]]) {
+      const child = [2 * x + i, 2 * y + j, z + 1];
+      if (source.is_valid_tile(...child)) children.push([...child, source.get_tile_meter_bounds(...child)]);
+    }
+    return children;
+  };
+  source.get_closest_parent_by_tile_xyz = (x, y, z) => {
+    while (z > 0) {
+      [x, y, z] = [Math.floor(x / 2), Math.floor(y / 2), z - 1];
+      if (source.tiles.get(source.tile_xyz_to_key(x, y, z))?.loaded) return [x, y, z];
+    }
+    return [0, 0, 0];
+  };
+  return source;
+}
 
-// Bokeh numbers tiles by 32-bit arithmetic, which ends at zoom 31, and asks for tiles beyond the image and the last zoom.
-source.is_valid_tile = (x, y, z) => {
-  const span = side / 2 ** z;
-  return z <= info.max_zoom && x >= 0 && y >= 0 && x * span < nx && y < 2 ** z && (2 ** z - 1 - y) * span < ny;
-};
-source.children_by_tile_xyz = (x, y, z) => {
-  const children = [];
-  for (const [i, j] of [[0, 0], [1, 0], [0, 1], [1, 1]]) {
-    const child = [2 * x + i, 2 * y + j, z + 1];
-    if (source.is_valid_tile(...child)) children.push([...child, source.get_tile_meter_bounds(...child)]);
-  }
-  return children;
-};
-source.get_closest_parent_by_tile_xyz = (x, y, z) => {
-  while (z > 0) {
-    [x, y, z] = [Math.floor(x / 2), Math.floor(y / 2), z - 1];
-    if (source.tiles.get(source.tile_xyz_to_key(x, y, z))?.loaded) return [x, y, z];
-  }
-  return [0, 0, 0];
-};
+const renderer = model("TileRenderer", { tile_source: tilesOf(""), smoothing: false, level: "image" });
 
-function redraw() {
-  const extra = { palette: state.palette };
+// Put a tile where Bokeh would, before anything is drawn of its source.
+async function load(source, [x, y, z, bounds]) {
+  const img = new Image(), key = source.tile_xyz_to_key(x, y, z);
+  img.src = source.get_image_url(x, y, z);
+  await img.decode();
+  if (source.tiles.has(key)) return;
+  const at = { tile_coords: [x, y, z], normalized_coords: [x, y, z], quadkey: key, cache_key: key };
+  source.tiles.set(key, { ...at, img, bounds, x_coord: bounds[0], y_coord: bounds[3], loaded: true, finished: true });
+}
+
+// The next picture takes the place of the one that is shown when all of it is there, or after some patience when any of it is,
+// so that nothing is ever blank. Of a version of a live source it is all of it or nothing.
+const PATIENCE = 600;
+let retry = 2000;
+async function redraw(whole = false) {
+  const mine = ++state.asked, extra = { palette: state.palette };
   if (state.low !== null) Object.assign(extra, { low: state.low, high: state.high });
-  source.url = `/tiles/${info.name}/{Z}/{X}/{Y}.png?${query(extra)}`;
+  const next = tilesOf(`/tiles/${info.name}/{Z}/{X}/{Y}.png?${query(extra)}`);
+  if (view) {
+    // All of the image, in one tile, stands in where a view has no tile yet.
+    const overview = load(next, [0, 0, 0, next.get_tile_meter_bounds(0, 0, 0)]);
+    const parts = next.get_tiles_by_extent(extent(), zoomNow(), 0).map((each) => load(next, each));
+    const patience = new Promise((done) => setTimeout(done, PATIENCE));
+    const any = Promise.all([Promise.any([overview, ...parts]), patience]);
+    any.catch(() => {});
+    try {
+      await (whole ? Promise.all(parts) : Promise.race([Promise.allSettled(parts), any]));
+    } catch {
+      if (whole) return;
+    }
+  }
+  if (mine !== state.asked) return;
+  renderer.tile_source = next;
+  state.shown = mine;
+  retry = 2000;
+}
+
+// A server that was busy is asked again.
+function again() {
+  const { tiles } = renderer.tile_source, failed = [...tiles].filter(([, each]) => each.finished && !each.loaded);
+  for (const [key] of failed) tiles.delete(key);
+  if (failed.length) {
+    retry = Math.min(2 * retry, 60000);
+    renderer.change.emit();
+  }
+  setTimeout(again, retry);
 }
 
 // The plot
@@ -90,7 +137,7 @@ const plot = Bokeh.Plotting.figure({
 });
 plot.toolbar.logo = null;
 plot.xgrid.visible = plot.ygrid.visible = false;
-plot.add_renderers(model("TileRenderer", { tile_source: source, smoothing: false, level: "image" }));
+plot.add_renderers(renderer);
 
 // Round numbers of the source's coordinates, wherever they are in pixels.
 const ticks = (origin, step) => `
@@ -148,10 +195,8 @@ plot.on_event("mousemove", (event) => {
 
 let view = null;
 const frame = () => view.frame.bbox;
-function zoomNow() {
-  const extent = [plot.x_range.start, plot.y_range.start, plot.x_range.end, plot.y_range.end];
-  return source.get_level_by_extent(extent, frame().height, frame().width);
-}
+const extent = () => [plot.x_range.start, plot.y_range.start, plot.x_range.end, plot.y_range.end];
+const zoomNow = () => renderer.tile_source.get_level_by_extent(extent(), frame().height, frame().width);
 
 function measure() {
   if (!view) return;
@@ -197,14 +242,13 @@ let windowInputs = [];
 async function fresh() {
   // A new choice begins with the contrast of its own data.
   state.low = state.high = null;
-  const mine = ++state.choice;
+  const mine = ++state.asked;
   const found = await ask("window", {});
-  if (mine !== state.choice) return;
+  if (mine !== state.asked) return;
   [state.low, state.high] = [found.low, found.high];
   const short = (number) => Number(number.toPrecision(6));
   windowInputs.forEach((input, i) => (input.value = short([found.low, found.high][i])));
-  state.drawn = mine;
-  redraw();
+  await redraw();
 }
 
 function build() {
@@ -242,11 +286,12 @@ async function follow() {
     const now = await answer.json();
     if (now.version !== info.version) {
       info.version = now.version;
-      redraw();
+      await redraw(true);
     }
-  } finally {
-    setTimeout(follow, Math.max(250, 1000 * info.live));
+  } catch {
+    // The server is away; the picture stays.
   }
+  setTimeout(follow, Math.max(250, 1000 * info.live));
 }
 
 async function begin() {
@@ -258,6 +303,7 @@ async function begin() {
   new ResizeObserver(() => requestAnimationFrame(measure)).observe(document.getElementById("plot"));
   requestAnimationFrame(measure);
   if (info.live !== null) follow();
-  window.lazypyr = { plot, source, state, info, redraw, view };
+  setTimeout(again, retry);
+  window.lazypyr = { plot, state, info, redraw, view, get source() { return renderer.tile_source; } };
 }
 begin();
