@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 PostProc = Callable[..., Any]
 
 # A browser reports the first tap of a double tap as a single one, at once.
-_DOUBLE_TAP_S = 1.0
+_DOUBLE_TAP_S = 2.0
 
 
 def timeseries_plot(
@@ -240,14 +240,18 @@ class _Series:
         single, double = (x, y), (x0, y0)
         before_single, before_double = self._taps
         self._taps = (single, double)
-        if single != before_single and _is_place(single):
-            self._before, self._picked_at = self._picked, time.monotonic()
+        picks = single != before_single and _is_place(single)
+        if picks:
+            self._before = self._picked
             self._picked = self._source.pick(*single)
         if double != before_double and _is_place(double):
             self._reference = self._source.pick(*double)
             if self._before is not None and time.monotonic() - self._picked_at < _DOUBLE_TAP_S:
                 self._picked = self._before
-        return self._element()
+        element = self._element()
+        if picks:  # from now on: a series that takes long to read holds up the second tap too
+            self._picked_at = time.monotonic()
+        return element
 
     def _element(self) -> hv.Scatter:
         name, label, unit = self._source.axes
