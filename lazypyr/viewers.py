@@ -6,7 +6,6 @@ from typing import Any
 
 from lazypyr._optional import need
 from lazypyr.errors import PlanError
-from lazypyr.pyramid import Pyramid
 from lazypyr.store import LazyPyramidStore
 
 __all__ = ["napari", "neuroglancer"]
@@ -72,7 +71,7 @@ def neuroglancer(src: Any, *, name: str = "image", **options: Any) -> Any:
         if pyramid.ndim == 2:
             state.layout = "xy"
         state.cross_section_scale = max(pyramid.shape[pyramid.axes.index(axis)] for axis in "yx") / 600
-        state.layers[name] = module.ImageLayer(source=f"{handle.url}/image/|zarr:", shader=_shader(pyramid))
+        state.layers[name] = module.ImageLayer(source=f"{handle.url}/image/|zarr:", shader=_shader(store))
     viewer.lazypyr = handle
     return viewer
 
@@ -117,13 +116,17 @@ def napari(src: Any, *, viewer: Any = None, **options: Any) -> Any:
         name=pyramid.name,
         axis_labels=pyramid.axes,
         scale=[abs(place[axis].step) if axis in place else 1 for axis in pyramid.axes],
-        contrast_limits=tuple(window) if window is not None else _limits(pyramid),
+        contrast_limits=tuple(window) if window is not None else _limits(store),
     )
     return viewer
 
 
 def _store(src: Any, options: dict[str, Any]) -> LazyPyramidStore:
-    return src if isinstance(src, LazyPyramidStore) else LazyPyramidStore(src, **options)
+    """A store with y and x last: viewers show the last two axes, or ask OME-NGFF, which has them there."""
+    store = src if isinstance(src, LazyPyramidStore) else LazyPyramidStore(src, **options)
+    axes = store.pyramid.axes
+    order = (*(axis for axis in axes if axis not in "yx"), "y", "x")
+    return store if axes == order else LazyPyramidStore(store.pyramid, order=order, engine=store.engine)
 
 
 def _path(store: LazyPyramidStore, level: int) -> str:
@@ -132,16 +135,16 @@ def _path(store: LazyPyramidStore, level: int) -> str:
     return face_of(store).layout.format(level=level)
 
 
-def _limits(pyramid: Pyramid) -> tuple[float, float]:
+def _limits(store: LazyPyramidStore) -> tuple[float, float]:
     """Contrast, of the coarsest level: without it napari reads whole planes of the finest."""
-    from lazypyr.engine import Engine
     from lazypyr.server.views import View
 
-    return View("raw", pyramid, "gray").auto_window(Engine(), (0,) * (pyramid.ndim - 2))
+    view = View("raw", store.pyramid, "gray")
+    return view.auto_window(store.engine, (0,) * len(view.others))
 
 
-def _shader(pyramid: Pyramid) -> str:
-    low, high = _limits(pyramid)
-    whole = pyramid.dtype.kind in "ui"
+def _shader(store: LazyPyramidStore) -> str:
+    low, high = _limits(store)
+    whole = store.pyramid.dtype.kind in "ui"
     span = f"{round(low)}, {max(round(high), round(low) + 1)}" if whole else f"{low!r}, {high!r}"
     return f"#uicontrol invlerp value(range=[{span}])\nvoid main() {{ emitGrayscale(value()); }}\n"

@@ -229,7 +229,10 @@ def test_napari_has_no_complex_numbers():
     with pytest.raises(PlanError, match="complex"):
         lazypyr.viewers.napari(slc, viewer=Recorder())
     viewer = lazypyr.viewers.napari(slc, viewer=Recorder(), product="intf_all")
-    assert viewer.data[0].ndim == 4
+    assert [level.shape for level in viewer.data] == [(4, 4, 512, 512), (4, 4, 256, 256)], "it shows the last two axes"
+    assert viewer.options["axis_labels"] == ("i", "j", "y", "x")
+    pairs = lazypyr.open_pyramid(slc).map("intf_all").read(1)
+    np.testing.assert_array_equal(viewer.data[1][1, 3], pairs[:, :, 1, 3])
 
 
 def test_imjoy_codec():
