@@ -67,7 +67,7 @@ def _zarr2(config):
     shutil.rmtree(folder, ignore_errors=True)
     made = subprocess.run([sys.executable, "-m", "venv", folder], capture_output=True, text=True, check=False)
     if made.returncode == 0:
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *ZARR2]
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "10", *ZARR2]
         made = subprocess.run(pip, capture_output=True, text=True, check=False)
     if made.returncode == 0 and _works(python):
         return str(python), ""

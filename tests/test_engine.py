@@ -9,8 +9,7 @@ import time
 import numpy as np
 import pytest
 import zarr
-from support.running import python, together
-from support.waiting import until
+from support.running import python, together, until
 from zarr.core.buffer import default_buffer_prototype
 
 import lazypyr
@@ -258,7 +257,7 @@ import resource, sys
 import numpy as np
 from lazypyr import LazyPyramidStore
 from lazypyr.source.base import Source
-from support.running import together
+from support.running import together, until
 
 class Noise(Source):
     name, dtype, axes, chunks, fingerprint = "noise", np.dtype("<f4"), ("y", "x"), (512, 512), "noise"

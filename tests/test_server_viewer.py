@@ -90,6 +90,7 @@ def settled(page):
         timeout=60000,
         polling=50,
     )
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")  # it is painted
 
 
 def look(page, count=300):
@@ -276,7 +277,7 @@ def test_a_new_version_takes_the_place_of_the_old_one_as_a_whole(page, url):
     before, held = page.screenshot(clip=PICTURE), []
     page.route("**/tiles/**", lambda route: held.append(route))
     page.evaluate("() => { lazypyr.state.palette = 'inferno'; void lazypyr.redraw(true); }")
-    for _ in range(200):  # all but one of its tiles arrive
+    for _ in range(1200):  # all but one of its tiles arrive
         page.wait_for_timeout(50)
         late = [route for route in held if re.search(r"/1/0/0\.png.*inferno", route.request.url)]
         if late and len(held) >= 5:

@@ -9,8 +9,7 @@ import time
 import numpy as np
 import pytest
 import zarr
-from support.running import together
-from support.waiting import until
+from support.running import together, until
 from zarr.core.buffer import default_buffer_prototype
 
 from lazypyr import BusyError, ComputeError, LazyPyramidStore, from_function

@@ -96,7 +96,7 @@ def vizarr(tmp_path_factory):
     return site
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("zarr_format", [3, 2])
 def test_vizarr_draws_it(page, vizarr, zarr_format):
     """The link of the page leads to the user's vizarr, which draws the source: orientation, registration and contrast."""
@@ -144,7 +144,7 @@ def viv():
     return site
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_viv_draws_it(page, viv):
     """The image layer of vizarr and Avivator, pixel for pixel; the page is where a vizarr would be."""
     expected = (RAMP[::2, ::2] / 24500 * 255)[..., None]

@@ -35,8 +35,12 @@ def _made(name, *args):
     if not done.exists():
         folder.mkdir(exist_ok=True)
         (folder / "package.json").write_text('{"private": true, "type": "module"}')
-        made = subprocess.run([npm, *args], cwd=folder, capture_output=True, text=True, timeout=200, check=False)
-        if made.returncode != 0:
-            unavailable(f"npm could not {args[0]} {name}: {made.stderr.strip()[-300:]}")
+        for last in (False, False, True):  # a registry fails now and then
+            try:
+                subprocess.run([npm, *args], cwd=folder, capture_output=True, text=True, timeout=100, check=True)
+                break
+            except subprocess.SubprocessError as error:
+                if last:
+                    unavailable(f"npm could not {args[0]} {name}: {error} {(error.stderr or '')[-300:]}")
         done.touch()
     return folder

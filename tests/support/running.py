@@ -41,7 +41,7 @@ def until(condition, timeout=60):
     return found
 
 
-def python(code, *args, timeout=60, check=True, env=None):
+def python(code, *args, timeout=100, check=True, env=None):
     """Run code in a fresh Python; with the stacks of all its threads if it hangs. Returns what it printed."""
     guard = f"import faulthandler; faulthandler.dump_traceback_later({timeout - 2}, exit=True)\n"
     done = subprocess.run(

@@ -1,18 +1,10 @@
-"""Waiting for what must come about, on however slow a machine, instead of for a while."""
+"""Events that happen when others wait."""
 
 from __future__ import annotations
 
 import threading
-import time
 
-
-def until(condition, seconds=60):
-    """What `condition()` returns, as soon as it is true."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"it did not come about in {seconds} s"
-        time.sleep(0.01)
-    return found
+from support.running import until
 
 
 def set_when(event, condition):
