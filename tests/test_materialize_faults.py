@@ -303,7 +303,7 @@ def test_interrupted(tmp_path, number):
     begin = time.monotonic()
     running.send_signal(number)
     _, told = running.communicate(timeout=20)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 8  # on an idle machine under one
     assert running.returncode == 130
     assert told == "lazypyr: interrupted\n"
     assert not (dest / ".lazypyr" / "lock").exists()

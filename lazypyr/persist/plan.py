@@ -24,7 +24,7 @@ from lazypyr.store.tree import Face
 __all__ = ["Family", "Stage", "families_of", "roots_of", "stages_of"]
 
 # Regions of this size keep all threads busy and fit several times in memory; larger ones save nothing.
-_PREFERRED_BYTES = 48 * 2**20
+_PREFERRED_BYTES = 24 * 2**20
 # Smaller regions than this cost more in calls than the threads gain.
 _LEAST_BYTES = 12 * 2**20
 # Tiles a region of a pyramid that isn't reduced from anything: each is computed by itself.
