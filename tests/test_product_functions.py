@@ -12,6 +12,7 @@ import weakref
 from functools import partial
 
 import cloudpickle
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -544,6 +545,9 @@ def test_what_a_function_uses_is_part_of_its_description(monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "THRESHOLD", 2)
     assert token(with_global) != before
     assert token(scaled(threading.Lock())) != token(scaled(threading.Lock()))
+    compiled = [token(numba.njit(function)) for function in (importable, importable, with_global)]
+    assert compiled[0] == compiled[1] != compiled[2]
+    assert compiled[0] not in (token(importable), token(numba.njit(importable, fastmath=True)))
 
 
 def test_a_function_that_calls_itself_is_described():

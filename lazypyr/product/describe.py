@@ -74,6 +74,8 @@ def _inside(value: Any, seen: tuple[int, ...]) -> Iterator[str]:
         yield from _parts((value.__func__, value.__self__), seen)
     elif isinstance(value, functools.partial):
         yield from _parts((value.func, value.args, value.keywords), seen)
+    elif isinstance(getattr(value, "py_func", None), types.FunctionType):  # of numba, whose pickles have a random part
+        yield from _parts((value.py_func, getattr(value, "targetoptions", None)), seen)
     elif hasattr(value, "described"):
         yield from _parts(value.described(), seen)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
