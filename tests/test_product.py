@@ -13,6 +13,7 @@ import lazypyr
 from lazypyr.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.product import NAMES, apply_to_source, coherence, product_of
+from lazypyr.product.strip import STRIP
 from lazypyr.source.base import Source
 
 random = np.random.default_rng(4)
@@ -118,6 +119,20 @@ def test_a_window_is_cut_out_of_the_whole(data):
     cut = whole[tuple(slice(*w) for w in window)]
     np.testing.assert_array_equal(pyramid.read(level, window), cut)
     np.testing.assert_array_equal(Engine().read(pyramid, level, tuple(window)), cut)
+
+
+@pytest.mark.parametrize("name", [*REFERENCE, "amplitude", "intensity", "coherence"])
+def test_blocks_of_many_runs_have_the_bits_of_small_tiles(name):
+    z = stack(331, 409, 2)  # two runs of pixels and a bit
+    assert 2 * STRIP < z[..., 0].size < 3 * STRIP
+    z[200:300:7, ::11, 1], z[5, 5, 0], z[330, 408, 1] = 0, np.nan, 0
+    product = opened(z, chunks=(64, 64), levels=1).map(name)
+    whole = product.read(0)
+    np.testing.assert_array_equal(whole, Engine().read(product, 0, tuple((0, n) for n in whole.shape)))
+    turned = opened(z.transpose(2, 1, 0), axes="ixy", levels=1).map(name).read(0)
+    np.testing.assert_array_equal(
+        whole, turned.transpose(2, 1, 0) if name in ("phase", "amplitude", "intensity") else turned
+    )
 
 
 def test_any_order_of_axes():

@@ -16,6 +16,7 @@ from lazypyr.errors import PlanError, SourceError
 from lazypyr.product import colormap, composite, rescale
 from lazypyr.product.palettes import palette
 from lazypyr.product.sample import ENOUGH, SAMPLE_BYTES
+from lazypyr.product.strip import STRIP
 from lazypyr.source.base import Source
 
 random = np.random.default_rng(6)
@@ -293,6 +294,25 @@ def test_colours_of_a_pixel_are_computed_once():
         product.parent.product.__class__.compute = inner
     assert len(calls) == len(packed) == 1
     np.testing.assert_array_equal(np.concatenate(tiles), product.read(0, [slice(None), slice(16, 32), slice(16, 32)]))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("rescale", {"vmin": 20, "vmax": 150, "nodata": 0}),
+        ("colormap", {"vmin": 20, "vmax": 150}),
+        ("composite", {"bands": (2, 0, 1), "windows": [(0, 200)] * 3, "alpha": True}),
+    ],
+)
+def test_blocks_of_many_runs_have_the_bits_of_small_tiles(name, options):
+    z = np.tile(image(), (9, 8, 1))[:350]
+    assert 2 * STRIP < z[..., 0].size < 3 * STRIP
+    z[::5, ::11, 0], z[330, 390, 1], z[7, 7, 2] = np.nan, np.inf, -50
+    product = opened(z, chunks=(64, 64), levels=1).map(name, **options)
+    whole = product.read(0)
+    np.testing.assert_array_equal(whole, Engine().read(product, 0, tuple((0, n) for n in whole.shape)))
+    turned = opened(z.transpose(2, 1, 0), axes="ixy", levels=1).map(name, **options).read(0)
+    np.testing.assert_array_equal(whole, turned.transpose(2, 1, 0) if name == "rescale" else turned)
 
 
 # composite

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,6 @@ __all__ = ["Input", "Output", "Place", "Product", "Read"]
 
 Array = np.ndarray[Any, Any]
 Ranges = tuple[range, ...]
-STRIP = 2**16  # pixels: the longest run whose doubles stay in the processor's cache
 Read = Callable[[int, Ranges], Array]
 """``read(n, ranges)``: pixels of input number `n`, one range for each of its axes; not to be written to."""
 
@@ -61,12 +60,14 @@ class Input:
             bad |= block == self.nodata
         return bad
 
-    def gaps(self, block: Array) -> Array | None:
-        """As `invalid`; None where every pixel holds something."""
-        if not self.holes and block.dtype.kind not in "fc":
+    def gaps(self, run: Array, memory: Array) -> Array | None:
+        """As `invalid`, of a run of pixels; None where each holds something. `memory`: booleans, as many at least."""
+        if not self.holes and run.dtype.kind not in "fc":
             return None
-        bad = self.invalid(block)
-        return bad if bad.any() else None
+        good = np.isfinite(run, out=memory[: run.size])
+        if self.holes:
+            good &= run != self.nodata
+        return None if good.all() else ~good
 
 
 @dataclass(frozen=True)
@@ -214,19 +215,6 @@ def by_channel(out: Output, where: Ranges, write: Callable[..., None]) -> Array:
     for at in itertools.product(*(range(len(k)) for k in kdims)):
         write(result[at], *(k[n] for k, n in zip(kdims, at, strict=True)))
     return np.moveaxis(result, (-2, -1), (0, 1))
-
-
-def rows_in_strip(plane: Array) -> int:
-    """How many rows of a plane are best worked on at once: what lies between two steps stays in the processor's cache."""
-    return max(1, STRIP // max(1, int(plane.shape[1])))
-
-
-def strips(block: Array, result: Array) -> Iterator[tuple[Array, Array]]:
-    """A block and a new result, whose axes are the block's and maybe more, as pairs of 1-D runs of pixels."""
-    flat = block.reshape(-1)
-    into = result.reshape(flat.size, *result.shape[block.ndim :])
-    for start in range(0, flat.size, STRIP):
-        yield flat[start : start + STRIP], into[start : start + STRIP]
 
 
 def need_real(product: str, source: Input) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.product.base import Array, Input, Output, Place, Product, Ranges, Read, need_real, strips
+from lazypyr.product.base import Array, Input, Output, Place, Product, Ranges, Read, need_real
 from lazypyr.product.palettes import palette
-from lazypyr.product.stretch import Sample, Stretch, doubles
+from lazypyr.product.stretch import Sample, Stretch
+from lazypyr.product.strip import scratch, strips
 
 __all__ = ["Planes", "colormap", "composite"]
 
@@ -22,7 +23,7 @@ RGBA_DISPLAY = {"window": (0, 255), "colors": ("FF0000", "00FF00", "0000FF", "00
 
 @dataclass(frozen=True)
 class Planes(Product):
-    """The interleaved colours that another product makes (axes ..., y, x, c), as planes (..., c, y, x)."""
+    """The colours that another product makes (axes ..., c, y, x) all at once, each in tiles of its own."""
 
     axis: str
 
@@ -36,13 +37,11 @@ class Planes(Product):
 
     def plan(self, *inputs: Input) -> Output:
         (source,) = inputs
-        axes = (*(a for a in source.axes[:-3]), self.axis, "y", "x")
-        sizes = {self.axis: source.shape[-1]}
-        return Output(axes, source.dtype, sizes, fill_value=0, units=source.units, display=source.display)
+        sizes = {self.axis: source.shape[-3]}
+        return Output(source.axes, source.dtype, sizes, fill_value=0, units=source.units, display=source.display)
 
     def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
-        *rest, c, y, x = where
-        return np.moveaxis(read(0, (*rest, y, x, c)), -1, -3).copy()
+        return read(0, where).copy()
 
 
 def colour_axis(product: str, axes: Sequence[str]) -> str:
@@ -57,6 +56,11 @@ def read_as(source: Input, read: Read, ranges: Mapping[str, range], order: Seque
     """A block of an input, its axes in another order."""
     block = read(n, tuple(ranges[a] for a in source.axes))
     return block.transpose([source.axes.index(a) for a in order])
+
+
+def chosen_planes(result: Array, chosen: range) -> Array:
+    """Those of all planes (axes ..., c, y, x) that were asked for."""
+    return result if len(chosen) == result.shape[-3] else result[..., chosen.start : chosen.stop : chosen.step, :, :]
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class Colormap(Product):
         (source,) = inputs
         need_real(self.name, source)
         size = 4 if self.alpha else 3
-        axes = (*source.channel_axes, "y", "x", self.axis)
+        axes = (*source.channel_axes, self.axis, "y", "x")
         attrs = {"palette": self.label, **self.stretch.attrs()}
         return Output(
             axes, np.dtype("u1"), {self.axis: size}, {self.axis: size}, 0, display=_display(size), attrs=attrs
@@ -115,32 +119,41 @@ class Colormap(Product):
 
     def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
         (source,) = inputs
-        order = out.axes[:-1]
-        block = read_as(source, read, dict(zip(order, where[:-1], strict=True)), order)
-        result = np.empty((*block.shape, out.sizes[self.axis]), np.uint8)
-        with doubles() as memory:
-            for pixels, into in strips(block, result):
-                self._paint(pixels, source.gaps(pixels), memory[: pixels.size], into)
-        return result[..., where[-1].start : where[-1].stop : where[-1].step]
+        order = (*source.channel_axes, "y", "x")
+        block = read_as(source, read, dict(zip(out.axes, where, strict=True)), order)
+        result = np.empty((*block.shape[:-2], out.sizes[self.axis], *block.shape[-2:]), np.uint8)
+        with scratch("f8", np.intp, "u4", "?") as (doubles, numbers, colours, flags):
+            for at in np.ndindex(block.shape[:-2]):
+                for pixels, into in strips(block[at], result[at]):
+                    n = pixels.size
+                    bad = source.gaps(pixels, flags)
+                    self._paint(pixels, bad, doubles[:n], numbers[:n], colours[:n], into)
+        return chosen_planes(result, where[-3])
 
-    def _paint(self, block: Array, bad: Array | None, unit: Array, into: Array) -> None:
+    def _paint(self, run: Array, bad: Array | None, unit: Array, number: Array, colours: Array, into: Array) -> None:
         table = _table(self.table)
-        last = len(table) - 2
-        self.stretch.unit(block, unit)
-        unit *= last + 1
-        np.minimum(unit, last, out=unit)
+        self.stretch.unit(run, unit)
+        unit *= len(table) - 2
         if bad is not None:
-            unit[bad] = last + 1
-        colours = table.take(unit.astype(np.intp))
-        into[...] = colours.view(np.uint8).reshape(-1, 4)[:, : into.shape[1]]
+            unit[bad] = len(table) - 1
+        number[...] = unit
+        table.take(number, out=colours, mode="clip")  # the other modes take a detour
+        for n in range(3):
+            into[n] = colours.view(np.uint8)[n::4]
+        into[3:] = 255
+        if bad is not None:
+            into[3:, bad] = 0
 
 
 @functools.lru_cache(maxsize=64)
 def _table(palette: bytes) -> Array:
-    """Colours of a palette and alpha, four bytes in one number so that they are looked up at once; the last is nothing."""
+    """Colours with alpha, four bytes in one number so that they are looked up at once.
+
+    Behind them the last one again, for what lies at the very end of the range, and nothing.
+    """
     colours = np.frombuffer(palette, np.uint8).reshape(-1, 3)
-    table = np.zeros((len(colours) + 1, 4), np.uint8)
-    table[:-1, :3], table[:-1, 3] = colours, 255
+    table = np.zeros((len(colours) + 2, 4), np.uint8)
+    table[:-1, :3], table[:-1, 3] = [*colours, colours[-1]], 255
     return table.view(np.uint32)[:, 0]
 
 
@@ -225,7 +238,7 @@ class Composite(Product):
         asked = next((s.percentiles for s in self.stretches if s.percentiles), None)
         if asked:
             attrs["percentiles"] = list(asked)
-        axes = (*rest, "y", "x", self.axis)
+        axes = (*rest, self.axis, "y", "x")
         return Output(
             axes, np.dtype("u1"), {self.axis: size}, {self.axis: size}, 0, display=_display(size), attrs=attrs
         )
@@ -233,23 +246,27 @@ class Composite(Product):
     def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
         (source,) = inputs
         along = band_axis(self.name, source, self.along)
-        order = (*out.axes[:-1], along)
-        known = dict(zip(out.axes[:-1], where[:-1], strict=True))
-        shape = tuple(len(r) for r in where[:-1])
-        result = np.full((*shape, out.sizes[self.axis]), 255, np.uint8)
-        blocks = [read_as(source, read, {**known, along: range(b, b + 1)}, order)[..., 0] for b in self.bands]
-        with doubles() as memory:
-            for n, (block, stretch) in enumerate(zip(blocks, self.stretches, strict=True)):
-                for pixels, into in strips(block, result):
-                    unit = memory[: pixels.size]
-                    stretch.unit(pixels, unit)
-                    unit *= 255
-                    into[:, n] = np.rint(unit, out=unit)
-        for block in blocks:
-            bad = source.gaps(block)
+        rest, known = out.axes[:-3], dict(zip(out.axes, where, strict=True))
+        order = (along, *rest, "y", "x")
+        blocks = [read_as(source, read, {**known, along: range(b, b + 1)}, order)[0] for b in self.bands]
+        *others, ny, nx = blocks[0].shape
+        result = np.empty((*others, out.sizes[self.axis], ny, nx), np.uint8)
+        with scratch("f8", "?") as (doubles, flags):
+            for at in np.ndindex(*others):
+                for *runs, into in strips(*[block[at] for block in blocks], result[at]):
+                    self._compose(runs, source, doubles[: runs[0].size], flags, into)
+        return chosen_planes(result, where[-3])
+
+    def _compose(self, runs: Sequence[Array], source: Input, unit: Array, flags: Array, into: Array) -> None:
+        for n, (run, stretch) in enumerate(zip(runs, self.stretches, strict=True)):
+            stretch.unit(run, unit)
+            unit *= 255
+            into[n] = np.rint(unit, out=unit)
+        into[3:] = 255
+        for run in runs:
+            bad = source.gaps(run, flags)
             if bad is not None:
-                result[bad] = 0
-        return result[..., where[-1].start : where[-1].stop : where[-1].step]
+                into[:, bad] = 0
 
 
 def band_axis(product: str, source: Input, given: str | None) -> str:

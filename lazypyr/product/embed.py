@@ -10,7 +10,7 @@ import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.product.base import Array, Input, Output, Place, Product, Ranges, Read, need_real
-from lazypyr.product.colour import RGBA_DISPLAY, Planes, band_axis, read_as
+from lazypyr.product.colour import RGBA_DISPLAY, Planes, band_axis, chosen_planes, read_as
 from lazypyr.product.mapped import map_pyramids, map_sources
 from lazypyr.pyramid import Pyramid
 from lazypyr.source.base import Source
@@ -252,16 +252,15 @@ class Straighten(Product):
     def plan(self, *inputs: Input) -> Output:
         (source,) = inputs
         axis = _rgba_axis(self.name, source)
-        axes = (*_others(source, axis), "y", "x", axis)
+        axes = (*_others(source, axis), axis, "y", "x")
         return Output(axes, self.dtype, {axis: 4}, {axis: 4}, 0, display=RGBA_DISPLAY)
 
     def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
         block = _rgba(inputs[0], out, where, read).astype(np.float64)
-        colours, alpha = block[..., :3], block[..., 3:]
+        colours, alpha = block[..., :3, :, :], block[..., 3:, :, :]
         straight = np.where(alpha > 0, colours / np.where(alpha > 0, alpha, 1), 0)
-        both = np.rint(np.clip(np.concatenate([straight, alpha], axis=-1), 0, np.iinfo(self.dtype).max))
-        chosen: Array = both[..., where[-1].start : where[-1].stop : where[-1].step].astype(self.dtype)
-        return chosen
+        both = np.rint(np.clip(np.concatenate([straight, alpha], axis=-3), 0, np.iinfo(self.dtype).max))
+        return chosen_planes(both, where[-3]).astype(self.dtype)
 
 
 def straighten(dtype: Any = "uint8") -> Product:
@@ -288,5 +287,5 @@ def _others(source: Input, axis: str) -> tuple[str, ...]:
 
 def _rgba(source: Input, out: Output, where: Ranges, read: Read) -> Array:
     """Red, green, blue and alpha, whichever of them are wanted: as a rule they lie in one stored chunk."""
-    ranges = dict(zip(out.axes, where, strict=True)) | {out.axes[-1]: range(4)}
+    ranges = dict(zip(out.axes, where, strict=True)) | {axis: range(4) for axis in out.sizes}
     return read_as(source, read, ranges, out.axes)

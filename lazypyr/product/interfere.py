@@ -20,10 +20,9 @@ from lazypyr.product.base import (
     by_channel,
     need_complex,
     need_real,
-    rows_in_strip,
-    strips,
 )
 from lazypyr.product.blocks import Blocks, Channels
+from lazypyr.product.strip import rows_in_strip, scratch, strips
 
 __all__ = ["Coherence", "Elementwise", "Interferogram", "amplitude", "coherence", "intensity", "intf", "phase"]
 
@@ -33,29 +32,36 @@ PHASE_DISPLAY = {"window": (-float(np.pi), float(np.pi)), "colormap": "phase"}
 def angle(z: Array, out: Array) -> None:
     """``numpy.angle`` into memory that is already there."""
     # of parts that lie apart it takes less time, the copies included, than of parts that alternate
-    np.arctan2(z.imag.copy(), z.real.copy(), out=out)
+    with scratch(out.dtype, out.dtype) as memory:
+        for run, into in strips(z, out):
+            imag, real = (each[: run.size] for each in memory)
+            imag[...], real[...] = run.imag, run.real
+            np.arctan2(imag, real, out=into)
 
 
 def phase_between(a: Array, b: Array, out: Array, *, sign: int) -> None:
     """``sign * angle(a * conj(b))`` into memory that is already there; a `sign` of 0 is for ``a is b``.
 
     Images that change places then have exactly the opposite phase, and none with themselves: the complex product alone,
-    with its fused multiply-add, gives neither. What it is given is contiguous, so that it rounds the same in any tile.
+    with its fused multiply-add, gives neither. Runs are contiguous, so that it rounds the same in any tile.
     """
-    rows = rows_in_strip(out)
-    for start in range(0, len(out), rows):
-        part = slice(start, start + rows)
-        product = np.conj(b[part], order="C")
-        np.multiply(np.ascontiguousarray(a[part]), product, out=product)
-        np.arctan2(product.imag * product.real.dtype.type(sign), product.real.copy(), out=out[part])
+    with scratch(a.dtype, out.dtype, out.dtype) as memory:
+        for one, other, into in strips(a, b, out):
+            product, imag, real = (each[: one.size] for each in memory)
+            np.conj(other, out=product)
+            np.multiply(one, product, out=product)
+            np.multiply(product.imag, out.dtype.type(sign), out=imag)
+            real[...] = product.real
+            np.arctan2(imag, real, out=into)
 
 
 def _log_power(z: Array, out: Array) -> None:
-    np.abs(z, out=out)
-    np.square(out, out=out)
-    np.log(out, out=out)
-    if np.fmin.reduce(out) == -np.inf:
-        out[out == -np.inf] = np.nan
+    for run, into in strips(z, out):
+        np.abs(run, out=into)
+        np.square(into, out=into)
+        np.log(into, out=into)
+        if np.fmin.reduce(into) == -np.inf:
+            into[into == -np.inf] = np.nan
 
 
 def _magnitude(z: Array, out: Array) -> None:
@@ -97,9 +103,8 @@ class Elementwise(Product):
 
     def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
         z = read(0, where)
-        result, apply = np.empty(z.shape, out.dtype), ELEMENTWISE[self.kind][0]
-        for pixels, into in strips(z, result):
-            apply(pixels, into)
+        result = np.empty(z.shape, out.dtype)
+        ELEMENTWISE[self.kind][0](z, result)
         if inputs[0].holes:
             result[z == inputs[0].nodata] = np.nan
         return result
@@ -190,8 +195,7 @@ class Interferogram(Product):
         def write(plane: Array, *k: int) -> None:
             i, j = pair(*k)
             if paired and is_complex:
-                for pixels, into in strips(z[i, j], plane):
-                    angle(pixels, into)
+                angle(z[i, j], plane)
             elif paired:
                 plane[...] = z[i, j]
                 return

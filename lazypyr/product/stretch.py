@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.product.base import STRIP, Array, Input, Output, Place, Product, Ranges, Read, need_real, strips
+from lazypyr.product.base import Array, Input, Output, Place, Product, Ranges, Read, need_real
+from lazypyr.product.strip import scratch, strips
 from lazypyr.source.base import native
-from lazypyr.source.scratch import lease
 
 __all__ = ["Sample", "Stretch", "rescale"]
-
-
-@contextlib.contextmanager
-def doubles() -> Iterator[Array]:
-    """Room for a strip of float64 that this thread uses again."""
-    with lease(8 * STRIP) as memory:
-        yield memory.view(np.float64)
 
 
 Sample = Callable[[Sequence[int] | None], Array]
@@ -130,10 +122,10 @@ class Rescale(Product):
     def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
         block = read(0, where)
         result = np.empty(block.shape, out.dtype)
-        with doubles() as memory:
+        with scratch("f8", "?") as (doubles, flags):
             for pixels, into in strips(block, result):
-                unit = memory[: pixels.size]
-                self._scale(pixels, inputs[0].gaps(pixels), unit)
+                unit = doubles[: pixels.size]
+                self._scale(pixels, inputs[0].gaps(pixels, flags), unit)
                 into[...] = unit
         return result
 
