@@ -154,6 +154,19 @@ def test_an_error_in_a_worker(tmp_path, source, cluster):
     assert not (tmp_path / "out" / "zarr.json").exists()
 
 
+@pytest.mark.fault("P3")
+def test_on_four_workers_in_shards(
+    tmp_path, source, cluster
+):  # the last on this cluster: it has more workers from here on
+    store, _ = source
+    cluster.cluster.scale(4)
+    cluster.wait_for_workers(4, timeout=100)
+    materialize(store, tmp_path / "out", executor=cluster, shards=64, **SMALL)
+    assert len(cluster.nthreads()) == 4
+    materialize(store, tmp_path / "here", shards=64, **SMALL)
+    assert contents(tmp_path / "out") == contents(tmp_path / "here")
+
+
 class Instant:
     """An executor that has everything done at once."""
 
