@@ -34,6 +34,10 @@ def forked(work):
     return pid
 
 
+def running(pid):
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
 def check_visible(dest, truth):
     """Whoever opens it with plain zarr finds levels that are whole, and no others."""
     if not (dest / "zarr.json").exists():
@@ -47,8 +51,10 @@ def check_visible(dest, truth):
 
 
 def done_regions(dest):
-    log = dest / ".lazypyr" / "done"
-    return log.read_bytes().count(b"done ") if log.exists() else 0
+    try:
+        return (dest / ".lazypyr" / "done").read_bytes().count(b"done ")
+    except FileNotFoundError:
+        return 0
 
 
 def main(folder, kills, seed):
@@ -64,10 +70,15 @@ def main(folder, kills, seed):
     duration = time.perf_counter() - begin
     wanted = contents(reference)
     partly = seen = 0
-    for _ in range(kills):
+    for kill in range(kills):
         shutil.rmtree(dest, ignore_errors=True)
         child = forked(lambda: materialize(store, dest, **options))
-        time.sleep(rng.uniform(0.0, 1.3) * duration)
+        if kill % 2:
+            time.sleep(rng.uniform(0.0, 1.3) * duration)
+        else:  # also where the machine is slower at times: in the midst of the work
+            reached = rng.randrange(whole.regions)
+            while done_regions(dest) < reached and running(child):
+                time.sleep(0.002)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         seen = max(seen, check_visible(dest, truth))
