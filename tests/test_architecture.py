@@ -165,7 +165,6 @@ def test_no_marks_of_unfinished_work():
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.timeout(60)
 def test_importing_costs_little():
     heavy = [
         "numba",
@@ -183,7 +182,7 @@ def test_importing_costs_little():
     ]
     code = f"import sys, lazypyr; print(*sorted(set({heavy!r}) & set(sys.modules)))"
     answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent, timeout=50
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent, timeout=100
     )
     assert answer.stdout.split() == []
 

@@ -147,7 +147,6 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=4), JSON, max_size=3), st.sampled_from([2, 3]))
-@pytest.mark.timeout(60)
 def test_attributes_are_always_strict_json(attributes, zarr_format):
     node = ArrayNode((3,), (3,), np.dtype("f4"), np.nan, attributes=attributes)
     docs = documents(GroupNode({"0": node}, attributes), zarr_format=zarr_format)
@@ -162,7 +161,6 @@ def test_attributes_are_always_strict_json(attributes, zarr_format):
     hnp.from_dtype(np.dtype("c8"), allow_nan=False) | hnp.from_dtype(np.dtype("f2")) | hnp.from_dtype(np.dtype("i8")),
     st.sampled_from([2, 3]),
 )
-@pytest.mark.timeout(60)
 def test_every_fill_value_comes_back(fill, zarr_format):
     docs = documents(GroupNode({"0": ArrayNode((1,), (1,), fill.dtype, fill)}), zarr_format=zarr_format)
     assert same(zarr.open_group(stored(docs), mode="r")["0"][0], fill)

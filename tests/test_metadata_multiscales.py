@@ -213,7 +213,6 @@ def test_layout_is_as_in_the_example(shared_examples):
     st.sampled_from([-30.0, -0.25, 1e-4, 1.0, 10.0]),
     st.sampled_from(["yx", "cyx", "yxi"]),
 )
-@pytest.mark.timeout(60)
 def test_every_convention_puts_each_sample_where_the_grid_does(method, x0, y0, dx, dy, axes):
     recipe = Recipe(tuple(axes), method, {"y": Coord(y0, dy, "m"), "x": Coord(x0, dx, "m")}, count=5)
     grid = Grid.of(recipe.coords, 777, 1000, boxed=method != "stride")

@@ -211,7 +211,6 @@ JSON = st.recursive(
 @given(
     JSON, st.sampled_from(["multiscales", "ome", "spatial:transform", "spatial:shape", "GeoTransform", "crs", "_CRS"])
 )
-@pytest.mark.timeout(60)
 def test_no_garbage_ends_in_another_error(value, name):
     for attrs in ({name: value}, {"ome": {"multiscales": value}}, {"multiscales": [value]}, layout(value)):
         try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import numpy as np
 import pytest
 import zarr
+from support.running import until
 
 import lazypyr
 from lazypyr import LazyPyramidStore, collection
@@ -233,13 +235,12 @@ def test_a_failing_product_is_an_error_for_zarr_too(gotcha):
 
 
 @pytest.mark.fault("U4")
-@pytest.mark.timeout(60)
 def test_a_function_that_never_returns_is_busy_and_others_go_on(gotcha):
     go_on = threading.Event()
 
     def stuck(z, i):
         if i == 0:
-            go_on.wait(30)
+            go_on.wait(100)
         return z[i].real
 
     pyramid = lazypyr.open_pyramid(gotcha, axes="yxi").map(stuck, dtype="f4")
@@ -248,7 +249,12 @@ def test_a_function_that_never_returns_is_busy_and_others_go_on(gotcha):
     try:
         with pytest.raises(BusyError):
             array[..., 0]
-        np.testing.assert_array_equal(array[..., 1], gotcha[::2, ::2, 1].real)
+
+        def other():
+            with contextlib.suppress(BusyError):  # on a slow machine it takes longer than that, too
+                return [array[..., 1]]
+
+        np.testing.assert_array_equal(until(other)[0], gotcha[::2, ::2, 1].real)
     finally:
         go_on.set()
 

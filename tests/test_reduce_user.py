@@ -153,7 +153,6 @@ def test_input_is_read_only_and_views_of_it_are_copied():
 
 
 @pytest.mark.fault("U5")
-@pytest.mark.timeout(30)
 def test_serial_functions_take_turns():
     inside, most = [], []
 
