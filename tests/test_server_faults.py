@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -23,6 +24,8 @@ from support.sources import zarr_array
 import lazypyr
 from lazypyr import LazyPyramidStore
 from lazypyr.errors import LazypyrError
+from lazypyr.server.answers import Outgoing
+from lazypyr.server.stats import Stats
 
 IMAGE = np.arange(64 * 64, dtype="<u2").reshape(64, 64)
 
@@ -187,6 +190,49 @@ def test_clients_that_do_not_read_hold_little_and_are_dropped(monkeypatch):
         assert len(ask(handle.url, "/a/0/c/0/0").body) == big.nbytes
         for sock in socks:
             sock.close()
+
+
+@pytest.mark.fault("M4")
+def test_answers_that_wait_for_others_hold_nothing(monkeypatch):
+    monkeypatch.setattr("lazypyr.server.app._OUTGOING_BYTES", 32 * 2**20)
+    begun = set()
+
+    def read(level, window):
+        begun.add(window)
+        return np.ones([b - a for a, b in window], "u1")
+
+    pyramid = lazypyr.from_function(read, shape=(4096, 4096 * 25), dtype="u1", levels=1, chunks=(4096, 4096))
+    store = LazyPyramidStore(pyramid, cache_bytes=16 * 2**20, inflight_bytes=64 * 2**20)
+    with served({"a": store}) as handle:
+        base = json.loads(ask(handle.url, "/stats").body)["memory_bytes"]
+        socks = [connect(handle.url) for _ in range(24)]
+        for k, sock in enumerate(socks):
+            sock.sendall(f"GET /a/0/c/0/{k} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        until(lambda: len(begun) == 24 and not counts(handle.url)["in_flight"])
+        # Two answers and their copies on the way, and the cache; 24 of them would be 384 MiB.
+        assert json.loads(ask(handle.url, "/stats").body)["memory_bytes"] - base < 200 * 2**20
+        for sock in socks[:-1]:
+            sock.close()
+        assert receive(socks[-1]).body == b"\1" * 2**24
+        socks[-1].close()
+
+
+@pytest.mark.fault("M4", "C5")
+async def test_whoever_leaves_while_a_place_becomes_free_takes_none():
+    stats = Stats()
+    outgoing = Outgoing(10, 60, stats)
+    await outgoing.admit(10)
+    leaves, stays = (asyncio.create_task(outgoing.admit(n)) for n in (6, 8))
+    await asyncio.sleep(0)
+    leaves.cancel()
+    outgoing.release(10)
+    await stays
+    with pytest.raises(asyncio.CancelledError):
+        await leaves
+    assert stats.open_bytes == 8
+    outgoing.release(8)
+    assert stats.open_bytes == 0
+    assert outgoing.has_room(10)
 
 
 @pytest.mark.fault("M1")

@@ -136,6 +136,19 @@ class Outgoing:
         self.max_bytes, self.timeout_s, self._stats = max_bytes, timeout_s, stats
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    def has_room(self, n_bytes: int) -> bool:
+        """Whether `n_bytes` may go out without waiting."""
+        return not self._waiting and self._fits(n_bytes)
+
+    async def deliver(self, scope: Scope, send: Send, body: Any, headers: Mapping[str, str]) -> None:
+        """`parted`, in its turn."""
+        n_bytes = memoryview(body).nbytes
+        await self.admit(n_bytes)
+        try:
+            await parted(scope, send, body, headers)
+        finally:
+            self.release(n_bytes)
+
     async def admit(self, n_bytes: int) -> None:
         """Wait until `n_bytes` may go out; give them back with `release`.
 
@@ -144,7 +157,7 @@ class Outgoing:
         BusyError
             When there was no room in time.
         """
-        if not self._waiting and self._fits(n_bytes):
+        if self.has_room(n_bytes):
             self._stats.open_bytes += n_bytes
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -156,7 +169,7 @@ class Outgoing:
             if turn.done() and not turn.cancelled():
                 self.release(n_bytes)
             else:
-                self._waiting.remove((n_bytes, turn))
+                turn.cancel()
                 self._let_in()
             if isinstance(error, TimeoutError):
                 msg = f"other clients hold {self._stats.open_bytes} bytes that they do not read"
@@ -174,8 +187,11 @@ class Outgoing:
             turn.set_result(None)
 
     def _next(self) -> Iterator[tuple[int, asyncio.Future[None]]]:
-        while self._waiting and self._fits(self._waiting[0][0]):
-            yield self._waiting.popleft()
+        # Whoever has left is cancelled before it can say so.
+        while self._waiting and (self._waiting[0][1].cancelled() or self._fits(self._waiting[0][0])):
+            n_bytes, turn = self._waiting.popleft()
+            if not turn.cancelled():
+                yield n_bytes, turn
 
     def _fits(self, n_bytes: int) -> bool:
         used = self._stats.open_bytes

@@ -92,7 +92,7 @@ class App:
         self.stats = Stats()
         self._outgoing = Outgoing(_OUTGOING_BYTES, _OUTGOING_SECONDS, self.stats)
         self._pages: dict[str, Page] = {"stats": self._stats, "metrics": self._metrics, "ready": self._ready}
-        self._pages |= Viewer(self.exhibits, own_vizarr=viewer_dir is not None).pages
+        self._pages |= Viewer(self.exhibits, self._outgoing, own_vizarr=viewer_dir is not None).pages
         self._asgi = self._guarded()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 from starlette.types import Receive, Scope, Send
 
 from lazypyr.engine import Engine
-from lazypyr.server.answers import parted, reply, unless_gone, unmodified
+from lazypyr.server.answers import Outgoing, reply, unless_gone, unmodified
 from lazypyr.server.exhibit import Exhibit, Snapshot
 from lazypyr.server.page import index_page, view_page
 from lazypyr.server.views import PALETTES, TILE, Look, View, views_of
@@ -42,12 +42,14 @@ class Viewer:
     Parameters
     ----------
     exhibits : Mapping[str, Exhibit]
+    outgoing : Outgoing
+        Bounds what is on its way to clients.
     own_vizarr : bool
         Whether a vizarr is served beside.
     """
 
-    def __init__(self, exhibits: Mapping[str, Exhibit], *, own_vizarr: bool) -> None:
-        self._exhibits, self._own_vizarr = exhibits, own_vizarr
+    def __init__(self, exhibits: Mapping[str, Exhibit], outgoing: Outgoing, *, own_vizarr: bool) -> None:
+        self._exhibits, self._outgoing, self._own_vizarr = exhibits, outgoing, own_vizarr
         self._views: dict[tuple[str, str], Mapping[str, View]] = {}
         self._files: dict[str, bytes] = {}
         self.pages = {
@@ -96,7 +98,7 @@ class Viewer:
         if unmodified(scope, etag):
             await reply(scope, send, 304, headers={**headers, "Content-Length": ""})
         else:
-            await parted(scope, send, body, headers)
+            await self._outgoing.deliver(scope, send, body, headers)
 
     # Pictures
 
@@ -154,7 +156,7 @@ class Viewer:
         if png is _UNMADE:
             await reply(scope, send, 200, headers={**headers(snapshot), "Content-Length": ""})
         elif png:
-            await parted(scope, send, png, headers(snapshot))
+            await self._outgoing.deliver(scope, send, png, headers(snapshot))
         else:
             await reply(scope, send, 404)
 

@@ -18,6 +18,19 @@ async def serve_key(
     exhibit: Exhibit, zarr_format: int, key: str, scope: Scope, receive: Receive, send: Send, outgoing: Outgoing
 ) -> None:
     """GET or HEAD of a key. HEAD, 304 and 404 compute nothing."""
+
+    async def get(snapshot: Snapshot) -> Any:
+        return await snapshot.faces[zarr_format].get(key, default_buffer_prototype())
+
+    async def read() -> tuple[Snapshot, memoryview | None]:
+        async with unless_gone(receive):
+            snapshot, value = await exhibit.read(get)
+        if value is None:
+            return snapshot, None
+        body = memoryview(value.as_numpy_array()).cast("B")
+        snapshot.remember(zarr_format, key, body.nbytes)
+        return snapshot, body
+
     snapshot = await exhibit.current()
     if key not in snapshot.faces[zarr_format]:
         await reply(scope, send, 404)
@@ -30,22 +43,24 @@ async def serve_key(
         length = _length(snapshot, zarr_format, key)
         await reply(scope, send, 200, headers={**headers, "Content-Length": "" if length is None else str(length)})
         return
-
-    async def get(snapshot: Snapshot) -> Any:
-        return await snapshot.faces[zarr_format].get(key, default_buffer_prototype())
-
-    async with unless_gone(receive):
-        snapshot, value = await exhibit.read(get)
-    if value is None:  # the source has changed its shape meanwhile
+    snapshot, body = await read()
+    if body is None:  # the source has changed its shape meanwhile
         await reply(scope, send, 404)
         return
-    body = memoryview(value.as_numpy_array()).cast("B")
-    snapshot.remember(zarr_format, key, body.nbytes)
-    await outgoing.admit(body.nbytes)
+    n_bytes = body.nbytes
+    if not outgoing.has_room(n_bytes):
+        body = None  # many that wait would hold more than the cache may
+    async with unless_gone(receive):
+        await outgoing.admit(n_bytes)
     try:
-        await parted(scope, send, body, _headers(snapshot, zarr_format, key))
+        if body is None:
+            snapshot, body = await read()
+        if body is None:
+            await reply(scope, send, 404)
+        else:
+            await parted(scope, send, body, _headers(snapshot, zarr_format, key))
     finally:
-        outgoing.release(body.nbytes)
+        outgoing.release(n_bytes)
 
 
 def _headers(snapshot: Snapshot, zarr_format: int, key: str) -> dict[str, str]:
