@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 
 import lazypyr
 from lazypyr import PlanError, from_points
-from lazypyr.points import kernels
+from lazypyr.points import index as index_of
+from lazypyr.points import kernels, search
 from lazypyr.points.index import cells_of, morton
 
 zarr = pytest.importorskip("zarr")
@@ -332,6 +333,28 @@ def test_boxes_are_exact(seed, n, dtype, resolution, closed):
         found = pyramid.query((xa, ya, xb, yb), closed=closed)
         assert found.dtype == np.int64
         np.testing.assert_array_equal(found, np.flatnonzero(inside))
+
+
+@pytest.mark.parametrize("dtype", ["u4", "i8"])
+@pytest.mark.parametrize("size", [0, 1, 2, 255, 256, 257, 2047, 2048, 30_000])
+def test_numbers_are_put_in_order_digit_by_digit(dtype, size):
+    rng = np.random.default_rng(size)
+    for limit in (max(size, 1), 70_000, 2**24, 2**32 if dtype == "i8" else 2**31):
+        for first in (0, limit - limit // 100 - 1):  # all over the place, and close together
+            numbers = rng.integers(first, limit, size).astype(dtype)
+            ascending = search._ascending(numbers.copy(), limit)
+            assert ascending.dtype == np.int64
+            np.testing.assert_array_equal(ascending, np.sort(numbers))
+
+
+@settings(max_examples=50)
+@given(keys=hnp.arrays("u8", st.integers(1, 200), elements=st.integers(0, 2**64 - 1)), bits=st.integers(0, 63))
+def test_keys_are_sorted_by_their_high_bits_and_stay_in_order_else(keys, bits):
+    number = np.arange(keys.size, dtype="u4")
+    order = np.argsort(keys >> np.uint64(bits), kind="stable")
+    key, point = index_of.sort(keys.copy(), number.copy(), bits)
+    np.testing.assert_array_equal(key, keys[order])
+    np.testing.assert_array_equal(point, number[order])
 
 
 def test_boxes_side_by_side_share_no_point():

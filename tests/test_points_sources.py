@@ -67,6 +67,19 @@ class Counting:
         return self.read_really(window, step)
 
 
+class CountingStore(zarr.storage.WrapperStore):
+    """A store that remembers which chunks were asked for."""
+
+    def __init__(self, store):
+        super().__init__(store)
+        self.keys = []
+
+    async def get(self, key, prototype, byte_range=None):
+        if "zarr.json" not in key:
+            self.keys.append(key)
+        return await super().get(key, prototype, byte_range)
+
+
 # Columns in zarr
 
 
@@ -501,6 +514,40 @@ def test_kept_values_are_read_in_the_order_of_the_index(rng, tmp_path):
     changed = from_points(x, y, other["values"], resolution=1.0, chunks=(64, 64), index_path=tmp_path / "kept")
     assert changed._kept is None
     np.testing.assert_array_equal(changed.read(-1), pyramid.read(-1) * 2)
+
+
+def test_of_a_hundred_channels_one_tile_reads_a_few_chunks_of_one(rng, tmp_path, monkeypatch):
+    # ten million points in chunks of 65536 on 20,000 x 20,000 pixels in tiles of 256, a 256th of each
+    n, rows, side = 153 * 256, 256, 1250.0
+    monkeypatch.setattr("lazypyr.points.kept._ROWS", rows)
+    x, y = cloud(rng, n=n, side=side)
+    array = zarr.create_array(zarr.storage.MemoryStore(), shape=(n, 100), chunks=(rows, 100), dtype="c8")
+    column = np.exp(1j * rng.random(n)).astype("c8")
+    for channel in (41, 42):
+        array[:, channel] = column * channel
+    pyramid = from_points(x, y, array, resolution=1.0, chunks=(16, 16))
+    kept = pyramid.keep(tmp_path / "kept")
+    assert zarr.open_array(str(tmp_path / "kept" / "values"), mode="r").shape == (n, 100)
+    expected = from_points(x, y, column * 42, resolution=1.0, chunks=(16, 16))
+    chunks = Counting(kept._kept)
+    seen = []
+    for level, shown in enumerate(kept.levels):
+        for corner in [(0, 0), *rng.integers(0, np.maximum(1, np.array(shown.shape[:2]) // 16), (4, 2)).tolist()]:
+            plane = tuple((16 * a, min(16 * (a + 1), size)) for a, size in zip(corner, shown.shape, strict=False))
+            chunks.windows.clear()
+            kept.cloud.chunk_cache._pid = 0  # a new cache
+            tile = kept.read(level, (*plane, (42, 43)))[..., 0]
+            np.testing.assert_array_equal(tile, expected.read(level, plane))
+            assert {w[1] for w in chunks.windows} <= {(42, 43)}
+            seen.append(len(chunks.windows))
+    assert max(seen) <= 7
+    store = CountingStore(zarr.storage.MemoryStore())
+    array = zarr.create_array(store, shape=(n, 100), chunks=(rows, 1), dtype="c8")
+    array[:, 42] = column
+    store.keys.clear()
+    from_points(x, y, array, resolution=1.0, chunks=(16, 16)).read(3, ((0, 99), (0, 99), (42, 43)))
+    # in source order a tile wants some point of every chunk, whatever the level
+    assert sorted(store.keys) == sorted(f"c/{number}/42" for number in range(153))
 
 
 # A cloud that was materialized

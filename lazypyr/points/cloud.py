@@ -262,6 +262,9 @@ class Cloud:
         reach = math.inf if max_distance is None else float(max_distance)
         if not reach >= 0:
             raise PlanError(f"max_distance: expected a distance of 0 or more, or None, got {max_distance!r}")
+        if type(x) is type(y) is float:
+            number, far = self.tree.nearest_to(x, y, reach)
+            return np.array(number), np.array(far)
         try:
             px, py = np.asarray(x, np.float64), np.asarray(y, np.float64)
         except (TypeError, ValueError) as error:

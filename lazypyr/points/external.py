@@ -10,7 +10,7 @@ import numpy as np
 from lazypyr.points import kernels
 from lazypyr.points.columns import in_memory
 from lazypyr.points.frame import Frame, coordinate_blocks
-from lazypyr.points.index import PointIndex, keys_of, packing, starts_of
+from lazypyr.points.index import PointIndex, keys_of, packing, sort, starts_of
 from lazypyr.reduce.jit import jit
 from lazypyr.source.base import Source
 
@@ -97,12 +97,7 @@ def _sorted_runs(x: Source, y: Source, frame: Frame, folder: Path, bits: int, ro
     for start, a, b in coordinate_blocks(x, y, rows):
         key, point = np.empty(a.size, np.uint64), np.empty(0 if bits else a.size, frame.number_dtype)
         n = keys_of(frame, a, b, start, bits, 0, key, point)
-        key, point = key[:n], point[:n]
-        if bits:
-            key.sort()
-        else:
-            by_key = np.argsort(key[::-1], kind="stable")
-            key, point = key[::-1][by_key], point[::-1][by_key]
+        key, point = sort(key[a.size - n :], point if bits else point[a.size - n :], bits)
         if n:
             runs.append(key, point)
             lengths.append(n)

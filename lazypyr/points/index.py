@@ -127,23 +127,34 @@ def build(x: Source, y: Source, frame: Frame, rows: int) -> PointIndex:
     bits, shift = packing(frame)
     key = np.empty(n, np.uint64)
     point = np.empty(0 if bits else n, frame.number_dtype)
-    done = 0
+    left = n
     for start, a, b in coordinate_blocks(x, y, rows):
-        done += keys_of(frame, a, b, start, bits, (shift - bits) // 2, key[done:], point[done:])
-    if bits:
-        key.sort()
-        if shift > bits:
-            kernels.winners_first(key, bits, shift)
-    else:
-        # stable, from the last point to the first: the highest number comes first within a pixel
-        order = np.argsort(key[::-1], kind="stable")
-        key, point = key[::-1][order], point[::-1][order]
+        left -= keys_of(frame, a, b, start, bits, (shift - bits) // 2, key[:left], point[:left])
+    key, point = sort(key, point, bits)
+    if shift > bits:
+        kernels.winners_first(key, bits, shift)
     counts = np.zeros(kernels.CLASSES, np.int64)
     kernels.count_classes(key, shift, np.uint64(0), False, counts)
     starts = starts_of(counts)
     out = np.empty(n, np.uint64), np.empty(n, frame.number_dtype), np.empty(n, frame.number_dtype)
     kernels.deal(key, point, bits, shift, np.uint64(0), False, 0, starts[:-1].copy(), *out)
     return PointIndex(frame, *out, starts)
+
+
+def sort(key: Array, point: Array, bits: int) -> tuple[Array, Array]:
+    """Keys, and points if there are any, by the keys' bits from `bits` on; what is equal there stays in order.
+
+    Byte by byte, which takes a quarter of the time of comparing. What is given is overwritten.
+    """
+    counts = np.zeros((-(-(64 - bits) // 8), 256), np.int64)
+    kernels.count_digits(key, bits, counts)
+    room = np.empty_like(key), np.empty_like(point)
+    for digit, count in enumerate(counts):
+        if count.max() < key.size:
+            at = np.cumsum(count) - count
+            kernels.move(key, point, point.size > 0, bits + 8 * digit, at, *room)
+            (key, point), room = room, (key, point)
+    return key, point
 
 
 def packing(frame: Frame) -> tuple[int, int]:
@@ -159,7 +170,7 @@ def packing(frame: Frame) -> tuple[int, int]:
 
 
 def keys_of(frame: Frame, x: Array, y: Array, start: int, bits: int, fine: int, key: Array, point: Array) -> int:
-    """Keys of a block of points, see `kernels.keys_of`; returns how many are valid."""
+    """Keys of a block of points, see `kernels.keys_of`; returns how many of them have one."""
     steps = (_step(x.dtype, frame.resolution), _step(y.dtype, frame.resolution))
     n = kernels.keys_of(
         x, y, x.dtype.type(frame.x0), y.dtype.type(frame.y0), *steps, frame.nx, frame.ny, start, bits, fine, key, point

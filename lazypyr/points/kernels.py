@@ -11,7 +11,7 @@ import numpy as np
 
 from lazypyr.reduce.jit import jit
 
-__all__ = ["CLASSES", "check", "count_classes", "deal", "keys_of", "limits", "winners_first"]
+__all__ = ["CLASSES", "check", "count_classes", "count_digits", "deal", "keys_of", "limits", "move", "winners_first"]
 
 # Tops 31 ... 0, then -1 for a point that another one in its pixel beats: where each lies in level-major order.
 CLASSES = 33
@@ -91,13 +91,14 @@ def keys_of(
     key: Any,
     point: Any,
 ) -> Any:
-    """Key and number of each finite point, written to `key` and `point`; returns how many.
+    """Key and number of each finite point, written to `key` and `point` from their ends backwards; returns how many.
 
-    With ``bits > 0`` the key gets the point's number below it, complemented in `bits` bits, so that one ascending sort
-    has the highest number first within a pixel, and nothing is written to `point`; between the two there are `fine`
-    levels of Morton order within the pixel. Pixels are worked out in the dtype of the coordinates.
+    Backwards, so that a stable sort has the highest number first within a pixel. With ``bits > 0`` the key gets the
+    point's number below it, complemented in `bits` bits, and nothing is written to `point`; between the two there are
+    `fine` levels of Morton order within the pixel. Pixels are worked out in the dtype of the coordinates.
     """
     n = 0
+    last = key.size - 1
     mask = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
     parts = 1 << fine
     for i in range(x.size):
@@ -113,12 +114,33 @@ def keys_of(
             down = min(max(np.int64((v - row + 0.5) * parts), 0), parts - 1)
             code = (code << np.uint64(2 * fine)) | (_spread(down) << np.uint64(1)) | _spread(right)
         if bits > 0:
-            key[n] = (code << np.uint64(bits)) | (mask - np.uint64(first + i))
+            key[last - n] = (code << np.uint64(bits)) | (mask - np.uint64(first + i))
         else:
-            key[n] = code
-            point[n] = first + i
+            key[last - n] = code
+            point[last - n] = first + i
         n += 1
     return n
+
+
+@jit
+def count_digits(key: Any, low: Any, counts: Any) -> Any:
+    """How often each byte occurs: those of the keys' bits from `low` on to ``counts[0]``, and so on."""
+    for i in range(key.size):
+        code = key[i] >> np.uint64(low)
+        for d in range(counts.shape[0]):
+            counts[d, (code >> np.uint64(8 * d)) & np.uint64(255)] += 1
+
+
+@jit
+def move(key: Any, point: Any, paired: Any, low: Any, at: Any, key_out: Any, point_out: Any) -> Any:
+    """Move keys (and points, if `paired`) to the next free place `at` of the byte from bit `low` on, in order."""
+    for i in range(key.size):
+        digit = (key[i] >> np.uint64(low)) & np.uint64(255)
+        place = at[digit]
+        at[digit] = place + 1
+        key_out[place] = key[i]
+        if paired:
+            point_out[place] = point[i]
 
 
 @jit

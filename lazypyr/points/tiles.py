@@ -14,6 +14,7 @@ from lazypyr.reduce.jit import jit
 __all__ = ["paint", "rows_of", "runs"]
 
 _PIECE = 1 << 16  # cells whose runs are worked out at once: 512 KiB, which fits the L2 cache
+_BATCH = 512  # values that are looked up before they are painted
 _BITS = np.arange(1 << 16)
 # Where a cell of a 256 x 256 square lies, ``row << 8 | column``, from 16 bits of its Morton key.
 _PLACE = np.sum([(_BITS >> 2 * b & 1) << b | (_BITS >> 2 * b + 1 & 1) << b + 8 for b in range(8)], axis=0).astype(
@@ -122,33 +123,32 @@ def paint(
     """
     height, width = window[1] - window[0], window[3] - window[2]
     shift = np.uint64(2 * level)
+    batch = np.empty(_BATCH, values.dtype)
     for c in range(32 - level):
         b = starts[c]
-        for i in range(lows.size):
-            a = _from(key, lows[i] << shift, b, starts[c + 1])
-            b = _from(key, highs[i] << shift, a, starts[c + 1])
+        for k in range(lows.size):
+            a = _from(key, lows[k] << shift, b, starts[c + 1])
+            b = _from(key, highs[k] << shift, a, starts[c + 1])
             if a == b:
                 continue
-            base, size = _square(lows[i], highs[i])
+            base, size = _square(lows[k], highs[k])
             r0 = np.int64(_gather_bits(base >> np.uint64(1))) - window[0]
             c0 = np.int64(_gather_bits(base)) - window[2]
-            if size == 1 and r0 == 0 and c0 == 0 and height == 256 and width == 256:
-                # a tile as viewers ask for it: the place in the square is the place in the window
-                for j in range(a, b):
-                    place = _PLACE[(key[j] >> shift) & np.uint64(0xFFFF)]
-                    out[place] = values[np.uint64(j)] if by_row else values[np.uint64(point[j])]
-                continue
-            if size == 1:
-                for j in range(a, b):
-                    place = np.int64(_PLACE[(key[j] >> shift) & np.uint64(0xFFFF)])
-                    r, q = r0 + (place >> 8), c0 + (place & 255)
+            # a tile as viewers ask for it: the place in the square is the place in the window
+            whole = size == 1 and r0 == 0 and c0 == 0 and height == 256 and width == 256
+            for start in range(np.uint64(a), np.uint64(b), np.uint64(_BATCH)):
+                many = min(np.uint64(_BATCH), np.uint64(b) - start)
+                # values first, by themselves: they lie anywhere in memory, and so many waits for it overlap
+                for i in range(many):
+                    batch[i] = values[start + i] if by_row else values[np.uint64(point[start + i])]
+                if whole:
+                    for i in range(many):
+                        out[_PLACE[(key[start + i] >> shift) & np.uint64(0xFFFF)]] = batch[i]
+                    continue
+                for i in range(many):
+                    r, q = _pixel((key[start + i] >> shift) - base, size, r0, c0)
                     if 0 <= r < height and 0 <= q < width:
-                        out[r * width + q] = values[np.uint64(j)] if by_row else values[np.uint64(point[j])]
-                continue
-            for j in range(a, b):
-                r, q = _pixel((key[j] >> shift) - base, size, r0, c0)
-                if 0 <= r < height and 0 <= q < width:
-                    out[r * width + q] = values[j] if by_row else values[point[j]]
+                        out[np.uint64(r * width + q)] = batch[i]
 
 
 @jit

@@ -19,14 +19,13 @@ from typing import Any
 import numpy as np
 
 from lazypyr.grid import cdiv
-from lazypyr.points.search import in_box, nearest_of
+from lazypyr.points.search import in_box, nearest_of, nearest_to
 from lazypyr.reduce.jit import jit
 
 __all__ = ["Tree"]
 
 Array = np.ndarray[Any, Any]
 
-_ROOM = 12288  # points of a box for which room is made at first: 48 KiB, which costs next to nothing
 _ROOT = 63  # above the level of any cell
 
 
@@ -184,20 +183,32 @@ class Tree:
 
     def in_box(self, xa: float, ya: float, xb: float, yb: float, *, closed: bool) -> Array:
         """Numbers of the points in a box, ascending, int64; the high sides belong to it only if `closed`."""
-        out = np.empty(_ROOM, self.order.dtype)
-        found = in_box(*self._parts, xa, ya, xb, yb, closed, out)
-        if found > _ROOM:
-            out = np.empty(found, self.order.dtype)
-            found = in_box(*self._parts, xa, ya, xb, yb, closed, out)
-        inside = out[:found]
-        inside.sort()
-        return inside.astype(np.int64)
+        found: Array = self._in_box(self._parts, xa, ya, xb, yb, closed)
+        return found
+
+    def nearest_to(self, x: float, y: float, reach: float) -> tuple[int, float]:
+        """Number (-1 if there is none) of and distance to the nearest point."""
+        found: tuple[int, float] = self._nearest_to(self._parts, x, y, reach)
+        return found
 
     def nearest(self, x: Array, y: Array, reach: float) -> tuple[Array, Array]:
         """Numbers (int64, -1 where there is none) of and distances to the nearest points; flat float64 `x` and `y`."""
         index, distance = np.empty(x.size, np.int64), np.empty(x.size, np.float64)
-        nearest_of(*self._parts, x, y, reach, index, distance)
+        nearest_of(self._parts, x, y, reach, index, distance)
         return index, distance
+
+    # Called once by the careful way, a kernel is compiled for the types of this tree; a question takes microseconds, and
+    # the careful way half of one.
+
+    @cached_property
+    def _in_box(self) -> Any:
+        in_box(self._parts, self.x0, self.y0, self.x0, self.y0, False)
+        return in_box.compiled
+
+    @cached_property
+    def _nearest_to(self) -> Any:
+        nearest_to(self._parts, self.x0, self.y0, 0.0)
+        return nearest_to.compiled
 
 
 def _grouped(top: Array) -> Array:
