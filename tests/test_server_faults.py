@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import uvicorn
 import zarr
 from support.faultstore import FaultStore
 from support.http import ask, connect, receive, served
@@ -289,10 +290,18 @@ def test_closing_with_a_stuck_compute():
 
 
 @pytest.mark.fault("H13")
-def test_a_server_that_does_not_stop_is_reported():
+def test_a_server_that_does_not_stop_is_reported(monkeypatch):
+    release = threading.Event()
+
+    async def stuck(self, sockets=None, shutdown=uvicorn.Server.shutdown):
+        release.wait(90)
+        await shutdown(self, sockets)
+
+    monkeypatch.setattr("uvicorn.Server.shutdown", stuck)
     with served({"a": IMAGE}) as handle:
         with pytest.raises(LazypyrError, match="still runs"):
-            handle.close(0)
+            handle.close(0.1)
+        release.set()
 
 
 @pytest.mark.fault("P4")

@@ -326,12 +326,15 @@ def test_a_crowd_of_slow_clients_does_not_stop_the_others(url):
 
 @pytest.mark.fault("H9")
 def test_slow_requests_and_idle_connections_are_dropped(monkeypatch):
-    monkeypatch.setattr("lazypyr.server.protocol.RECEIVE_SECONDS", 0.4)
+    request = b"GET /img/zarr.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with served({"img": IMAGE}) as handle:
-        silent, trickling, body, second = (connect(handle.url) for _ in range(4))
-        body.sendall(b"POST /img/zarr.json HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
-        second.sendall(b"GET /img/zarr.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        second = connect(handle.url)
+        second.sendall(request)
         assert receive(second).status == 200
+        monkeypatch.setattr("lazypyr.server.protocol.RECEIVE_SECONDS", 0.4)
+        second.sendall(request[:9])
+        silent, trickling, body = (connect(handle.url) for _ in range(3))
+        body.sendall(b"POST /img/zarr.json HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
 
         def dropped(sock):
             sock.setblocking(False)
@@ -342,8 +345,8 @@ def test_slow_requests_and_idle_connections_are_dropped(monkeypatch):
             except OSError:
                 return True
 
-        for sock in (silent, trickling, body, second):
-            until(lambda sock=sock: dropped(sock))
+        until(lambda: {dropped(sock) for sock in (silent, trickling, body, second)} == {True})
+        monkeypatch.undo()
         assert ask(handle.url, "/img/zarr.json").status == 200
         for sock in (silent, trickling, body, second):
             sock.close()

@@ -118,6 +118,7 @@ def start(
         proxy_headers=False,
         timeout_keep_alive=20,
         timeout_graceful_shutdown=1,
+        timeout_worker_healthcheck=60,  # a worker that still imports doesn't answer
         workers=workers,
         backlog=_BACKLOG,
     )

@@ -14,8 +14,11 @@ import lazypyr
 @contextlib.contextmanager
 def served(sources, **options):
     """A server of `sources` on a free port of loopback."""
-    with lazypyr.serve(sources, port=0, background=True, **options) as handle:
+    handle = lazypyr.serve(sources, port=0, background=True, **options)
+    try:
         yield handle
+    finally:
+        handle.close(60)
 
 
 def connect(url, timeout=60):
