@@ -39,7 +39,8 @@ class Pool:
         state = self._state
         with state.lock:
             state.calls.put(call)
-            if state.idle < state.calls.qsize() and state.threads < self.size:
+            state.undone += 1
+            if state.threads < min(state.undone, self.size):
                 state.threads += 1
                 name = f"lazypyr-{self._name}-{state.threads}"
                 threading.Thread(target=_serve, args=(state,), name=name, daemon=True).start()
@@ -54,21 +55,18 @@ class _PoolState:
         self.calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.lock = threading.Lock()
         self.threads = 0
-        self.idle = 0
+        # Calls that wait or run. A thread that has just taken one is not free for the next, which may be what it waits for.
+        self.undone = 0
 
 
 def _serve(state: _PoolState) -> None:
-    while True:
-        with state.lock:
-            state.idle += 1
-        call = state.calls.get()
-        with state.lock:
-            state.idle -= 1
-            if call is None:
-                state.threads -= 1
-                return
+    while (call := state.calls.get()) is not None:
         call()
         del call  # so that an idle thread holds no tile
+        with state.lock:
+            state.undone -= 1
+    with state.lock:
+        state.threads -= 1
 
 
 def _dismiss(state: _PoolState) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -372,6 +374,23 @@ def test_pool_and_parallel():
     pool.close()
     run_parallel(pool, [lambda: inner.append(1)] * 4)
     assert len(inner) == 28
+
+
+def test_a_call_does_not_wait_behind_another_while_the_pool_may_have_more_threads():
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads stop between any two steps
+    try:
+        for _ in range(500):
+            pool, idle, first, second = Pool(2, "test"), *(threading.Event() for _ in range(3))
+            pool.submit(idle.set)
+            assert idle.wait(60)
+            pool.submit(partial(first.wait, 100))
+            pool.submit(second.set)
+            assert second.wait(60)
+            first.set()
+            pool.close()
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_shared_engine():
