@@ -3,6 +3,7 @@
 import json
 import pickle
 import subprocess
+import zipfile
 
 import numpy as np
 import pytest
@@ -266,6 +267,27 @@ def test_destinations(tmp_path, kind):
     place = place_of(dest)
     assert_same({key: place.get(key) for key, _ in place.sizes("")}, store)
     assert "already whole" in str(materialize(store, dest, progress=False))
+
+
+def test_an_object_store(tmp_path):
+    import obstore
+
+    store = LazyPyramidStore(source(tmp_path), chunks=(64, 64), method="mean")
+    dest = zarr.storage.ObjectStore(obstore.store.MemoryStore())
+    materialize(store, dest, progress=False)
+    place = place_of(dest)
+    assert_same({key: place.get(key) for key, _ in place.sizes("")}, store)
+    assert "already whole" in str(materialize(store, dest, progress=False))
+
+
+@pytest.mark.filterwarnings("error::UserWarning")  # of names that are in it twice
+def test_a_zip_file(tmp_path):
+    store = LazyPyramidStore(source(tmp_path), chunks=(32, 32), method="mean")
+    dest = zarr.storage.ZipStore(tmp_path / "out.zip", mode="w")
+    materialize(store, dest, inflight_bytes=SMALL, progress=False)
+    dest.close()
+    with zipfile.ZipFile(tmp_path / "out.zip") as opened:
+        assert_same({name: opened.read(name) for name in opened.namelist()}, store)
 
 
 def test_a_codec_of_its_own_and_recipes(tmp_path):

@@ -219,7 +219,7 @@ def _shards(shards: Any, zarr_format: int) -> tuple[int, int] | None:
         return None
     if zarr_format != 3:
         raise PlanError("shards: are of zarr v3, the store is zarr_format=2")
-    pair = (shards, shards) if isinstance(shards, int) else tuple(shards)
+    pair = tuple(shards) if isinstance(shards, tuple | list) else (shards, shards)
     if len(pair) != 2 or not all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in pair):
         raise PlanError(f"shards: expected pixels along y and x, got {shards!r}")
     return int(pair[0]), int(pair[1])
@@ -279,7 +279,8 @@ def _run(
                     totals = [t + n for t, n in zip(totals, (done.chunks, done.pixels, done.written), strict=True)]
                     advance(done.pixels)
             journal.checkpoint()
-            commit(job, number)
+            if not place.final or number == len(job.stages) - 1:
+                commit(job, number)
             journal.finish(number)
             for feed in {feed for feed in stage.feeds if feed is not None}:
                 if not any(feed in later.feeds for later in job.stages[number + 1 :]):

@@ -51,11 +51,14 @@ class Place(ABC):
         The folder, if it is one.
     shared : bool
         Whether a pickled copy in another process writes to the same place.
+    final : bool
+        Whether what has been written can't be replaced.
     """
 
     name: str
     local: Path | None = None
     shared = True
+    final = False
 
     @abstractmethod
     def get(self, key: str) -> bytes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from lazypyr.errors import PlanError
@@ -110,22 +110,39 @@ class UrlPlace(Place):
 
 
 class StorePlace(Place):
-    """Values of a zarr store."""
+    """Values of a zarr store.
+
+    One that can't delete (a zip file) gets no notes of ours and each value once: what was begun there can't be gone on with.
+    """
 
     def __init__(self, store: Any) -> None:
         self.store = store
         self.name = str(store)
         self.shared = "memory" not in type(store).__name__.lower()
+        self.final = not getattr(store, "supports_deletes", True)
+        self._notes: dict[str, bytes] = {}
 
-    def _run(self, awaitable: Any) -> Any:
+    def _run(self, call: Callable[..., Any], *arguments: Any) -> Any:
         from zarr.core.sync import sync
 
-        return sync(awaitable)
+        async def there() -> Any:
+            if not getattr(self.store, "_is_open", True):
+                await self.store._ensure_open()  # noqa: SLF001 - as zarr.open does
+            # Called in the loop, where some stores want to be called, not only awaited there.
+            found = call(*arguments)
+            return [each async for each in found] if hasattr(found, "__aiter__") else await found
+
+        return sync(there())
+
+    def _aside(self, key: str) -> bool:
+        return self.final and key.startswith(HIDDEN)
 
     def get(self, key: str) -> bytes | None:
         from zarr.core.buffer import default_buffer_prototype
 
-        value = self._run(self.store.get(key, default_buffer_prototype()))
+        if self._aside(key):
+            return self._notes.get(key)
+        value = self._run(self.store.get, key, default_buffer_prototype())
         return None if value is None else bytes(value.to_bytes())
 
     def get_part(self, key: str, start: int, length: int) -> bytes | None:
@@ -133,29 +150,33 @@ class StorePlace(Place):
         from zarr.core.buffer import default_buffer_prototype
 
         part = SuffixByteRequest(-start) if start < 0 else RangeByteRequest(start, start + length)
-        value = self._run(self.store.get(key, default_buffer_prototype(), part))
+        value = self._run(self.store.get, key, default_buffer_prototype(), part)
         return None if value is None else bytes(value.to_bytes())
 
     def put(self, key: str, data: Any) -> None:
         from zarr.core.buffer import default_buffer_prototype
 
-        self._run(self.store.set(key, default_buffer_prototype().buffer.from_bytes(bytes(data))))
+        if self._aside(key):
+            self._notes[key] = bytes(data)
+        else:
+            self._run(self.store.set, key, default_buffer_prototype().buffer.from_bytes(bytes(data)))
 
     def delete(self, key: str) -> None:
+        if self._aside(key):
+            self._notes.pop(key, None)
+            return
         with contextlib.suppress(FileNotFoundError, KeyError):
-            self._run(self.store.delete(key))
+            self._run(self.store.delete, key)
 
     def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
-        from zarr.core.sync import _collect_aiterator
-
         prefix = f"{folder}/" if folder else ""
-        for key in self._run(_collect_aiterator(self.store.list_prefix(prefix))):
-            yield key, int(self._run(self.store.getsize(key)))
+        for key in [key for key in self._notes if key.startswith(prefix)]:
+            yield key, len(self._notes[key])
+        for key in [] if self._aside(prefix) else self._run(self.store.list_prefix, prefix):
+            yield key, int(self._run(self.store.getsize, key))
 
     def is_empty(self) -> bool:
-        from zarr.core.sync import _collect_aiterator
-
-        return set(self._run(_collect_aiterator(self.store.list_dir("")))) <= {HIDDEN}
+        return {key.rstrip("/") for key in self._run(self.store.list_dir, "")} <= {HIDDEN}
 
 
 def place_of(destination: Any, storage_options: Mapping[str, Any] | None = None) -> Place:
