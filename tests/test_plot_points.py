@@ -224,6 +224,12 @@ def test_the_folders_that_moraine_made(tmp_path, cloud):
     expected = events(points_plot(points, "phase"), x_range=None, y_range=None, width=192, height=128)
     np.testing.assert_allclose(got[0].data, expected[0].data, atol=1e-6)
     assert got[0].bounds.lbrt() == pytest.approx(expected[0].bounds.lbrt())
+    as_in_cli = pc_plot(str(tmp_path / "pts"), "phase", "phase")
+    again = events(as_in_cli, x_range=None, y_range=None, width=192, height=128)
+    np.testing.assert_array_equal(again[0].data, got[0].data)
+    paths = {name: str(tmp_path / "pts" / f"{name}.zarr") for name in ("pc", "y", "x")}
+    series = tapped(ts_plot(paths["pc"], np.arange(5), got[0], y=paths["y"], x=paths["x"]), x=-50.0, y=200.0)
+    np.testing.assert_allclose(series["v"], np.angle(v[np.argmin((x + 50) ** 2 + (y - 200) ** 2)]), atol=1e-6)
 
 
 def test_rasters_run_upwards_as_in_moraine():

@@ -70,7 +70,8 @@ def pc_plot(
     data
         Values, shape ``(n, *channels)``, with `y` and `x` of shape ``(n,)``; or the folder of ``pc_pyramid``; or what
         `points_plot` takes.
-    y, x : array-like, optional
+    y, x : array-like or path, optional
+        With a folder they may be what `moraine.cli.pc_plot` has in their place: ``post_proc_ras, post_proc_pc``.
     ras_resolution : float
         World units a pixel; 20 by default, or what the folder was made with.
     post_proc_pc : str or function, optional
@@ -88,6 +89,8 @@ def pc_plot(
 
     folder = Path(data) if isinstance(data, str | Path) else None
     if folder is not None and (folder / "pc.zarr").is_dir():
+        post_proc_ras = y if post_proc_ras is None else post_proc_ras
+        post_proc_pc = x if post_proc_pc is None else post_proc_pc
         data, y, x = folder / "pc.zarr", folder / "y.zarr", folder / "x.zarr"
         ras_resolution = _resolution(folder) if ras_resolution is None else ras_resolution
     if (x is None) != (y is None):
@@ -124,18 +127,29 @@ def ts_plot(
     Parameters
     ----------
     v
-        Values, shape ``(n, time)``, with `kdtree` over ``(x, y)`` or with `y` and `x`; or what `timeseries_plot` takes.
+        Values, shape ``(n, time)``, or their path, with `kdtree` over ``(x, y)`` or with `y` and `x`; or what
+        `timeseries_plot` takes.
     t, source_plot, reference
         As for `timeseries_plot`.
     kdtree : scipy.spatial.KDTree, optional
-    y, x : array-like, optional
+    y, x : array-like or path, optional
     post_proc_ts : function, optional
         ``f(v, number)``, with a reference ``f(v, number, reference_number)``.
     **options
         Further ones of `timeseries_plot`.
     """
-    if x is not None:
-        x, y = np.asarray(x), np.asarray(y)
+    x, y = _column(x), _column(y)
+    if kdtree is not None:
+        v = _column(v)
     return timeseries_plot(
         v, t, source_plot, reference=reference, x=x, y=y, kdtree=kdtree, post_proc=post_proc_ts, **options
     )
+
+
+def _column(data: Any) -> Any:
+    """An array in memory, of a path too; None stays what it is."""
+    if isinstance(data, str | Path):
+        import zarr
+
+        data = zarr.open_array(str(data), mode="r")[:]
+    return None if data is None else np.asarray(data)

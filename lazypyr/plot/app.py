@@ -12,6 +12,7 @@ from lazypyr.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.plot.clouds import CloudPainting
 from lazypyr.plot.dress import short_name
+from lazypyr.plot.painter import session_later
 from lazypyr.plot.rasters import RasterPainting, opened
 from lazypyr.plot.series import as_times, timeseries_plot
 from lazypyr.points.pyramid import PointsPyramid
@@ -22,6 +23,7 @@ __all__ = ["choices", "server", "view"]
 
 _NAMES = ("amplitude", "intensity", "phase", "intf_0", "intf_seq", "intf_all")
 _AS_IT_IS = "as it is"
+_WIDE = 220  # screen pixels of what is beside the picture
 
 
 def view(
@@ -165,6 +167,10 @@ class _Subject:
         )
 
 
+def _now(call: Callable[[], None]) -> None:
+    call()
+
+
 def _channels(pyramid: Pyramid) -> tuple[int, ...]:
     return tuple(n for axis, n in zip(pyramid.axes, pyramid.shape, strict=True) if axis not in "yx")
 
@@ -182,13 +188,16 @@ class _Tab:
         self._subject = subject
         self._pn = pn = need("panel", feature="lazypyr view", extra="plot")
         self._product = pn.widgets.Select(
-            name="product", options=list(subject.products), value=subject.first, width=220
+            name="product", options=list(subject.products), value=subject.first, width=_WIDE
         )
-        self._contrast = pn.widgets.RangeSlider(name="contrast", start=0, end=1, width=220, visible=False)
+        number = need("bokeh.models", feature="lazypyr view", extra="plot").PrintfTickFormatter(format="%.3g")
+        self._contrast = pn.widgets.RangeSlider(
+            name="contrast", start=0, end=1, format=number, width=_WIDE, visible=False
+        )
         self._painting: RasterPainting | CloudPainting | None = None
         self._place, self._controls = pn.Column(), pn.Column()
         text = "".join(f'<p><a href="{url}" target="_blank">{name}</a></p>' for name, url in links.items())
-        side = pn.Column(self._product, self._controls, self._contrast, pn.pane.HTML(text), width=250)
+        side = pn.Column(self._product, self._controls, self._contrast, pn.pane.HTML(text), width=_WIDE + 30)
         self.layout = pn.Row(side, self._place)
         self._product.param.watch(lambda _: self._choose(), "value")
         self._contrast.param.watch(lambda event: self._limit(event.new), "value_throttled")
@@ -209,9 +218,14 @@ class _Tab:
         else:
             raster = self._painting = RasterPainting(shown, subject.engine, **options)
             plot = tapped = raster.plot(**dress)
-        self._set_contrast(self._painting)
+        painting, self._contrast.visible = self._painting, False
+        self._set_contrast(painting)
+        # in a turn of its own: while HoloViews draws, the page may not be there yet
+        painting.drawn = lambda: (session_later() or _now)(lambda: self._set_contrast(painting))
         pane = pn.pane.HoloViews(plot)
         self._controls.objects = list(pane.widget_box)
+        for widget in self._controls.objects:
+            widget.width = _WIDE
         below = [self._series(tapped)] if len(subject.channels) == 1 and subject.channels[0] > 1 else []
         self._place.objects = [pane, *below]
 
@@ -223,15 +237,14 @@ class _Tab:
         )
 
     def _set_contrast(self, painting: RasterPainting | CloudPainting) -> None:
-        limits = painting.known_limits()
-        slider = self._contrast
-        slider.visible = limits is not None
-        if limits is None:
+        """Once the limits are known, which the first picture brings."""
+        limits, slider = painting.known_limits, self._contrast
+        if painting is not self._painting or limits is None or slider.visible:
             return
         low, high = limits
         span = high - low
-        wide = (low, high) if "window" in (painting.screen.pyramid.display or {}) else (low - span, high + span)
-        slider.param.update(start=wide[0], end=wide[1], value=(low, high), step=(wide[1] - wide[0]) / 200)
+        wide = (low, high) if painting.screen.declared_limits else (low - span, high + span)
+        slider.param.update(start=wide[0], end=wide[1], value=(low, high), step=(wide[1] - wide[0]) / 200, visible=True)
 
     def _limit(self, value: tuple[float, float]) -> None:
         if self._painting is not None and value[0] < value[1]:

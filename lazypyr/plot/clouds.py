@@ -18,6 +18,7 @@ from lazypyr.plot.dress import (
     dimension,
     index_dimensions,
     place_dimensions,
+    state_hook,
     tooltips,
     value_label,
 )
@@ -133,8 +134,9 @@ class CloudPainting:
         self.painter = Painter(self._compute, self._stopgap, self._refresh)
         self.place = place_dimensions(self.screen)
         self.name, self.label, self.unit = dimension(pyramid)
-        self._limits = clim
-        self._last: dict[str, tuple[Any, Any, hv.Element]] = {}
+        self._limits = clim or self.screen.declared_limits
+        self._last: dict[str, tuple[tuple[Any, ...], hv.Element]] = {}
+        self.drawn: Callable[[], None] = lambda: None
 
     def plots(
         self,
@@ -153,21 +155,26 @@ class CloudPainting:
         dots = hv.DynamicMap(self.dots, kdims=kdims, streams=streams())
         common = common_options(self.screen, title)
         common["cmap"] = cmap or colours_of(self.pyramid)
+        hooks = [state_hook(self)]
         label, number = value_label(self.screen), ("idx", "@idx")
         far = tooltips(self.screen, (label, "@image"), number)
         near = tooltips(self.screen, (label, f"@{self.name}"), number, place="@{}")
         return (
-            images.opts(hv.opts.Image(**common, colorbar=True, hover_tooltips=far)),
+            images.opts(hv.opts.Image(**common, hooks=hooks, colorbar=True, hover_tooltips=far)),
             dots.opts(
                 hv.opts.Points(**{**common, "scalebar": False}, hover_tooltips=near, color="z", size=5, colorbar=False)
             ),
         )
 
+    @property
     def known_limits(self) -> tuple[float, float] | None:
-        """Its colour limits; looks at the data if it hasn't yet."""
-        if self._limits is None:
-            self._limits = self.screen.limits((0,) * len(self.screen.kdims))
+        """Its colour limits, as soon as they are known: the first picture brings them."""
         return self._limits
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the picture asked for last isn't there, if it failed in the background."""
+        return self.painter.failure
 
     def limit(self, low: float, high: float) -> None:
         """Use other colour limits from now on."""
@@ -197,12 +204,14 @@ class CloudPainting:
         height: Any,
     ) -> hv.Element:
         request = self._request(index, x_range, y_range, width, height)
-        scene = self.painter.paint(request)
+        scene, failure = self.painter.paint(request), self.failure
+        shown = scene, failure, request if scene is None else None
         last = self._last.get(what)
-        if last is not None and last[0] is scene and (scene is not None or last[1] == request):
-            return last[2]
+        if last is not None and last[0] == shown:
+            return last[1]
         element = make(scene)
-        self._last[what] = (scene, request, element)
+        self._last[what] = shown, element
+        self.drawn()
         return element
 
     def _request(self, index: Sequence[Any], x_range: Any, y_range: Any, width: Any, height: Any) -> View | _Near:

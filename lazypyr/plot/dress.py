@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import holoviews as hv
 
@@ -13,14 +14,17 @@ from lazypyr.plot.screen import Screen
 from lazypyr.pyramid import Pyramid
 
 __all__ = [
+    "Painting",
     "colours_of",
     "dimension",
+    "first_index",
     "index_dimensions",
     "is_phase",
     "kdim_names",
     "place_dimensions",
     "plot_size",
     "short_name",
+    "state_hook",
     "tooltips",
     "value_label",
 ]
@@ -28,8 +32,33 @@ __all__ = [
 if not hv.Store.registry.get("bokeh"):  # HoloViews knows no options before a backend is loaded
     hv.extension("bokeh", logo=False)
 
-_WIDTH, _ROOM_FOR_BAR, _ROOM_FOR_AXIS = 560, 120, 80
-_SHORT_UNITS = {"radian": "rad", "meter": "m", "metre": "m", "micrometer": "µm", "degree": "°"}
+_WIDTH = 520
+_ROOM_FOR_BAR, _ROOM_FOR_TITLE = 137, 75
+_ROOM_FOR_AXIS, _DIGIT = 37, 7
+_SHORT_UNITS = {
+    "radian": "rad",
+    "meter": "m",
+    "metre": "m",
+    "kilometer": "km",
+    "millimeter": "mm",
+    "micrometer": "µm",
+    "nanometer": "nm",
+    "degree": "°",
+    "1": None,
+}
+_METRIC = ("km", "m", "mm", "µm", "nm")
+
+
+class Painting(Protocol):
+    """What of a painting shows in its frame."""
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the picture asked for last isn't there."""
+
+    @property
+    def known_limits(self) -> tuple[float, float] | None:
+        """Colour limits, as soon as they are known."""
 
 
 def kdim_names(n: int) -> list[str]:
@@ -84,7 +113,8 @@ def plot_size(bounds: Sequence[float]) -> tuple[int, int]:
     """Width and height in screen pixels, such that both axes have the same scale where that gives a sensible shape."""
     left, bottom, right, top = bounds
     ratio = min(max((top - bottom) / (right - left), 0.35), 1.6)
-    return _WIDTH + _ROOM_FOR_BAR, round(_WIDTH * ratio) + _ROOM_FOR_AXIS
+    digits = max(len(f"{value:.10g}".split(".")[0]) for value in (bottom, top))
+    return _ROOM_FOR_AXIS + _DIGIT * digits + _WIDTH + _ROOM_FOR_BAR, round(_WIDTH * ratio) + _ROOM_FOR_TITLE
 
 
 def common_options(screen: Screen, title: str | None) -> dict[str, Any]:
@@ -95,15 +125,41 @@ def common_options(screen: Screen, title: str | None) -> dict[str, Any]:
         "height": height,
         "tools": ["hover"],
         "active_tools": ["wheel_zoom"],
+        "backend_opts": {"plot.min_border_right": _ROOM_FOR_BAR - 18},
         "title": short_name(screen.pyramid) if title is None else title,
         # coordinates of maps have seven digits, which Bokeh would say as 3.48e+6
         "xformatter": "%.10g",
         "yformatter": "%.10g",
     }
     coord = screen.pyramid.coords.get("x")
-    if coord is not None and unit_of(coord.unit) == "m":
-        options["scalebar"] = True
+    unit = unit_of(coord.unit) if coord is not None else None
+    if unit in _METRIC:
+        options.update(scalebar=True, scalebar_unit=(unit, "m"))
     return options
+
+
+def state_hook(painting: Painting) -> Callable[[Any, Any], None]:
+    """A hook of HoloViews: the title says why the picture isn't the one asked for, a colour bar waits for its limits."""
+
+    def say(plot: Any, _element: Any) -> None:
+        bar = plot.handles.get("colorbar")
+        if bar is not None:  # Bokeh makes room for its labels when it appears, and never again
+            bar.visible = painting.known_limits is not None
+        hovers = [tool for tool in plot.state.tools if hasattr(tool, "tooltips")]
+        ours = [tool for tool in hovers if "hv_created" in tool.tags]
+        if ours and len(ours) < len(hovers):  # a plain one by the name "hover" in default_tools would lie over ours
+            plot.state.tools = [tool for tool in plot.state.tools if tool in ours or tool not in hovers]
+        error, title, kept = painting.failure, plot.state.title, plot.handles.get("title before")
+        if error is not None:
+            if kept is None:
+                plot.handles["title before"] = title.text, title.text_color
+            words = textwrap.wrap(str(error), 78, max_lines=3, placeholder=" ...")
+            title.update(text="\n".join(words), text_color="firebrick")
+        elif kept is not None:
+            title.update(text=kept[0], text_color=kept[1])
+            del plot.handles["title before"]
+
+    return say
 
 
 def tooltips(screen: Screen, *values: tuple[str, str], place: str = "${}") -> list[tuple[str, str]]:
@@ -118,18 +174,28 @@ def value_label(screen: Screen) -> str:
     return str(hv.Dimension((name, label), unit=unit).pprint_label)
 
 
+def first_index(screen: Screen) -> tuple[int, ...]:
+    """What is shown first: of an interferogram the pair 0 and 1, since 0 with itself has no fringes."""
+    products: Sequence[Mapping[str, Any]] = screen.pyramid.attrs.get("products") or ()
+    index = [0] * len(screen.sizes)
+    if index and any(product.get("name") in ("intf_0", "intf_all") for product in products):
+        index[-1] = min(1, screen.sizes[-1] - 1)
+    return tuple(index)
+
+
 def index_dimensions(screen: Screen, labels: Sequence[Any] | Mapping[str, Sequence[Any]] | None) -> list[hv.Dimension]:
     """The key dimensions of a screen: whole numbers that sliders show as labels."""
     names = kdim_names(len(screen.kdims))
     given = _labels(screen, names, labels)
     out = []
-    for name, axis, size in zip(names, screen.kdims, screen.sizes, strict=True):
+    first = first_index(screen)
+    for name, axis, size, start in zip(names, screen.kdims, screen.sizes, first, strict=True):
         texts = given.get(name)
         out.append(
             hv.Dimension(
                 (name, axis),
                 values=list(range(size)),
-                default=0,
+                default=start,
                 value_format=None if texts is None else _Labelled(texts),
             )
         )

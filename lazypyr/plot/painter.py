@@ -6,23 +6,34 @@ there: events would queue behind it, each with its own picture to compute, none 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import Any
 
+from lazypyr.errors import LazypyrError
 from lazypyr.plot.screen import Dropped
 
 __all__ = ["Latest", "Painter", "session_later"]
 
+_log = logging.getLogger("lazypyr.plot")
+
 # Seconds that a browser's event may wait for its picture: less than one sees, more than a cached picture takes.
 PATIENCE_S = 0.08
+# Seconds that a new view leaves to one that nobody wants any more for noticing it. Between two tiles that takes
+# milliseconds, but one coarse tile of a very large source may be minutes of reading.
+_GRACE_S = 0.25
+_MAX_AT_ONCE = 3
 
 Stale = Callable[[], bool]
+_Job = tuple[Any, Future[Any]]
 
 
 class Latest:
-    """Computes what was asked for last, one at a time; what was asked before is dropped, also half-way.
+    """Computes what was asked for last; what was asked before is dropped, also half-way.
+
+    What doesn't notice that it was dropped is left to end by itself, beside what is wanted now: two of them at most.
 
     Parameters
     ----------
@@ -32,26 +43,33 @@ class Latest:
 
     def __init__(self, compute: Callable[[Any, Stale], Any]) -> None:
         self._compute = compute
-        self._lock = threading.Lock()
-        self._wanted: tuple[Any, Future[Any]] | None = None
-        self._running: tuple[Any, Future[Any]] | None = None
+        self._turn = threading.Condition()
+        self._wanted: _Job | None = None
+        self._running: list[_Job] = []
+        self._last: Future[Any] | None = None
+        self._next_waits = False
 
     @property
     def busy(self) -> bool:
         """Whether something is being computed."""
-        return self._running is not None
+        return bool(self._running) or self._wanted is not None
 
     def ask(self, request: Any) -> Future[Any]:
         """The future of a request; equal requests share it. It fails with `Dropped` when another one comes after it."""
-        with self._lock:
-            latest = self._wanted or self._running
-            if latest is not None and latest[0] == request:
-                return latest[1]
-            dropped, future = self._wanted, Future[Any]()
-            self._wanted = (request, future)
-            start = self._running is None
-            if start:
-                self._running, self._wanted = self._wanted, None
+        with self._turn:
+            known = [job for job in (*self._running, self._wanted) if job is not None and job[0] == request]
+            dropped = self._wanted
+            if known:
+                if known[0] is dropped:
+                    return dropped[1]
+                self._wanted, self._last = None, known[0][1]
+            else:
+                self._last = Future[Any]()
+                self._wanted = request, self._last
+            future = self._last
+            start = self._wanted is not None and not self._next_waits
+            self._next_waits = self._next_waits or start
+            self._turn.notify_all()
         if dropped is not None:
             dropped[1].set_exception(Dropped())
         if start:
@@ -60,26 +78,39 @@ class Latest:
         return future
 
     def _work(self) -> None:
-        while True:
-            with self._lock:
-                if self._running is None:
-                    self._running, self._wanted = self._wanted, None
-                if self._running is None:
-                    return
-                request, future = self._running
-            try:
-                result, error = self._compute(request, lambda: self._wanted is not None), None
-            except BaseException as failure:
-                result, error = None, failure
-            with self._lock:
-                self._running, self._wanted = self._wanted, None
-                more = self._running is not None
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
-            if not more:
-                return
+        job = self._take(wait_first=True)
+        while job is not None:
+            self._do(job)
+            job = self._take(wait_first=False)
+
+    def _do(self, job: _Job) -> None:
+        request, future = job
+        result, error = None, None
+        try:
+            result = self._compute(request, lambda: self._last is not future)
+        except BaseException as failure:
+            error = failure
+        with self._turn:
+            self._running.remove(job)
+            if self._last is not future:
+                error = Dropped()
+            self._turn.notify_all()
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    def _take(self, *, wait_first: bool) -> _Job | None:
+        """What to compute now; None if there is nothing, or somebody else is going to do it."""
+        with self._turn:
+            if wait_first:
+                self._turn.wait_for(lambda: not self._running or self._wanted is None, _GRACE_S)
+                self._turn.wait_for(lambda: len(self._running) < _MAX_AT_ONCE or self._wanted is None)
+                self._next_waits = False
+            job, self._wanted = self._wanted, None
+            if job is not None:
+                self._running.append(job)
+            return job
 
 
 def session_later() -> Callable[[Callable[[], None]], None] | None:
@@ -127,6 +158,7 @@ class Painter:
         self._later, self._patience_s = later, patience_s
         self._latest = Latest(compute)
         self._done: tuple[Any, Any] | None = None
+        self._failed: tuple[Any, Exception] | None = None
         self._shown: Any = None
 
     @property
@@ -134,28 +166,39 @@ class Painter:
         """Whether something is being computed."""
         return self._latest.busy
 
+    @property
+    def failure(self) -> Exception | None:
+        """Why the picture asked for last isn't there, if it failed in the background."""
+        return None if self._failed is None else self._failed[1]
+
     def paint(self, request: Any) -> Any:
         """The picture to show now; None if there is none yet.
+
+        A failure is raised where nobody can be told later. In a session it is logged and stays as `failure`, beside the
+        picture that is there, until another one is asked for.
 
         Raises
         ------
         SourceError, ComputeError
-            What failed, at the request that it failed for.
+            What failed.
         """
         if self._done is not None and self._done[0] == request:
-            self._shown = self._done[1]
+            self._failed, self._shown = None, self._done[1]
             return self._shown
         later = self._later()
         if later is None:
             return self._keep(request, self._compute(request, bool))
+        if self._failed is not None and self._failed[0] == request:
+            return self._shown
+        self._failed = None
         # Whoever found the painter busy doesn't wait: a burst of events would, each of them.
         patience_s = 0.0 if self.busy else self._patience_s
         future = self._latest.ask(request)
         if wait([future], patience_s).done:
-            try:
+            error = future.exception()
+            if error is None:
                 return self._keep(request, future.result())
-            except Dropped:
-                pass
+            self._fail(request, error)
         else:
             future.add_done_callback(lambda done: self._ready(request, done, later))
         meanwhile = self._stopgap(request)
@@ -168,14 +211,18 @@ class Painter:
 
     def _ready(self, request: Any, done: Future[Any], later: Callable[[Callable[[], None]], None]) -> None:
         error = done.exception()
-        if isinstance(error, Dropped):
-            return
         if error is None:
             self._done = (request, done.result())
-            later(self._refresh)
+        elif not self._fail(request, error):
             return
+        later(self._refresh)
 
-        def fail() -> None:
+    def _fail(self, request: Any, error: BaseException) -> bool:
+        """Note why there is no picture; False if it is only that nobody wants it any more."""
+        if isinstance(error, Dropped):
+            return False
+        if not isinstance(error, Exception):
             raise error
-
-        later(fail)  # Bokeh logs what a session's callback raises
+        _log.error("%s", error, exc_info=None if isinstance(error, LazypyrError) else error)
+        self._failed = request, error
+        return True

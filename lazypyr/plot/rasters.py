@@ -18,6 +18,7 @@ from lazypyr.plot.dress import (
     dimension,
     index_dimensions,
     place_dimensions,
+    state_hook,
     tooltips,
     value_label,
 )
@@ -176,11 +177,11 @@ class RasterPainting:
         **painter: Any,
     ) -> None:
         self.screen = Screen(pyramid, engine, level_increase=level_increase)
-        self.clim = clim
         self.redrawn = Redrawn()
         self.painter = Painter(self._compute, self.screen.coarser, self._refresh, **painter)
-        self._last: tuple[Any, Any, hv.Element] | None = None
-        self._limits = clim
+        self._last: tuple[tuple[Any, ...], hv.Element] | None = None
+        self._limits = clim or self.screen.declared_limits
+        self.drawn: Callable[[], None] = lambda: None
 
     def plot(
         self,
@@ -193,13 +194,18 @@ class RasterPainting:
         """The plot, dressed."""
         streams = [hv.streams.RangeXY(), hv.streams.PlotSize(), self.redrawn]
         plot = hv.DynamicMap(self.draw, kdims=index_dimensions(self.screen, labels), streams=streams)
-        return plot.opts(options_of(self.screen, cmap, title, invert_yaxis=invert_yaxis))
+        hooks = [state_hook(self)]
+        return plot.opts(options_of(self.screen, cmap, title, invert_yaxis=invert_yaxis, hooks=hooks))
 
+    @property
     def known_limits(self) -> tuple[float, float] | None:
-        """Its colour limits; looks at the data if it hasn't yet."""
-        if self._limits is None:
-            self._limits = self.screen.limits((0,) * len(self.screen.kdims))
+        """Its colour limits, as soon as they are known: the first picture brings them."""
         return self._limits
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the picture asked for last isn't there, if it failed in the background."""
+        return self.painter.failure
 
     def limit(self, low: float, high: float) -> None:
         """Use other colour limits from now on."""
@@ -211,20 +217,20 @@ class RasterPainting:
     ) -> hv.Element:
         """The element for a view: HoloViews' callback."""
         view = self.screen.view(x_range, y_range, width, height, index)
-        frame = self.painter.paint(view)
-        if self._last is not None and self._last[0] is frame and (frame is not None or self._last[1] == view):
-            return self._last[2]
-        if self._limits is None and frame is not None:
-            self._limits = self.screen.limits(view.index)
+        frame, failure = self.painter.paint(view), self.failure
+        shown = frame, failure, view if frame is None else None
+        if self._last is not None and self._last[0] == shown:
+            return self._last[1]
         seen = nothing(self.screen) if frame is None or is_blank(frame) else frame
         element = element_of(self.screen, seen, self._limits)
-        self._last = (frame, view, element)
+        self._last = shown, element
+        self.drawn()
         return element
 
     def _compute(self, view: View, stale: Callable[[], bool]) -> Frame | None:
         frame = self.screen.frame(view, stale)
-        if self.clim is None and self._limits is None:
-            self.screen.limits(view.index)
+        if self._limits is None:
+            self._limits = self.screen.limits(view.index)
         return frame
 
     def _refresh(self) -> None:
@@ -253,9 +259,9 @@ def element_of(screen: Screen, frame: Frame, limits: tuple[float, float] | None)
     return hv.Image(frame.pixels, bounds=frame.bounds, kdims=place, vdims=[value])
 
 
-def options_of(screen: Screen, cmap: Any, title: str | None, *, invert_yaxis: bool | None) -> Any:
-    """How the element of a screen looks."""
-    common = common_options(screen, title)
+def options_of(screen: Screen, cmap: Any, title: str | None, *, invert_yaxis: bool | None, **more: Any) -> Any:
+    """How the element of a screen looks; `more` options of HoloViews."""
+    common = {**common_options(screen, title), **more}
     common["invert_yaxis"] = "y" not in screen.pyramid.coords if invert_yaxis is None else invert_yaxis
     if screen.colour_axis is not None:
         return hv.opts.RGB(**common)

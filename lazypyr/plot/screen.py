@@ -196,6 +196,12 @@ class Screen:
                 return self._framed(out, level, window)
         return None
 
+    @property
+    def declared_limits(self) -> tuple[float, float] | None:
+        """Colour limits that come with the values, such as (-pi, pi) of phases; None where pixels must be looked at."""
+        declared = None if self.colour_axis is not None else (self.pyramid.display or {}).get("window")
+        return None if declared is None else (declared[0], declared[1])
+
     def limits(self, index: Sequence[int] = ()) -> tuple[float, float] | None:
         """Colour limits that hold for this screen from now on: what is declared, else 1st and 99th percentile.
 
@@ -206,8 +212,7 @@ class Screen:
             return None
         with self._lock:
             if self._limits is None:
-                declared = (self.pyramid.display or {}).get("window")
-                self._limits = tuple(declared) if declared is not None else self._percentiles(tuple(index))
+                self._limits = self.declared_limits or self._percentiles(tuple(index))
             return self._limits
 
     def _percentiles(self, index: tuple[int, ...]) -> tuple[float, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import holoviews as hv
 import numpy as np
 
 from lazypyr.engine import Engine
-from lazypyr.errors import PlanError
+from lazypyr.errors import ComputeError, PlanError, SourceError
 from lazypyr.plot.dress import dimension
 from lazypyr.plot.picked import gathered
 from lazypyr.plot.rasters import opened
@@ -24,7 +25,7 @@ __all__ = ["as_times", "timeseries_plot"]
 Array = np.ndarray[Any, Any]
 PostProc = Callable[..., Any]
 
-# A browser reports the first tap of a double tap as a single one, at once.
+# A browser reports the first tap of a double tap as a single one, at once; over a slow line both may take a while.
 _DOUBLE_TAP_S = 2.0
 
 
@@ -255,10 +256,13 @@ class _Series:
 
     def _element(self) -> hv.Scatter:
         name, label, unit = self._source.axes
-        times = hv.Dimension("t")
         if self._picked is None:
-            return hv.Scatter((self._times[:0], np.empty(0)), times, hv.Dimension("v")).opts(title="tap to pick")
-        values, phase = self._values()
+            return self._empty("tap to pick")
+        try:
+            values, phase = self._values()
+        except (SourceError, ComputeError) as error:
+            return self._empty("\n".join(textwrap.wrap(str(error), 70, max_lines=3)))
+        times = hv.Dimension("t")
         value = hv.Dimension(
             ("v", "phase" if phase else label if label != name else "v"), unit="rad" if phase else unit
         )
@@ -266,6 +270,11 @@ class _Series:
         if self._relative and self._reference is not None:
             title += f", relative to {self._source.told(self._reference)}"
         return hv.Scatter((self._times, values), times, value).opts(title=title)
+
+    def _empty(self, title: str) -> hv.Scatter:
+        """No series, over the axis of times."""
+        times = hv.Dimension("t", range=(self._times.min(), self._times.max()))
+        return hv.Scatter((self._times[:0], np.empty(0)), times, hv.Dimension("v")).opts(title=title)
 
     def _values(self) -> tuple[Array, bool]:
         """The series, and whether it is a phase."""

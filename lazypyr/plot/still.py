@@ -12,7 +12,7 @@ import numpy as np
 
 from lazypyr._optional import need
 from lazypyr.errors import DestinationError, PlanError
-from lazypyr.plot.dress import colours_of, dimension, place_dimensions, short_name
+from lazypyr.plot.dress import colours_of, dimension, first_index, place_dimensions, short_name
 from lazypyr.plot.screen import Frame, Screen
 
 __all__ = ["draw_png", "nice_ticks", "painted", "save_html", "save_picture"]
@@ -44,7 +44,7 @@ def save_picture(
     out : path
         ``.png``: pixels, axes and colour bar; ``.html``: a page with zoom and hover that needs no server and no network.
     index : sequence of int
-        Which channel, one number a key dimension; 0 where not given.
+        Which channel, one number a key dimension; by default what `raster_plot` shows first.
     size : (int, int)
         Width and height in pixels that the data may take.
     invert_yaxis : bool, optional
@@ -72,7 +72,7 @@ def save_picture(
     if post_proc is not None:
         pyramid = pyramid.map(as_product(post_proc, n_kdim))
     screen = Screen(pyramid, engine)
-    index = tuple(index) + (0,) * (len(screen.kdims) - len(index))
+    index = (*index, *first_index(screen)[len(index) :])
     view = screen.view(None, None, *size, index)
     frame = screen.frame(view)
     assert frame is not None  # the whole extent is in sight of itself
