@@ -5,14 +5,13 @@ Fresh memory for what lies between costs more than most of the steps themselves.
 
 from __future__ import annotations
 
-import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from lazypyr.product.base import Array
-from lazypyr.source.scratch import lease
 
 __all__ = ["STRIP", "rows_in_strip", "scratch", "strips"]
 
@@ -33,15 +32,30 @@ def strips(*arrays: Array) -> Iterator[list[Array]]:
         yield [each[..., start : start + STRIP] for each in flat]
 
 
-@contextlib.contextmanager
-def scratch(*dtypes: Any) -> Iterator[list[Array]]:
-    """Arrays of `STRIP` pixels, one of each dtype, that this thread uses again."""
-    sizes = [STRIP * np.dtype(dtype).itemsize for dtype in dtypes]
-    with lease(sum(sizes)) as memory:
-        starts = [sum(sizes[:n]) for n in range(len(sizes))]
-        yield [
-            memory[start : start + size].view(dtype) for start, size, dtype in zip(starts, sizes, dtypes, strict=True)
-        ]
+class _Rooms(threading.local):
+    def __init__(self) -> None:
+        self.free: dict[tuple[Any, ...], list[Array]] = {}
+
+
+_rooms = _Rooms()
+
+
+class scratch:
+    """For a ``with`` block: arrays of `STRIP` pixels, one of each dtype, that this thread uses again.
+
+    No generator: that would cost as much as the rest of a small tile.
+    """
+
+    def __init__(self, *dtypes: Any) -> None:
+        self._dtypes = dtypes
+
+    def __enter__(self) -> list[Array]:
+        free = _rooms.free.pop(self._dtypes, [])
+        self._arrays = free or [np.empty(STRIP, dtype) for dtype in self._dtypes]
+        return self._arrays
+
+    def __exit__(self, *error: object) -> None:
+        _rooms.free[self._dtypes] = self._arrays
 
 
 def rows_in_strip(plane: Array) -> int:
