@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -282,6 +284,31 @@ def test_locks_of_other_machines_and_other_processes(tmp_path):
             with pytest.raises(BusyError, match="elsewhere"), Lock(place):
                 pass
     assert (tmp_path / ".lazypyr" / "lock").exists() is False
+
+
+@pytest.mark.fault("W6")
+def test_one_of_many_takes_over_the_lock_of_a_process_that_is_gone(tmp_path):
+    place = LocalPlace(tmp_path)
+    with Lock(place):
+        gone = json.dumps({**json.loads((tmp_path / ".lazypyr" / "lock").read_text()), "pid": 2**22 + 1})
+    together, held = threading.Barrier(8), []
+
+    def take(_):
+        together.wait(20)
+        try:
+            with Lock(place):
+                held.append(1)
+                together.wait(20)
+        except BusyError:
+            held.append(0)
+            together.wait(20)
+
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(25):
+            (tmp_path / ".lazypyr" / "lock").write_text(gone)
+            held.clear()
+            list(threads.map(take, range(8)))
+            assert sorted(held) == [0] * 7 + [1]
 
 
 @pytest.mark.fault("W7")

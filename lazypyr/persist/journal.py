@@ -178,17 +178,19 @@ class Lock:
     def __enter__(self) -> Lock:
         if self._place.create(_LOCK, self._mine):
             return self
-        found = self._place.get(_LOCK)
-        owner = _owner(found)
-        if found is not None and not _gone(owner):
-            raise BusyError(
-                f"{self._place.name} is being written by process {owner.get('pid', '?')} on {owner.get('host', '?')} "
-                f"since {owner.get('since', '?')}; if that process is gone, delete {_LOCK}"
-            )
-        if self._place.get(_LOCK) == found:
-            self._place.delete(_LOCK)
-        if not self._place.create(_LOCK, self._mine):
-            raise BusyError(f"{self._place.name}: another process has just begun to write to it")
+        # Of several who find a lock whose owner is gone, one removes it: the next would remove the one's new lock.
+        with self._place.alone(HIDDEN):
+            found = self._place.get(_LOCK)
+            owner = _owner(found)
+            if found is not None and not _gone(owner):
+                raise BusyError(
+                    f"{self._place.name} is being written by process {owner.get('pid', '?')} on "
+                    f"{owner.get('host', '?')} since {owner.get('since', '?')}; if that process is gone, delete {_LOCK}"
+                )
+            if self._place.get(_LOCK) == found:
+                self._place.delete(_LOCK)
+            if not self._place.create(_LOCK, self._mine):
+                raise BusyError(f"{self._place.name}: another process has just begun to write to it")
         return self
 
     def __exit__(self, *exc: object) -> None:

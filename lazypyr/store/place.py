@@ -95,7 +95,7 @@ class Place(ABC):
 
     @contextlib.contextmanager
     def alone(self, key: str) -> Iterator[Note | None]:
-        """Keep out, in all processes, whoever asks for the same; None where the medium can't.
+        """Keep out, in all processes, whoever asks for the same file or folder; None where the medium can't.
 
         Raises
         ------
@@ -227,13 +227,15 @@ class LocalPlace(Place):
     @contextlib.contextmanager
     def alone(self, key: str) -> Iterator[Note | None]:
         path = self._path(key)
+        folder = os.path.isdir(path)  # noqa: PTH112
+        flags = os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT
         self._folder(path)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            fd = os.open(path, flags, 0o666)
         except FileNotFoundError:  # somebody has removed the folder
             self._made.clear()
             self._folder(path)
-            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            fd = os.open(path, flags, 0o666)
         try:
             locked = _locked(fd, path)
             try:
