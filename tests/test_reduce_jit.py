@@ -67,6 +67,8 @@ print(json.dumps({
 }))
 """
 
+pytestmark = pytest.mark.timeout(300)  # each compiles everything, some twice
+
 METHODS = "mean,min,max,first_valid,sum,rms,median,mode"
 
 
@@ -74,7 +76,7 @@ def run(*arguments, cwd=ROOT, **environment):
     env = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
     command = [sys.executable, "-W", "error", "-c", SCRIPT, *arguments]
     done = subprocess.run(
-        command, cwd=cwd, env={**env, **environment}, capture_output=True, text=True, timeout=110, check=False
+        command, cwd=cwd, env={**env, **environment}, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
