@@ -21,6 +21,7 @@ from zarr.storage import MemoryStore
 
 import lazypyr
 from lazypyr import LazyPyramidStore
+from lazypyr.cli import main
 from lazypyr.errors import PlanError
 from lazypyr.server.protocol import RECEIVE_SECONDS
 
@@ -397,6 +398,49 @@ def test_port_in_use():
 def test_names_that_would_hide_something(name):
     with pytest.raises(PlanError, match="name of a source"):
         lazypyr.serve({name: IMAGE}, port=0, background=True)
+
+
+@pytest.mark.fault("H16", "C9")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"port": 99999}, "port: expected 0"), ({"port": -1}, "port: expected 0"), ({"workers": 0}, "workers: expected"),
+        ({"workers": 2}, "leave out workers"), ({"revalidate": -1}, "0 or more"), ({"revalidate": float("nan")}, "0 or more"),
+        ({"cors": "a.example"}, "https://example.org:8000"), ({"cors": ["https://a.example/x"]}, "without a path"),
+        ({"allow_host": ["http://a.example"]}, "without scheme"), ({"allow_host": ["a.example:80"]}, "without scheme and port"),
+        ({"allow_host": ["*.a*"]}, "allow_host"), ({"allow_host": [""]}, "allow_host"), ({"cache_bytes": -1}, "cache_bytes"),
+        ({"timeout_s": 0}, "timeout_s"), ({"compressor": "rar"}, "zstd"),
+        ({"write_through": True}, "overlay"), ({"viewer_dir": "nowhere"}, "index.html"),
+    ],
+)  # fmt: skip
+def test_options_that_make_no_sense(options, words):
+    with pytest.raises(PlanError, match=re.escape(words)):
+        lazypyr.serve({"img": IMAGE}, **{"port": 0, "background": True, **options})
+
+
+def test_a_source_that_can_not_be_sent_to_several_processes():
+    pyramid = lazypyr.from_function(lambda level, window: None, shape=(64, 64), dtype="u1")
+    with pytest.raises(PlanError, match="img: several workers are processes"):
+        lazypyr.serve({"img": pyramid}, port=0, workers=2)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["a={0}", "a={0}"], "two sources are called 'a'"),
+        (["{0}", "--write-through"], "--overlay PATH"),
+        (["{0}", "{0}", "--overlay", "x"], "--overlay belongs to one source"),
+        (["{0}", "--port", "70000"], "port: expected"),
+        (["{0}", "--cors", "everybody"], "cors: expected"),
+        (["{0}", "--cache-mb", "-1"], "cache_bytes"),
+    ],
+)
+def test_command_says_what_makes_no_sense(tmp_path, capsys, args, words):
+    zarr.save_array(tmp_path / "a.zarr", IMAGE)
+    assert main(["serve", *(arg.format(tmp_path / "a.zarr") for arg in args)]) == 1
+    complaint = capsys.readouterr().err
+    assert words in complaint
+    assert complaint.count("\n") == 1
 
 
 def test_one_source_without_a_name():

@@ -47,13 +47,28 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--compressor", default="zstd", metavar="NAME", help="of the chunks: zstd (default), none, blosc, ..."
     )
     how.add_argument("--warm", action="store_true", help="compute the coarsest levels before serving")
-    how.add_argument("--revalidate", type=float, default=60.0, metavar="SECONDS", help="follow sources that change")
+    how.add_argument(
+        "--revalidate",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="look at most so often whether a source has changed, and follow it; 'none' for never (default: 60)",
+    )
     how.add_argument("--workers", type=int, default=1, metavar="N", help="processes")
     how.add_argument("--cache-mb", type=int, metavar="MB", help="bound of the cache of a process (default: 256)")
     how.add_argument("--overlay", metavar="PATH", help="tiles found there win over computing (one SRC only)")
     how.add_argument("--write-through", action="store_true", help="keep in the overlay what is computed")
     how.add_argument("--timeout", type=float, metavar="SECONDS", help="longest wait for a chunk (default: 60)")
     return parser
+
+
+def _seconds(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected seconds or 'none', got {text!r}") from None
 
 
 def run(args: argparse.Namespace) -> None:
@@ -65,6 +80,8 @@ def run(args: argparse.Namespace) -> None:
     for text in args.source:
         named = _NAMED.fullmatch(text)
         name, source = named.groups() if named and not Path(text).exists() else (name_of(text, sources), text)
+        if name in sources:
+            raise PlanError(f"two sources are called {name!r}: {sources[name]} and {source}; name them, NAME=SRC")
         sources[name] = source
     options: dict[str, Any] = source_options(args)
     if args.cache_mb is not None:
@@ -73,6 +90,8 @@ def run(args: argparse.Namespace) -> None:
         if len(sources) > 1:
             raise PlanError(f"--overlay belongs to one source, got {len(sources)}")
         options |= {"overlay": args.overlay, "write_through": args.write_through}
+    elif args.write_through:
+        raise PlanError("--write-through keeps tiles in an overlay: say where, --overlay PATH")
     if args.timeout is not None:
         options["timeout_s"] = args.timeout
     serve(
@@ -80,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
         host=args.host,
         port=args.port,
         allow_host=args.allow_host,
-        cors=None if args.cors == "none" else args.cors.split(","),
+        cors=None if args.cors == "none" else [origin for origin in args.cors.split(",") if origin],
         viewer_dir=args.viewer_dir,
         warm=args.warm,
         revalidate=args.revalidate,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import math
 import os
 import pickle
 import re
@@ -26,6 +27,9 @@ from lazypyr.store import LazyPyramidStore
 
 __all__ = ["Handle", "name_of", "start"]
 
+# Name, IPv4 or [IPv6] address; "*.example.org" for all below one; "*" for any.
+_HOST = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]", re.ASCII)
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,]+", re.ASCII)
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _CLOSE_SECONDS = 10.0
 _BACKLOG = 1024
@@ -91,14 +95,18 @@ def start(
     """What `lazypyr.serve` does."""
     if background and workers > 1:
         raise PlanError("serve: several processes can't run in the background of this one; leave out workers")
-    if revalidate is not None and not revalidate >= 0:
-        raise PlanError(f"revalidate: expected seconds, got {revalidate!r}")
+    if workers < 1:
+        raise PlanError(f"workers: expected a number of processes, 1 or more, got {workers!r}")
+    if not 0 <= port <= 65535:  # a greater one would be taken for its remainder
+        raise PlanError(f"port: expected 0 (any that is free) to 65535, got {port!r}")
+    if revalidate is not None and not 0 <= revalidate < math.inf:
+        raise PlanError(f"revalidate: expected seconds, 0 or more, got {revalidate!r}")
     stores = _stores(sources, dict(options))
     exhibits = [Exhibit(name, store, revalidate) for name, store in stores.items()]
     hosts = _hosts(host, allow_host)
     if workers > 1:
         _can_travel(exhibits)
-    origins = (cors,) if isinstance(cors, str) else tuple(cors or ())
+    origins = _origins(cors)
     app = App(exhibits, hosts=hosts, cors=origins, viewer_dir=viewer_dir)
     if warm:
         for store in stores.values():
@@ -159,8 +167,9 @@ def _stores(sources: Any, options: dict[str, Any]) -> dict[str, LazyPyramidStore
         store = _store(sources, options)
         first = next(iter(store.pyramids.values()))
         return {name_of(first.name): store}
-    if "cache_bytes" in options:  # one bound for all of them together
-        options["cache_bytes"] = max(1, options["cache_bytes"] // max(1, len(sources)))
+    given = options.get("cache_bytes")
+    if isinstance(given, int) and given > 0:  # one bound for all of them together
+        options["cache_bytes"] = max(1, given // max(1, len(sources)))
     return {name: _store(source, options) for name, source in sources.items()}
 
 
@@ -182,14 +191,30 @@ def _can_travel(exhibits: Sequence[Exhibit]) -> None:
 
 def _hosts(host: str, allow_host: Sequence[str]) -> tuple[str, ...]:
     """Names that a client may use: on loopback its own; elsewhere what the user says."""
+    for name in allow_host:
+        if not _HOST.fullmatch(name):
+            raise PlanError(
+                f"allow_host: expected a name or address as 'box.example.org', without scheme and port, got {name!r}"
+            )
     if _is_loopback(host):
         return (*LOOPBACK, *allow_host)
     if not allow_host:
         raise PlanError(
             f"host={host!r} shows the sources to other machines: say by which names they may call this one, "
-            "allow_host=['name.of.this.machine'] (or '*' for any name, which lets any web page ask on behalf of its reader)"
+            "allow_host=['name.of.this.machine'] or --allow-host name.of.this.machine ('*' is any name, which lets any web "
+            "page ask on behalf of its reader)"
         )
     return (*LOOPBACK, *allow_host)
+
+
+def _origins(cors: str | Iterable[str] | None) -> tuple[str, ...]:
+    origins = (cors,) if isinstance(cors, str) else tuple(cors or ())
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise PlanError(
+                f"cors: expected '*' or origins as 'https://example.org:8000', without a path, got {origin!r}"
+            )
+    return origins
 
 
 def _is_loopback(host: str) -> bool:
