@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import lazypyr
 from lazypyr.engine import Engine
 from lazypyr.errors import PlanError, SourceError
-from lazypyr.product import colormap, composite, rescale
+from lazypyr.product import colormap, composite, product_of, rescale
 from lazypyr.product.palettes import palette
 from lazypyr.product.sample import ENOUGH, SAMPLE_BYTES
 from lazypyr.product.strip import STRIP
@@ -110,6 +110,13 @@ def test_nothing_or_one_value_to_estimate_from(value):
     assert (record["vmin"], record["vmax"]) == ((3.0, 3.0) if value == 3 else (0.0, 1.0))
 
 
+def test_what_is_given_of_a_range_stays_as_it_is():
+    z = np.arange(100, 200, dtype="f4").reshape(10, 10)
+    for end, value in (("vmin", 300), ("vmax", 50)):
+        record = opened(z).map("rescale", **{end: value}).attrs["products"][0]
+        assert record["vmin"] == record["vmax"] == value
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -117,7 +124,15 @@ def test_nothing_or_one_value_to_estimate_from(value):
         (lambda: rescale(np.nan, 1), "finite"),
         (lambda: rescale(percentiles=(9, 3)), "two ascending"),
         (lambda: rescale(percentiles=(0, 101)), "of 0 to 100"),
+        (lambda: rescale("a"), "finite numbers, got vmin='a'"),
+        (lambda: rescale(percentiles=2), "two ascending.*got 2 "),
+        (lambda: rescale(percentiles="ab"), "two ascending.*got 'ab'"),
         (lambda: rescale(dtype="c8"), "integer of at most 32 bits or a float"),
+        (lambda: rescale(dtype="nope"), "'nope' is not a dtype"),
+        (lambda: product_of("straighten", dtype="nope"), "'straighten': 'nope' is not"),
+        (lambda: composite((0, 1, 1.5)), "three bands.*1.5"),
+        (lambda: composite(3), "three bands.*got 3"),
+        (lambda: composite(windows=[1, 2, 3]), "three windows"),
         (lambda: rescale(nodata=7), "None, 0 or the largest"),
         (lambda: colormap("viridi"), "did you mean viridis"),
         (lambda: colormap(["#00"]), "three parts"),
@@ -239,6 +254,8 @@ def test_colours_equal_matplotlib(name):
 def test_palettes():
     assert len(palette("Turbo256")) == 3 * 256  # bokeh
     assert len(palette("inferno")) == 3 * 256  # of either
+    assert palette("Viridis") == palette("Viridis256")  # a family of bokeh
+    assert len(palette("Category20")) == 3 * 20
     assert palette("gray_r")[:3] == b"\xff\xff\xff"
     assert palette(["#ff0000", (0, 0, 255)]) == b"\xff\x00\x00\x00\x00\xff"
     table = np.frombuffer(palette("phase"), "u1").reshape(-1, 3).astype(int)

@@ -463,6 +463,9 @@ def test_decorator():
         (lambda z: 0, {"dtype": "O"}, "can't be stored"),
         (lambda z: 0, {"dtype": "U4"}, "can't be stored"),
         (lambda z: 0, {"halo": -1}, "halo"),
+        (lambda z: 0, {"halo": 1.5}, "halo is one or two"),
+        (lambda z: 0, {"kdims": 1.5}, "kdims is a number, names"),
+        (lambda z: 0, {"channels": 4}, "channels is a mapping"),
         (lambda z: 0, {"halos": 1}, "unknown option.*halos.*it takes kdims"),
     ],
 )

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ __all__ = ["Input", "Output", "Place", "Product", "Read"]
 
 Array = np.ndarray[Any, Any]
 Ranges = tuple[range, ...]
+T = TypeVar("T")
 Read = Callable[[int, Ranges], Array]
 """``read(n, ranges)``: pixels of input number `n`, one range for each of its axes; not to be written to."""
 
@@ -215,6 +216,14 @@ def by_channel(out: Output, where: Ranges, write: Callable[..., None]) -> Array:
     for at in itertools.product(*(range(len(k)) for k in kdims)):
         write(result[at], *(k[n] for k, n in zip(kdims, at, strict=True)))
     return np.moveaxis(result, (-2, -1), (0, 1))
+
+
+def converted(convert: Callable[[], T], expected: str) -> T:
+    """What an option means; PlanError with what was expected where it is of another kind altogether."""
+    try:
+        return convert()
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PlanError(f"{expected} ({error})") from None
 
 
 def need_real(product: str, source: Input) -> None:

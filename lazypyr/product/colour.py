@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.product.base import Array, Input, Output, Place, Product, Ranges, Read, need_real
+from lazypyr.product.base import Array, Input, Output, Place, Product, Ranges, Read, converted, need_real
 from lazypyr.product.palettes import palette
 from lazypyr.product.stretch import Sample, Stretch
 from lazypyr.product.strip import scratch, strips
@@ -309,9 +310,10 @@ def composite(
     alpha : bool
         A fourth channel, 0 where any of the bands holds nothing. Without it such pixels are black.
     """
-    chosen = tuple(int(b) for b in bands)
-    given: list[Sequence[float | None]] = [(None, None)] * 3 if windows is None else list(windows)
+    expected = f"composite: expected three bands and, if given, three windows (low, high); got {bands!r}, {windows!r}"
+    chosen = converted(lambda: tuple(operator.index(b) for b in bands), expected)
+    given = converted(lambda: [(None, None)] * 3 if windows is None else [tuple(w) for w in windows], expected)
     if len(chosen) != 3 or len(given) != 3 or any(len(w) != 2 for w in given):
-        raise PlanError(f"composite: expected three bands and, if given, three windows; got {bands!r}, {windows!r}")
+        raise PlanError(expected)
     stretches = tuple(Stretch.of("composite", low, high, percentiles) for low, high in given)
     return Composite(chosen, stretches, axis, alpha)

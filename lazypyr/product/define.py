@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import PlanError
+from lazypyr.product.base import converted
 from lazypyr.product.function import Function, supported
 
 __all__ = ["define"]
@@ -80,9 +81,10 @@ def define(
         raise PlanError(f"a product is a name, a function or a Product; got {func!r}")
     label = str(name or getattr(func, "__name__", type(func).__name__))
     style, axes = _signature(func, label, kdims, channels)
-    margin = (halo, halo) if isinstance(halo, int) else tuple(halo)
+    expected = f"product {label!r}: halo is one or two whole numbers of at least 0, got {halo!r}"
+    margin = (halo, halo) if isinstance(halo, int) else converted(lambda: tuple(halo), expected)
     if len(margin) != 2 or any(not isinstance(n, int) or n < 0 for n in margin):
-        raise PlanError(f"product {label!r}: halo is one or two whole numbers of at least 0, got {halo!r}")
+        raise PlanError(expected)
     declared = None if dtype is None else supported(label, dtype)
     return Function(func, label, style, axes, declared, units, fill_value, (margin[0], margin[1]), serial)
 
@@ -103,7 +105,8 @@ def _signature(
         if kdims is not None:
             raise PlanError(f"product {label!r}: kdims= is for functions of channels, channels= for those of blocks")
         style = "block"
-        axes: dict[str, int | None] = dict(channels)
+        expected = f"product {label!r}: channels is a mapping of names to sizes, got {channels!r}"
+        axes: dict[str, int | None] = converted(lambda: dict(channels), expected)
     else:
         names = [p.name for p in parameters or ()]
         if names[1:3] == ["xslice", "yslice"]:
@@ -144,9 +147,11 @@ def _named(
             raise PlanError(f"product {label!r}: kdims={kdims} is not between 0 and {len(KDIM_NAMES)}; give names")
         return dict.fromkeys(KDIM_NAMES[:kdims])
     if kdims is not None:
-        if len(set(kdims)) != len(tuple(kdims)):
+        expected = f"product {label!r}: kdims is a number, names, or names with sizes, got {kdims!r}"
+        given_names = converted(lambda: dict.fromkeys(kdims), expected)
+        if len(given_names) != len(tuple(kdims)):
             raise PlanError(f"product {label!r}: kdims {tuple(kdims)!r} has a name twice")
-        return dict.fromkeys(kdims)
+        return given_names
     open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     if parameters is None or any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
         raise PlanError(f"product {label!r}: its arguments don't say which kdims it has; declare kdims=")

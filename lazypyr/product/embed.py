@@ -11,6 +11,7 @@ import numpy as np
 from lazypyr.errors import PlanError
 from lazypyr.product.base import Array, Input, Output, Place, Product, Ranges, Read, need_real
 from lazypyr.product.colour import RGBA_DISPLAY, Planes, band_axis, chosen_planes, read_as
+from lazypyr.product.function import supported
 from lazypyr.product.mapped import map_pyramids, map_sources
 from lazypyr.pyramid import Pyramid
 from lazypyr.source.base import Source
@@ -265,7 +266,7 @@ class Straighten(Product):
 
 def straighten(dtype: Any = "uint8") -> Product:
     """The colours of premultiplied ones: axes c, y, x; black and transparent where alpha is 0."""
-    kind = np.dtype(dtype)
+    kind = supported("straighten", dtype)
     if kind.kind != "u":
         raise PlanError(f"straighten: dtype is an unsigned integer, got {kind}")
     return Straighten(kind)

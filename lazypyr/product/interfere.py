@@ -18,6 +18,7 @@ from lazypyr.product.base import (
     Ranges,
     Read,
     by_channel,
+    converted,
     need_complex,
     need_real,
 )
@@ -221,7 +222,7 @@ def intf(pairs: Literal["0", "seq", "all"] = "all") -> Product:
 
 
 def _known_pairs(product: str, pairs: str) -> str:
-    if pairs not in PAIRS:
+    if not isinstance(pairs, str) or pairs not in PAIRS:
         raise PlanError(f"{product}: pairs={pairs!r} is not known; there are {', '.join(map(repr, PAIRS))}")
     return pairs
 
@@ -314,7 +315,8 @@ def coherence(window: int | tuple[int, int] = 5, pairs: Literal["0", "seq", "all
     -----
     Between 0 and 1; NaN where either image has no valid pixel or no power. Invalid neighbours are left out.
     """
-    sizes = (window, window) if isinstance(window, int) else tuple(window)
+    expected = f"coherence: window is one or two whole numbers of at least 1, got {window!r}"
+    sizes = (window, window) if isinstance(window, int) else converted(lambda: tuple(window), expected)
     if len(sizes) != 2 or any(isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1 for n in sizes):
-        raise PlanError(f"coherence: window is one or two whole numbers of at least 1, got {window!r}")
+        raise PlanError(expected)
     return Coherence((int(sizes[0]), int(sizes[1])), _known_pairs("coherence", pairs))

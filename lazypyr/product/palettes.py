@@ -73,6 +73,8 @@ def _bokeh(name: str) -> bytes | None:
     module = _installed("bokeh.palettes")
     # Palettes of both are "inferno" there and "Inferno256" here (where `inferno` is a function); viewers ask by either.
     found = (getattr(module, each, None) for each in (name, f"{name.capitalize()}256"))
+    # of a family ("Viridis", "Category20") the palette with most colours
+    found = (each[max(each)] if isinstance(each, dict) and each else each for each in found)
     colours = next((each for each in found if isinstance(each, tuple | list)), None)
     return None if colours is None else _listed(colours)
 

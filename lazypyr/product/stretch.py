@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.product.base import Array, Input, Output, Place, Product, Ranges, Read, need_real
+from lazypyr.product.base import Array, Input, Output, Place, Product, Ranges, Read, converted, need_real
+from lazypyr.product.function import supported
 from lazypyr.product.strip import scratch, strips
-from lazypyr.source.base import native
 
 __all__ = ["Sample", "Stretch", "rescale"]
 
@@ -30,17 +30,19 @@ class Stretch:
     @classmethod
     def of(cls, product: str, low: Any, high: Any, percentiles: Any) -> Stretch:
         """Checked; PlanError names what is wrong."""
-        for value in (low, high):
-            if value is not None and not np.isfinite(value):
-                raise PlanError(f"{product}: vmin and vmax must be finite, got vmin={low!r}, vmax={high!r}")
-        if low is not None and high is not None and low > high:
-            raise PlanError(f"{product}: vmin={low!r} is above vmax={high!r}")
-        pair = tuple(float(p) for p in percentiles)
+        expected = f"{product}: vmin and vmax must be finite numbers, got vmin={low!r}, vmax={high!r}"
+        bottom, top = converted(lambda: [None if v is None else float(v) for v in (low, high)], expected)
+        if not all(v is None or np.isfinite(v) for v in (bottom, top)):
+            raise PlanError(expected)
+        expected = f"{product}: percentiles are two ascending numbers of 0 to 100, got {percentiles!r}"
+        pair = converted(lambda: [float(p) for p in percentiles], expected)
         if len(pair) != 2 or not 0 <= pair[0] <= pair[1] <= 100:
-            raise PlanError(f"{product}: percentiles are two ascending numbers of 0 to 100, got {percentiles!r}")
-        if low is not None and high is not None:
-            return cls(float(low), float(high))
-        return cls(None if low is None else float(low), None if high is None else float(high), (pair[0], pair[1]))
+            raise PlanError(expected)
+        if bottom is None or top is None:
+            return cls(bottom, top, (pair[0], pair[1]))
+        if bottom > top:
+            raise PlanError(f"{product}: vmin={low!r} is above vmax={high!r}")
+        return cls(bottom, top)
 
     @property
     def open(self) -> bool:
@@ -51,9 +53,11 @@ class Stretch:
         """With the percentiles of valid values where nothing was given; 0 and 1 where there are none."""
         asked = self.percentiles or (0.0, 100.0)
         low, high = np.percentile(values.astype(np.float64), asked) if values.size else (0.0, 1.0)
-        low = float(low) if self.low is None else self.low
-        high = float(high) if self.high is None else self.high
-        return replace(self, low=low, high=max(low, high))
+        if self.low is not None:
+            return replace(self, high=max(self.low, float(high)))
+        if self.high is not None:
+            return replace(self, low=min(self.high, float(low)))
+        return replace(self, low=float(low), high=float(high))
 
     def unit(self, block: Array, result: Array) -> None:
         """0 at `low`, 1 at `high`, clipped; float64, so that nothing wraps. All 0 up to `low` where they coincide."""
@@ -162,7 +166,7 @@ def rescale(
     nodata : {None, 0, largest}
         Keep this number for pixels that hold nothing and declare it. Without it they are 0 (NaN in floats).
     """
-    kind = native(dtype)
+    kind = supported("rescale", dtype)
     if kind.kind not in "iuf" or (kind.kind != "f" and kind.itemsize > 4):
         raise PlanError(f"rescale: dtype is an integer of at most 32 bits or a float, got {kind}")
     if nodata is not None and (kind.kind == "f" or nodata not in (0, np.iinfo(kind).max)):
