@@ -10,6 +10,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -250,14 +251,15 @@ def questions(report: Report, kind: str, points: tuple[np.ndarray, ...], folder:
 
 def kept_values(report: Report, kind: str, points: tuple[np.ndarray, ...], folder: Path, repeats: int) -> None:
     x, y, v = points
-    channels = 3  # each is in chunks of its own: a hundred of them would only take a hundred times the disk
     array = zarr.create_array(
-        folder / f"{kind}-values", shape=(x.size, channels), chunks=(ROWS, 1), dtype="c8", overwrite=True
+        folder / f"{kind}-values", shape=(x.size, 100), chunks=(ROWS, 1), dtype="c8", overwrite=True
     )
-    for c in range(channels):
+    for c in (1, 2):  # the others hold zeros, which take no room: sixteen gigabytes would only take time
         array[:, c] = np.exp(1j * (v * 6.28 + c)).astype("c8")
     pyramid = from_points(x, y, array, resolution=1.0)
+    begin = time.perf_counter()
     kept = pyramid.keep(folder / f"{kind}-kept")
+    seconds = time.perf_counter() - begin
     for level in (0, 2, 4, len(pyramid.levels) - 1):
         window = (*((0, min(256, n)) for n in pyramid.levels[level].shape[:2]), (1, 2))
         reads = {}
@@ -281,8 +283,11 @@ def kept_values(report: Report, kind: str, points: tuple[np.ndarray, ...], folde
             setup={"lazypyr": lambda: cold(kept), "source order": lambda: cold(pyramid)},
             repeats=repeats,
         )
-        note = f"chunks read: {reads['kept']} against {reads['source']} of {-(-x.size // ROWS)}"
-        report.add(f"{kind}: kept complex64, one channel's tile, level {level}", timings, reach=10, note=note)
+        assert reads["kept"] <= 7, reads
+        note = f"chunks read: {reads['kept']} against {reads['source']} of {-(-x.size // ROWS)}; keeping took {seconds:.0f} s"
+        report.add(
+            f"{kind}: one of 100 channels, complex64, kept, a tile of level {level}", timings, reach=10, note=note
+        )
 
 
 def main() -> None:

@@ -573,6 +573,9 @@ def test_a_materialized_cloud_is_opened_as_one(rng, tmp_path):
     assert {w[1] for w in kept.windows} == {(1, 2)}
     np.testing.assert_array_equal(again.query((9, 9, 0, 300, 200, 500)), pyramid.query((9, 9, 0, 300, 200, 500)))
     assert again.with_values("z").read(-1).shape == pyramid.levels[-1].shape[:2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_points(tmp_path / "out.zarr", resolution=1.0).read(-1)
     finer = read_points(tmp_path / "out.zarr", resolution=1.0, values="values", method="mean", chunks=(128, 128))
     np.testing.assert_allclose(
         finer.read(1), from_points(x, y, values, resolution=1.0, method="mean", chunks=(128, 128)).read(1)

@@ -19,7 +19,7 @@ from lazypyr.source.base import Source, fresh_identity, identity_of, native
 from lazypyr.source.memory import ArraySource
 from lazypyr.source.zarray import ZarrSource
 
-__all__ = ["ChunkCache", "Column", "Member", "Stacked", "array_of", "as_column", "in_memory", "taken"]
+__all__ = ["ChunkCache", "Column", "Member", "Rows", "Stacked", "array_of", "as_column", "in_memory", "taken"]
 
 Array = np.ndarray[Any, Any]
 _ROWS = 65536  # in a chunk of what has none of its own
@@ -250,34 +250,46 @@ def _n_bytes(block: Array) -> int:
 
 
 def taken(source: Source, rows: Array, channel: tuple[int, ...], cache: ChunkCache, run: Runner) -> Array:
-    """``source[rows, *channel]``: only the chunks that hold these rows of this channel are read, each once.
+    """``source[rows, *channel]``, see `Rows`."""
+    return Rows(source, rows).taken(channel, cache, run)
+
+
+class Rows:
+    """Some rows of a column, sorted by the chunks that hold them: of a channel only these are read, each once.
 
     Parameters
     ----------
     rows : ndarray
         Point numbers, any order, integer, shape ``(m,)``.
-    channel : tuple of int
-        One number for each axis after the first.
     """
-    array = in_memory(source)
-    if array is not None:
-        return array_of(array, channel).take(rows)
-    out = np.empty(rows.size, source.dtype)
-    per = source.chunks[0]
-    number = rows // per
-    many = cdiv(source.shape[0], per)
-    # 16-bit keys are sorted by radix
-    order = np.argsort(number.astype(np.uint16) if many <= 65536 else number, kind="stable")
-    ends = np.flatnonzero(np.diff(number[order])) + 1
-    places = tuple(c // n for c, n in zip(channel, source.chunks[1:], strict=True))
-    within = tuple(c % n for c, n in zip(channel, source.chunks[1:], strict=True))
 
-    def gather(part: Array) -> None:
-        index = (int(number[part[0]]), *places)
-        window = tuple((i * n, min((i + 1) * n, m)) for i, n, m in zip(index, source.chunks, source.shape, strict=True))
-        block = cache.cache.get((source.identity, index), partial(source.read, window))
-        out[part] = block[(rows[part] - index[0] * per, *within)]
+    def __init__(self, source: Source, rows: Array) -> None:
+        self.source, self.rows = source, rows
+        if in_memory(source) is not None:
+            return
+        self._number = rows // source.chunks[0]
+        many = cdiv(source.shape[0], source.chunks[0])
+        # 16-bit keys are sorted by radix
+        order = np.argsort(self._number.astype(np.uint16) if many <= 65536 else self._number, kind="stable")
+        self._parts = np.split(order, np.flatnonzero(np.diff(self._number[order])) + 1) if rows.size else []
 
-    if rows.size:
-        run.parallel(partial(gather, part) for part in np.split(order, ends))
-    return out
+    def taken(self, channel: tuple[int, ...], cache: ChunkCache, run: Runner) -> Array:
+        """Their values in a channel: one number for each axis after the first."""
+        source, rows = self.source, self.rows
+        array = in_memory(source)
+        if array is not None:
+            return array_of(array, channel).take(rows)
+        out = np.empty(rows.size, source.dtype)
+        places = tuple(c // n for c, n in zip(channel, source.chunks[1:], strict=True))
+        within = tuple(c % n for c, n in zip(channel, source.chunks[1:], strict=True))
+
+        def gather(part: Array) -> None:
+            index = (int(self._number[part[0]]), *places)
+            window = tuple(
+                (i * n, min((i + 1) * n, m)) for i, n, m in zip(index, source.chunks, source.shape, strict=True)
+            )
+            block = cache.cache.get((source.identity, index), partial(source.read, window))
+            out[part] = block[(rows[part] - index[0] * source.chunks[0], *within)]
+
+        run.parallel(partial(gather, part) for part in self._parts)
+        return out

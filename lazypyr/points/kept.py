@@ -18,7 +18,7 @@ import numpy as np
 
 from lazypyr.errors import DestinationError, LazypyrError
 from lazypyr.points import kernels
-from lazypyr.points.columns import taken
+from lazypyr.points.columns import Rows
 from lazypyr.points.frame import Frame
 from lazypyr.points.index import PointIndex
 from lazypyr.pyramid import DIRECT
@@ -189,10 +189,11 @@ def _write_values(folder: Path, index: PointIndex, cloud: Cloud, values: Source)
     )
     # as many rows at once as memory allows: each of these rounds reads every chunk of the channel once
     rows = max(1, cloud.max_memory_bytes // (4 * (values.dtype.itemsize + 24)) // _ROWS) * _ROWS
-    for channel in np.ndindex(channels):
-        for start in range(0, n, rows):
-            part = slice(start, min(start + rows, n))
-            array[(part, *channel)] = taken(values, np.asarray(index.point[part]), channel, cloud.chunk_cache, DIRECT)
+    for start in range(0, n, rows):
+        part = slice(start, min(start + rows, n))
+        wanted = Rows(values, np.asarray(index.point[part]))
+        for channel in np.ndindex(channels):
+            array[(part, *channel)] = wanted.taken(channel, cloud.chunk_cache, DIRECT)
 
 
 def kept_values(cloud: Cloud, values: Source) -> Source | None:

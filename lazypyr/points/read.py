@@ -102,7 +102,9 @@ def read_points(
     pyramid = from_points(
         x_source, y_source, shown, z=z_source, attributes=attributes, index_path=index_path or None, **known | options
     )
-    return pyramid if table.written is None or values is not None else pyramid.kept_in(table.written)
+    # on another grid the index has another order
+    same = table.written is not None and pyramid.cloud.resolution == table.written.settings["resolution"]
+    return pyramid.kept_in(table.written) if same and values is None else pyramid
 
 
 def _table(path: str, storage_options: Mapping[str, Any] | None) -> Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lazypyr.grid import Window, window_shape
-from lazypyr.points.columns import as_column, taken
+from lazypyr.points.columns import Rows, as_column
 from lazypyr.pyramid import DIRECT
 from lazypyr.source.base import Source
 from lazypyr.source.opening import open_source
@@ -45,12 +45,10 @@ class LevelMajor(Source):
         *channels, rows = window
         point = np.asarray(self._cloud.index.point[slice(*rows)])
         out = np.empty(window_shape(window), self.dtype)
+        wanted = None if self._values is None else Rows(self._values, point)
         for at in np.ndindex(out.shape[:-1]):
-            if self._values is None:
-                out[at] = point
-            else:
-                channel = tuple(a + i for (a, _), i in zip(channels, at, strict=True))
-                out[at] = taken(self._values, point, channel, self._cloud.chunk_cache, DIRECT)
+            channel = tuple(a + i for (a, _), i in zip(channels, at, strict=True))
+            out[at] = point if wanted is None else wanted.taken(channel, self._cloud.chunk_cache, DIRECT)
         return out[tuple(slice(None, None, s) for s in step)] if step else out
 
     @property
