@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import socket
 import threading
 import time
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -63,6 +65,30 @@ def test_both_formats_of_a_source(url):
 def test_what_is_not_declared_is_not_there(url, path):
     answer = ask(url, path)
     assert (answer.status, answer.body) == (404, b"")
+
+
+@pytest.mark.fault("K4")
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("separator", ["/", "."])
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_every_key_of_a_store_is_served(zarr_format, separator, compressor):
+    store = LazyPyramidStore(
+        IMAGE, chunks=(32, 32), zarr_format=zarr_format, dimension_separator=separator, compressor=compressor
+    )
+    keys = list(store)
+    assert len(keys) > 15
+    with served({"img": store}) as handle:
+        where = urlsplit(handle.url)
+        connection = http.client.HTTPConnection(where.hostname, where.port, timeout=60)
+        for folder in ("", f"/v{zarr_format}"):
+            for key in keys:
+                for method in ("HEAD", "GET"):
+                    connection.request(method, f"{folder}/img/{key}")
+                    answer = connection.getresponse()
+                    body = answer.read()
+                    assert answer.status == 200, (method, key)
+                assert body == bytes(store[key]), key
+        connection.close()
 
 
 @pytest.mark.fault("H1", "H2", "H3")

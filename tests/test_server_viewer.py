@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import io
 import json
@@ -184,6 +185,32 @@ def test_index(page, url):
         assert page.locator(f"#{name}").get_by_role("link", name="vizarr").count() == 0
     card.get_by_role("link", name="Look at it").click()
     settled(page)
+
+
+def test_what_is_copied_from_the_page_runs():
+    array = np.arange(5000 * 5000, dtype="u2").reshape(5000, 5000)
+    stores = {
+        "plain": LazyPyramidStore(array),
+        "tree": LazyPyramidStore(array, layout="{level}/image", zarr_format=2),
+    }
+    with served(stores) as handle:
+        cards = ask(handle.url, "/", host=handle.url.removeprefix("http://")).body.decode().split("<article ")[1:]
+        for card in cards:
+            texts = [html.unescape(text) for text in re.findall(r"<pre data-tab='\d'>(.*?)</pre>", card, re.DOTALL)]
+            titles = re.findall(r'<button data-tab="\d">(\w+)', card)
+            assert titles == ["zarr", "xarray", "napari", "neuroglancer", "vizarr", "GDAL"]
+            for text in texts[:2]:
+                *before, last = text.splitlines()
+                names = {}
+                exec("\n".join(before), names)
+                np.testing.assert_array_equal(
+                    np.asarray(eval(last, names)), array[::2, ::2], "not the finest: it is large"
+                )
+            levels = [line for line in texts[2].splitlines() if line.startswith(("group", "levels"))]
+            exec("import zarr\n" + "\n".join(levels), names)
+            assert [level.shape for level in names["levels"]] == [
+                level.shape for level in stores["plain"].pyramid.levels
+            ]
 
 
 def test_orientation_and_coordinates(page, url):

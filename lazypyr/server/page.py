@@ -12,6 +12,7 @@ from urllib.parse import quote
 from lazypyr import grid
 from lazypyr.metadata.ome import ome_reason
 from lazypyr.pyramid import Pyramid
+from lazypyr.store.tree import Face
 
 __all__ = ["NEUROGLANCER_DTYPES", "index_page", "view_page"]
 
@@ -28,8 +29,10 @@ NEUROGLANCER_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "u
 _HOSTED = "https://hms-dbmi.github.io/vizarr/"
 
 
-def index_page(shown: Sequence[tuple[str, Pyramid, str, int]], base: str, *, own_vizarr: bool, has_viewer: bool) -> str:
-    """The page at ``/``: `shown` has name, pyramid, fingerprint and zarr format of each source."""
+def index_page(
+    shown: Sequence[tuple[str, Pyramid, str, Face]], base: str, *, own_vizarr: bool, has_viewer: bool
+) -> str:
+    """The page at ``/``: `shown` has name, pyramid, fingerprint and face of each source."""
     count = "one source" if len(shown) == 1 else f"{len(shown)} sources"
     cards = "".join(_card(*each, base=base, own_vizarr=own_vizarr, has_viewer=has_viewer) for each in shown)
     return f"""{_HEAD}<title>lazypyr</title>
@@ -41,9 +44,9 @@ def index_page(shown: Sequence[tuple[str, Pyramid, str, int]], base: str, *, own
 
 
 def _card(
-    name: str, pyramid: Pyramid, version: str, first: int, *, base: str, own_vizarr: bool, has_viewer: bool
+    name: str, pyramid: Pyramid, version: str, face: Face, *, base: str, own_vizarr: bool, has_viewer: bool
 ) -> str:
-    label, where = escape(name), f"{base}/{name}/"
+    label, where, first = escape(name), f"{base}/{name}/", face.zarr_format
     other = f"{base}/v{5 - first}/{name}/"
     picture = f'<img src="/thumbnail/{label}.png?v={version}" alt="{label}" loading="lazy">'
     view = f"/view/{label}"
@@ -53,7 +56,7 @@ def _card(
     if reason is None and pyramid.dtype.kind in "uif":
         buttons.append(f'<a class="button plain" href="{escape(vizarr)}">vizarr</a>')
     note = f'<p class="note">Not for vizarr and neuroglancer: {escape(reason)}.</p>' if reason else ""
-    tabs = _snippets(where, f"{base}/v2/{name}/", vizarr, pyramid)
+    tabs = _snippets(where, f"{base}/v2/{name}/", vizarr, pyramid, face.layout)
     heads = "".join(f'<button data-tab="{k}">{escape(title)}</button>' for k, (title, _) in enumerate(tabs))
     texts = "".join(f"<pre data-tab='{k}'>{escape(text)}</pre>" for k, (_, text) in enumerate(tabs))
     return f"""<article id="{label}">
@@ -108,10 +111,11 @@ def _size(n_bytes: float) -> str:
     return f"{n_bytes:.3g} EiB"
 
 
-def _snippets(url: str, url2: str, vizarr: str, pyramid: Pyramid) -> list[tuple[str, str]]:
+def _snippets(url: str, url2: str, vizarr: str, pyramid: Pyramid, layout: str) -> list[tuple[str, str]]:
     sizes = [math.prod(level.shape) * pyramid.dtype.itemsize for level in pyramid.levels]
     # Whoever pastes it reads the whole of this level.
-    level = next((k for k, size in enumerate(sizes) if size <= _PASTED_BYTES), len(sizes) - 1)
+    number = next((k for k, size in enumerate(sizes) if size <= _PASTED_BYTES), len(sizes) - 1)
+    level, each = layout.format(level=number), layout.replace("{level}", "{k}")
     full = vizarr if "://" in vizarr else "/".join(url.split("/")[:3]) + vizarr
     opened = f'import zarr\n\ngroup = zarr.open_group("{url}", mode="r")\n'
     tabs = {
@@ -120,9 +124,9 @@ def _snippets(url: str, url2: str, vizarr: str, pyramid: Pyramid) -> list[tuple[
 import zarr
 
 array = zarr.open_array("{url}{level}", mode="r")
-xr.DataArray(array, dims=array.metadata.dimension_names)""",
+xr.DataArray(array, dims={tuple(pyramid.axes)!r})""",
         "napari": f"""import napari
-{opened}levels = [group[str(k)] for k in range({len(pyramid.levels)})]
+{opened}levels = [group[f"{each}"] for k in range({len(pyramid.levels)})]
 viewer = napari.Viewer()
 viewer.add_image(levels, multiscale=True)
 napari.run()""",

@@ -20,6 +20,7 @@ from lazypyr.server.answers import Outgoing, reply, unless_gone, unmodified
 from lazypyr.server.exhibit import Exhibit, Snapshot
 from lazypyr.server.page import index_page, view_page
 from lazypyr.server.views import PALETTES, TILE, Look, View, views_of
+from lazypyr.store.faces import face_of
 from lazypyr.store.landing import landed
 
 __all__ = ["Viewer"]
@@ -69,7 +70,7 @@ class Viewer:
             snapshot = await exhibit.current()
             for path, pyramid in snapshot.faces[3].pyramids.items():
                 name = f"{exhibit.name}/{path}" if path else exhibit.name
-                shown.append((name, pyramid, snapshot.fingerprint, exhibit.first_format))
+                shown.append((name, pyramid, snapshot.fingerprint, face_of(exhibit.store)))
         body = index_page(shown, _base(scope), own_vizarr=self._own_vizarr, has_viewer=_bokeh_folder() is not None)
         await _html(scope, send, body)
 

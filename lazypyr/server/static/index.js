@@ -10,8 +10,13 @@ for (const tabs of document.querySelectorAll(".tabs")) {
 
 for (const button of document.querySelectorAll(".copy")) {
   button.onclick = async () => {
-    const text = (button.closest(".tabs")?.querySelector("pre.on") ?? button.parentElement.querySelector("code")).textContent;
-    await navigator.clipboard.writeText(text);
+    const element = button.closest(".tabs")?.querySelector("pre.on") ?? button.parentElement.querySelector("code");
+    if (navigator.clipboard) await navigator.clipboard.writeText(element.textContent);
+    else {
+      // A page of another machine, without TLS, has no clipboard.
+      getSelection().selectAllChildren(element);
+      document.execCommand("copy");
+    }
     button.textContent = "copied";
     setTimeout(() => (button.textContent = "copy"), 1200);
   };
