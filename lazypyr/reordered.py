@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -48,6 +48,10 @@ class ReorderedPyramid(Pyramid):
 
     def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
         return self.parent.working_bytes(level, self._inner(window), block_bytes)
+
+    @property
+    def extras(self) -> Mapping[str, Pyramid]:
+        return self.parent.extras
 
     @property
     def fingerprint(self) -> str:

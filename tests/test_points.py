@@ -579,6 +579,10 @@ def test_one_store_holds_levels_numbers_and_points():
     np.testing.assert_array_equal(root["points/x"][:], x)
     np.testing.assert_array_equal(root["points/y"][5:10], y[5:10])
     np.testing.assert_array_equal(root["points/values"][:], values)
+    turned = zarr.open(lazypyr.LazyPyramidStore(pyramid, order="iyx"), mode="r")
+    np.testing.assert_array_equal(turned["1"][:], np.moveaxis(root["1"][:], -1, 0))
+    np.testing.assert_array_equal(turned["index/1"][:], root["index/1"][:])
+    np.testing.assert_array_equal(turned["points/values"][:], values)
     assert root["index/0"].fill_value == -1
     assert root["index/0"].dtype == np.int64
 
