@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import json
@@ -11,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+import redis
 import zarr
 from conftest import ROOT
 from PIL import Image
@@ -130,6 +132,11 @@ def test_processes_agree_on_the_etags_of_a_mapping(tmp_path):
     assert len({*first, *third}) == 3
 
 
+def answers(client):
+    with contextlib.suppress(redis.ConnectionError):
+        return client.ping()
+
+
 @pytest.fixture
 def redis_url(redis_server, tmp_path):
     where = tmp_path / "redis.sock"
@@ -138,7 +145,8 @@ def redis_url(redis_server, tmp_path):
         stdout=subprocess.DEVNULL,
     )
     try:
-        until(where.exists)
+        with redis.Redis(unix_socket_path=str(where)) as client:
+            until(lambda: where.exists() and answers(client))
         yield f"unix://{where}"
     finally:
         server.terminate()
