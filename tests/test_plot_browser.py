@@ -15,7 +15,8 @@ import zarr
 import lazypyr
 from lazypyr.engine import Engine
 
-pytest.importorskip("holoviews")
+hv = pytest.importorskip("holoviews")
+panel_server = pytest.importorskip("panel.io.server")
 PIL = pytest.importorskip("PIL.Image")
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -47,7 +48,7 @@ _FIGURES = """() => {
     const range = (s) => [s.source_range.start, s.source_range.end];
     return {x: range(f.x_scale), y: range(f.y_scale), left: b.left + r.left, top: b.top + r.top,
             width: r.width, height: r.height, title: v.model.title.text,
-            data: v.model.renderers.map((q) => q.data_source.get_length())};
+            data: v.model.renderers.filter((q) => q.data_source).map((q) => q.data_source.get_length())};
   });
 }"""
 
@@ -206,12 +207,16 @@ def serve(browser, monkeypatch):
     monkeypatch.setattr(painter.Painter, "__init__", lambda p, *a, **k: made(p, *a, **k) or log.painters.add(p))
     with contextlib.ExitStack() as stack:
 
-        def start(src, **options):
-            ready, box = threading.Event(), {}
+        def start(src=None, *, page=None, tiles=None, **options):
+            ready, box, made = threading.Event(), {}, page
 
             def run():
                 asyncio.set_event_loop(asyncio.new_event_loop())
-                box["server"] = server = app.server(src, engine=Engine(workers=2), **options)
+                if made is None:
+                    server = app.server(src, engine=Engine(workers=2), **options)
+                else:
+                    server = panel_server.get_server({"/": made}, port=0, start=False, show=False, verbose=False)
+                box["server"] = server
                 server.start()
                 server.io_loop.add_callback(ready.set)
                 server.io_loop.start()
@@ -233,6 +238,8 @@ def serve(browser, monkeypatch):
             page = browser.new_page(viewport={"width": 1050, "height": 980})
             page.set_default_timeout(60_000)
             stack.callback(page.close)
+            if tiles is not None:  # instead of those of the network
+                page.route("**/World_Imagery/**", lambda route: route.fulfill(body=tiles, content_type="image/png"))
             errors = []
             page.on("pageerror", lambda error: errors.append(error))
             stack.callback(lambda: pytest.fail(f"{errors}") if errors else None)
@@ -312,11 +319,10 @@ def test_radar_stack_first_view_wheel_pan_slider_taps(serve, demo_data):
     assert len(served.calls("frame")) <= 2 * movements
     zoomed = served.figures()[0]
     assert abs(zoomed.x[1] - zoomed.x[0]) < 60
-    # channel 0 with itself: phase 0 wherever there is anything
-    expect_pixels(served, pyramid.grid, np.zeros(slc.shape[:2]), "colorwheel")
+    first, phase = (np.angle(slc[..., 0] * slc[..., i].conj()) for i in (1, 2))
+    expect_pixels(served, pyramid.grid, first, "colorwheel")
 
-    served.slide(2)
-    phase = np.angle(slc[..., 0] * slc[..., 2].conj())
+    served.slide(1)
     expect_pixels(served, pyramid.grid, phase, "colorwheel")
 
     served.log.clear()
@@ -393,13 +399,14 @@ def test_a_target_lands_on_its_coordinate(serve, place, method):
         rows, columns = np.nonzero(red)
         assert rows.size, "the target is on the screen"
         x, y = figure.at(*at)
-        # the coordinate lies in what is red, up to half a screen pixel of rounding, and so near to its middle
-        assert columns.min() - 0.5 <= x <= columns.max() + 1.5 and rows.min() - 0.5 <= y <= rows.max() + 1.5
+        # The coordinate lies in what is red, and so near to its middle, up to the rounding of a screen pixel. Bokeh draws
+        # images up to one of them too low where the height of the frame is odd, also its own.
+        assert columns.min() - 0.5 <= x <= columns.max() + 1.5 and rows.min() - 1.5 <= y <= rows.max() + 1.5
         size = columns.max() - columns.min() + 1, rows.max() - rows.min() + 1
         off = abs(columns.min() + size[0] / 2 - x), abs(rows.min() + size[1] / 2 - y)
-        assert off[0] <= size[0] / 2 + 0.5 and off[1] <= size[1] / 2 + 0.5
+        assert off[0] <= size[0] / 2 + 0.5 and off[1] <= size[1] / 2 + 1.5
         if levels | {level} == {0} or method == "stride":
-            assert max(off) <= 1.0, off
+            assert off[0] <= 1.0 and off[1] <= 2.0, off
         levels.add(level)
 
     for ticks in (0, 5, 6):
@@ -461,13 +468,13 @@ def test_something_coarser_at_once_then_the_sharp_one(serve):
     assert len(served.calls("frame")) <= 2 * movements
 
 
-def test_lidar_over_a_tab_of_its_own(serve, demo_data):
+def test_lidar_from_afar_from_near_and_in_a_tab_of_its_own(serve, demo_data):
     group = zarr.open_group(str(demo_data / "lidar_autzen" / "stadium.zarr"), mode="r")
     x, y, z = (group[name][:] * 0.01 for name in "xyz")
-    points = lazypyr.from_points(x, y, z.astype("f4"), resolution=1.5)
+    values = np.stack([z, -z], axis=-1).astype("f4")
+    points = lazypyr.from_points(x, y, values, resolution=1.5)
     served = serve({"stadium": points, "heights": points.map("rescale", vmin=0.0, vmax=100.0)})
     picture = served.figures()[0]
-    limits = np.percentile(z, (1, 99))
     image = served.calls("frame")[0][1][1]
     assert np.isfinite(image.pixels).mean() > 0.5
     left, top = int(picture.left), int(picture.top)
@@ -478,10 +485,22 @@ def test_lidar_over_a_tab_of_its_own(serve, demo_data):
         assert len(np.unique(inner.reshape(-1, 3), axis=0)) > 100  # in colours
 
     served.holds(terrain)
-    assert limits[0] < limits[1]
+    number = int(np.argmin(np.hypot(x - np.median(x), y - np.median(y))))
+    wheel(served, picture, 16, picture.at(x[number], y[number]))
+
+    def those_in_view():
+        figure = served.figures()[0]
+        near = served.calls("dots")[-1][1].dframe()
+        seen = np.flatnonzero((x >= min(figure.x)) & (x <= max(figure.x)) & (y >= min(figure.y)) & (y <= max(figure.y)))
+        assert number in seen and set(near["idx"]) == set(seen)
+        np.testing.assert_allclose(near["z"], values[near["idx"], 0])
+
+    served.holds(those_in_view)
+    series = served.tap(1, "point ", lambda: served.page.mouse.click(*served.figures()[0].at(x[number], y[number])))
+    picked, pixel = int(series.title.split()[1]), max(served.figures()[0].screen_pixel)
+    assert np.hypot(x[picked] - x[number], y[picked] - y[number]) <= 2 * pixel and series.data == [2]
     served.page.get_by_text("heights").first.click()
-    served.settle()
-    served.until(served.figures)
+    served.holds(lambda: served.titled(0, "rescale", 5))
 
 
 def test_hovering_says_place_value_and_point(serve):
@@ -497,3 +516,52 @@ def test_hovering_says_place_value_and_point(serve):
             assert served.page.get_by_text(word, exact=True).count() == 1, word
 
     served.holds(tooltip)
+
+
+def test_what_fails_is_said_on_the_page_and_the_rest_goes_on(serve):
+    broken = threading.Event()
+
+    def read(level, window):
+        if broken.is_set():
+            raise OSError("the disk is gone")
+        return np.full([b - a for a, b in window], level, "f4")
+
+    served = serve(lazypyr.from_function(read, shape=(4096, 4096), dtype="f4", chunks=(256, 256)), clim=(0.0, 8.0))
+    title = served.figures()[0].title
+    broken.set()
+    wheel(served, served.figures()[0], 15)
+    served.until(lambda: "the disk is gone" in " ".join(served.figures()[0].title.split()))
+    broken.clear()
+    wheel(served, served.figures()[0], -2)
+    assert served.titled(0, title).title == title
+    served.until(lambda: np.nanmax(served.calls("draw")[-1][1].data) == 0)
+
+
+def test_on_a_map_in_web_mercator(serve):
+    data = np.full((200, 300), np.nan, "f4")
+    data[60, 90] = 1
+    x0, y0, step = -11480000.0, 3700000.0, 40.0
+    target = x0 + 90 * step, y0 + 60 * step
+    bounds = (x0, y0, x0 + 299 * step, y0 + 199 * step)
+    options = {"axes": "yx", "bounds": bounds, "clim": (0, 1), "cmap": ["red", "red"], "invert_yaxis": False}
+    image = io.BytesIO()
+    PIL.new("RGB", (256, 256), (20, 60, 220)).save(image, "PNG")
+
+    def over():
+        return hv.element.tiles.EsriImagery() * rasters.raster_plot(data, engine=Engine(workers=2), **options)
+
+    served = serve(page=over, tiles=image.getvalue())
+
+    def look():
+        figure, shot = served.figures()[0], served.shot()
+        column, row = (int(v) for v in figure.at(*target))
+        around = shot[row - 1 : row + 3, column - 1 : column + 2].reshape(-1, 3)
+        assert np.any((around[:, 0] > 150) & (around[:, 1:].max(axis=1) < 110)), "the pixel lies on its place"
+        column, row = (int(v) for v in figure.at(target[0] + 5 * step, target[1] + 5 * step))
+        assert np.abs(shot[row, column] - (20, 60, 220)).max() <= 8, "the map is seen where there is nothing"
+
+    for ticks in (0, 6):
+        if ticks:
+            figure = served.figures()[0]
+            wheel(served, figure, ticks, figure.at(*target))
+        served.holds(look)
