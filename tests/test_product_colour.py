@@ -391,3 +391,32 @@ def test_a_window_is_cut_out_of_the_whole(data):
     cut = whole[tuple(slice(*w) for w in window)]
     np.testing.assert_array_equal(product.read(level, window), cut)
     np.testing.assert_array_equal(Engine().read(product, level, tuple(window)), cut)
+
+
+@given(st.data())
+def test_bytes_and_colours_of_any_dtype_equal_numpy(data):
+    dtype = data.draw(st.sampled_from(["u1", "i1", "i2", "u2", "i4", "f2", "f4", "f8", "?"]))
+    ny, nx = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 20))
+    z = np.random.default_rng(data.draw(st.integers(0, 99))).normal(60, 40, (ny, nx, 3)).clip(0, 127).astype(dtype)
+    if dtype[0] == "f":
+        z.flat[::7], z.flat[3::11] = np.nan, np.inf
+    nodata = data.draw(st.sampled_from([None, 1]))
+    low, high = data.draw(st.sampled_from([(0, 100), (-20, 60), (10.5, 10.5), (3, 4)]))
+    pyramid, exact = opened(z, chunks=(8, 8), levels=1, nodata=nodata), z.astype("f8")
+    bad = ~np.isfinite(exact) | (exact == nodata if nodata is not None else False)
+    with np.errstate(invalid="ignore"):
+        unit = np.clip((exact - low) / (high - low if high > low else 1), 0, 1)
+    unit[bad] = 0
+    np.testing.assert_array_equal(pyramid.map("rescale", vmin=low, vmax=high).read(0), np.rint(unit * 255))
+
+    table = np.frombuffer(palette("viridis"), "u1").reshape(-1, 3)
+    rgba = np.full((ny, nx, 3, 4), 255)
+    rgba[..., :3] = table[np.minimum(unit * 256, 255).astype(int)]
+    rgba[bad] = 0
+    colours = pyramid.map("colormap", vmin=low, vmax=high)
+    np.testing.assert_array_equal(colours.read(0), rgba.transpose(2, 3, 0, 1))
+
+    planes = np.concatenate([np.rint(unit * 255)[..., [0, 2, 1]], np.full((ny, nx, 1), 255)], axis=-1)
+    planes[bad.any(axis=-1)] = 0
+    composed = pyramid.map("composite", bands=(0, 2, 1), windows=[(low, high)] * 3, alpha=True)
+    np.testing.assert_array_equal(composed.read(0), planes.transpose(2, 0, 1))
