@@ -55,10 +55,10 @@ def shared_engine() -> Engine:
 def raster_plot(
     src: Any,
     post_proc: ProductLike | None = None,
-    *,
     n_kdim: int | None = None,
     bounds: Sequence[float] | None = None,
     level_increase: int = 0,
+    *,
     labels: Sequence[Any] | Mapping[str, Sequence[Any]] | None = None,
     clim: tuple[float, float] | None = None,
     cmap: Any = None,

@@ -33,9 +33,9 @@ def timeseries_plot(
     values: Any,
     t: Sequence[Any] | Array,
     source_plot: Any,
-    *,
-    reference: bool = False,
+    reference: bool = False,  # noqa: FBT001, FBT002 - as in ts_plot
     max_distance: float | None = None,
+    *,
     x: Any = None,
     y: Any = None,
     kdtree: Any = None,
