@@ -588,6 +588,24 @@ def test_a_materialized_cloud_is_opened_as_one(rng, tmp_path):
     np.testing.assert_array_equal(stored["level_major/values"][:], values[stored["level_major/point"][:]].T)
 
 
+def test_values_in_the_order_of_the_index_are_gathered_in_as_few_rounds_as_memory_allows(rng, tmp_path):
+    n = 200_000
+    x, y = cloud(rng, n=n, side=700.0)
+    group = saved(tmp_path / "p", values=(rng.random((n, 2)), (20_000, 1)))
+    pyramid = from_points(x, y, group["values"], resolution=1.0, max_memory_bytes=2**24)
+    source = pyramid.extras["level_major/values"].source
+    assert source.chunks == (1, 65536)
+    count = Counting(pyramid.values)
+    expected = group["values"][:][pyramid.cloud.index.point].T
+    for channel in range(2):
+        for start in range(0, n, 65536):
+            window = ((channel, channel + 1), (start, min(start + 65536, n)))
+            np.testing.assert_array_equal(source.read(window)[0], expected[channel, slice(*window[1])])
+    # two rounds of 131,072 rows for each channel, each of which reads its ten chunks at most once
+    assert 20 <= len(count.windows) <= 40
+    np.testing.assert_array_equal(source.read(((0, 2), (60_000, 190_000)), (1, 3)), expected[:, 60_000:190_000:3])
+
+
 def test_a_materialized_count_has_no_values_and_flags_are_bytes(rng, tmp_path):
     x, y = cloud(rng, n=500)
     lazypyr.materialize(from_points(x, y, resolution=1.0, chunks=(64, 64)), tmp_path / "count.zarr", progress=False)

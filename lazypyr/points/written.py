@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lazypyr.grid import Window, window_shape
-from lazypyr.points.columns import Rows, as_column
+from lazypyr.points.columns import as_column, taken
 from lazypyr.pyramid import DIRECT
 from lazypyr.source.base import Source
 from lazypyr.source.opening import open_source
@@ -42,14 +42,30 @@ class LevelMajor(Source):
         self.fill_value = np.zeros((), self.dtype)[()]
 
     def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
-        *channels, rows = window
-        point = np.asarray(self._cloud.index.point[slice(*rows)])
+        *channels, (start, stop) = window
         out = np.empty(window_shape(window), self.dtype)
-        wanted = None if self._values is None else Rows(self._values, point)
         for at in np.ndindex(out.shape[:-1]):
             channel = tuple(a + i for (a, _), i in zip(channels, at, strict=True))
-            out[at] = point if wanted is None else wanted.taken(channel, self._cloud.chunk_cache, DIRECT)
+            done = start
+            while done < stop:
+                first, block = self._round(channel, done)
+                end = min(stop, first + block.size)
+                out[at][done - start : end - start] = block[done - first : end - first]
+                done = end
         return out[tuple(slice(None, None, s) for s in step)] if step else out
+
+    def _round(self, channel: tuple[int, ...], row: int) -> tuple[int, Array]:
+        """The rows that are gathered together with a row: as many as there is room for, since they lie in every chunk."""
+        point, values, cache = self._cloud.index.point, self._values, self._cloud.chunk_cache
+        if values is None:
+            return 0, np.asarray(point)
+        many = max(_ROWS, cache.max_bytes // (4 * self.dtype.itemsize))
+        first = row // many * many
+        rows = np.asarray(point[first : first + many])
+        block: Array = cache.cache.get(
+            (self.identity, channel, first), lambda: taken(values, rows, channel, cache, DIRECT)
+        )
+        return first, block
 
     @property
     def fingerprint(self) -> str:
