@@ -298,6 +298,30 @@ def test_half_a_job_shows_no_half_level(tmp_path, counted):
     assert json.loads((tmp_path / "out" / ".lazypyr" / "overlay.json").read_text())
 
 
+@pytest.mark.parametrize("options", [{"copy_base": False}, {"levels": [0, 2]}, {}], ids=str)
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_edited_attributes_are_served(tmp_path, counted, zarr_format, options):
+    plain = lazy(counted, zarr_format=zarr_format)
+    materialize(plain, tmp_path / "out", progress=False, **options)
+    untouched = lazy(counted, overlay=tmp_path / "out", zarr_format=zarr_format)
+    assert zarr.open(untouched).attrs.asdict() == zarr.open(plain).attrs.asdict()
+    omero = {"channels": [{"color": "FF0000", "window": {"start": 0, "end": 9}}]}
+    kept = zarr.open_group(tmp_path / "out", mode="r+", use_consolidated=False)
+    kept.attrs["title"], kept.attrs["odd"] = "Etna", float("nan")
+    if zarr_format == 3:
+        kept.attrs["ome"] = {**kept.attrs["ome"], "omero": omero}
+    else:
+        kept.attrs["omero"] = omero
+    store = lazy(counted, overlay=tmp_path / "out", zarr_format=zarr_format)
+    for consolidated in (True, False):
+        group = zarr.open_group(store, mode="r", use_consolidated=consolidated)
+        shown, wanted = group.attrs.asdict(), zarr.open(plain).attrs.asdict()
+        assert shown.pop("title") == "Etna"
+        assert (shown["ome"] if zarr_format == 3 else shown).pop("omero") == omero
+        assert shown == wanted
+    assert equal(levels(store), levels(plain))
+
+
 @pytest.mark.parametrize("kind", ["dict", "store", "url"])
 def test_other_media(tmp_path, counted, kind):
     where = {"dict": {}, "store": MemoryStore(), "url": f"memory://{tmp_path.name}"}[kind]

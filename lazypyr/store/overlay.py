@@ -23,6 +23,8 @@ from lazypyr.errors import PlanError
 from lazypyr.pyramid import Pyramid
 from lazypyr.source.chunks import ChunkDecoder, decoder_of
 from lazypyr.store.coordinates import arrays_of
+from lazypyr.store.edited import Edits, edits_of, with_edits
+from lazypyr.store.keys import Keys
 from lazypyr.store.place import HIDDEN, Place
 from lazypyr.store.places import place_of
 from lazypyr.store.tier import TILES, DiskTier
@@ -88,6 +90,7 @@ class Overlay:
         self._about = {path: {"fingerprint": p.fingerprint, "recipe": p.recipe} for path, p in pyramids.items()}
         self._levels: dict[tuple[Hashable, int], _Stored] = {}
         self._folders: dict[Hashable, str] = {}
+        self._edits: dict[str, Edits] = {}
         self._failures = 0
         self._recorded = False
         self._tier = DiskTier(place, limit_bytes)
@@ -137,12 +140,28 @@ class Overlay:
             told = _told({group: found}, {group: self._about[group]})
             raise PlanError(f"overlay {self.place.name} holds another hierarchy, not levels of this source: {told}")
         prefix = f"{group}/" if group else ""
+        there = []
         for template, each in arrays_of(pyramid, face.layout).items():
             for level in range(len(each.levels)):
                 path = prefix + template.format(level=level)
                 stored = self._level(path, each, level)
                 if stored is not None:
                     self._levels[each.identity, level] = stored
+                    there.append(path)
+        written = keys_of({group: pyramid}, face, only=there, stamped=True).documents
+        key = f"{prefix}zarr.json" if face.zarr_format == 3 else f"{prefix}.zattrs"
+        document = self._json(key)
+        if document is not None and key in written:
+            as_written = json.loads(written[key])
+            if face.zarr_format == 3:
+                document, as_written = document.get("attributes") or {}, as_written["attributes"]
+            edits = edits_of(document, as_written)
+            if edits:
+                self._edits[group] = edits
+
+    def edited(self, keys: Keys) -> Keys:
+        """The keys of a store with what has been changed here in the attributes of its groups."""
+        return Keys(with_edits(keys.documents, self._edits), keys.arrays, keys.zarr_format) if self._edits else keys
 
     def _json(self, key: str) -> dict[str, Any] | None:
         raw = self.place.get(key)

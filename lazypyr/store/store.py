@@ -121,7 +121,8 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
         super().__init__(read_only=True)
         self._overlay = reopened(self._overlay, self._kept_in, pyramids, face, engine, strict=strict)
         self._pyramids, self._face, self._engine = dict(pyramids), face, engine
-        self._keys = keys_of(self._pyramids, face)
+        keys = keys_of(self._pyramids, face)
+        self._keys = keys if self._overlay is None else self._overlay.edited(keys)
         self._encoder = numcodecs.get_codec(face.codec.numcodecs_config()) if face.codec else None
 
     # What it shows
