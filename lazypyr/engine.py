@@ -164,10 +164,11 @@ class Engine:
 
     def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
         """Pixels of a window, put together of cached tiles; read-only."""
-        indices = list(grid.chunk_index_windows(window, pyramid.chunks))
+        only = _only_tile(window, pyramid.chunks)
+        if only is not None:
+            return _cut(self.tile(pyramid, level, only), pyramid.chunks, only, window)
+        indices = grid.chunk_index_windows(window, pyramid.chunks)
         shape = pyramid.levels[level].shape
-        if len(indices) == 1:
-            return _cut(self.tile(pyramid, level, indices[0]), pyramid.chunks, indices[0], window)
         out = np.empty(grid.window_shape(window), pyramid.dtype)
 
         def place(index: tuple[int, ...]) -> None:
@@ -364,8 +365,19 @@ def _overlap(a: Window, b: Window) -> Window:
     return tuple((max(p, r), min(q, s)) for (p, q), (r, s) in zip(a, b, strict=True))
 
 
+def _only_tile(window: Window, chunks: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The tile in which a window lies, None where it takes several, or holds no pixel."""
+    index = []
+    for (a, b), c in zip(window, chunks, strict=True):
+        i = a // c
+        if not a < b <= (i + 1) * c:
+            return None
+        index.append(i)
+    return tuple(index)
+
+
 def _cut(tile: Array, chunks: tuple[int, ...], index: tuple[int, ...], window: Window) -> Array:
-    return tile[tuple(slice(a - i * c, b - i * c) for (a, b), i, c in zip(window, index, chunks, strict=True))]
+    return tile[tuple([slice(a - i * c, b - i * c) for (a, b), i, c in zip(window, index, chunks, strict=True)])]
 
 
 def _cpus() -> int:
