@@ -509,9 +509,11 @@ def test_hovering_says_place_value_and_point(serve):
     )
     served = serve(points)
     figure = served.figures()[0]
-    served.page.mouse.move(*figure.at(717650.0, 3481760.0))
 
     def tooltip():
+        served.page.mouse.move(*figure.centre)  # a browser that is still painting may lose a movement
+        served.page.mouse.move(*figure.at(717650.0, 3481760.0))
+        served.page.wait_for_timeout(400)
         for word in ("717650", "3481760", "9.500", "idx:", "2"):
             assert served.page.get_by_text(word, exact=True).count() == 1, word
 
