@@ -329,7 +329,6 @@ def test_numbers_that_may_be_missing(tmp_path):
 
 
 def test_a_zarr_vectors_store(rng, tmp_path):
-    pytest.importorskip("zarr_vectors", reason="the package of zarr-vectors is not installed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from zarr_vectors.types.points import write_points
