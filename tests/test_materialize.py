@@ -323,7 +323,7 @@ def test_zarr2_reads_it(tmp_path, zarr2_python):
         "assert sorted(g.array_keys()) == ['0', '1', '2', '3'];"
         "assert (g['1'][:] == numpy.load(sys.argv[2])).all()"
     )
-    subprocess.run([zarr2_python, "-c", script, tmp_path / "out", tmp_path / "level1.npy"], check=True, timeout=60)
+    subprocess.run([zarr2_python, "-c", script, tmp_path / "out", tmp_path / "level1.npy"], check=True, timeout=100)
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

@@ -515,7 +515,7 @@ def test_a_function_is_described_the_same_in_every_process():
     for seed in ("1", "2"):
         run = [sys.executable, "-c", SCRIPT]
         env = {"PYTHONHASHSEED": seed, "PATH": ""}
-        answers.add(subprocess.run(run, env=env, capture_output=True, text=True, check=True, timeout=60).stdout)
+        answers.add(subprocess.run(run, env=env, capture_output=True, text=True, check=True, timeout=100).stdout)
     assert len(answers) == 1
 
 
