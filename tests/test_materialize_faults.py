@@ -311,6 +311,41 @@ def test_one_of_many_takes_over_the_lock_of_a_process_that_is_gone(tmp_path):
             assert sorted(held) == [0] * 7 + [1]
 
 
+RUSH = """
+import contextlib, os, sys
+from lazypyr import BusyError
+from lazypyr.persist.journal import Lock
+from lazypyr.store.place import LocalPlace
+place, mine, refused = LocalPlace(sys.argv[1]), 0, 0
+for n in range(300):
+    try:
+        with Lock(place):
+            mine += 1
+            place.clear(".lazypyr/partial")  # as every job does when it begins: nobody else writes there
+            place.put_whole(".lazypyr/journal.json", b"1", durable=False)
+            place.append(".lazypyr/done", b"x")
+            place.delete(".lazypyr/journal.json")
+            place.clear(".lazypyr/done")
+    except BusyError:
+        refused += 1
+    for folder in (".lazypyr/partial", ".lazypyr"):
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{sys.argv[1]}/{folder}")
+print(mine, refused)
+"""
+
+
+@pytest.mark.fault("W6")
+@pytest.mark.timeout(120)
+def test_many_writers_that_begin_and_end_at_once(tmp_path):
+    argv = [sys.executable, "-c", RUSH, str(tmp_path)]
+    running = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=ENV) for _ in range(3)]
+    for process in running:
+        told, _ = process.communicate(timeout=110)
+        assert process.returncode == 0
+        assert sum(map(int, told.split())) == 300
+
+
 @pytest.mark.fault("W7")
 @pytest.mark.fault("P3")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -179,7 +179,7 @@ class Lock:
         if self._place.create(_LOCK, self._mine):
             return self
         # Of several who find a lock whose owner is gone, one removes it: the next would remove the one's new lock.
-        with self._place.alone(HIDDEN):
+        with self._place.alone(f"{HIDDEN}/"):
             found = self._place.get(_LOCK)
             owner = _owner(found)
             if found is not None and not _gone(owner):
@@ -187,7 +187,8 @@ class Lock:
                     f"{self._place.name} is being written by process {owner.get('pid', '?')} on "
                     f"{owner.get('host', '?')} since {owner.get('since', '?')}; if that process is gone, delete {_LOCK}"
                 )
-            if self._place.get(_LOCK) == found:
+            # Where there is none any more, the next that is found is of somebody else.
+            if found is not None and self._place.get(_LOCK) == found:
                 self._place.delete(_LOCK)
             if not self._place.create(_LOCK, self._mine):
                 raise BusyError(f"{self._place.name}: another process has just begun to write to it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import itertools
 import os
@@ -27,6 +28,8 @@ _serial = itertools.count()
 # How long one waits for a lock that is held for milliseconds, and how often one looks.
 _PATIENCE_S = 10.0
 _TICK_S = 0.002
+# How often one makes a folder anew that another process removes because it is empty.
+_TRIES = 20
 _BEGIN_TO_WRITE = 2  # SYNC_FILE_RANGE_WRITE
 
 
@@ -95,7 +98,7 @@ class Place(ABC):
 
     @contextlib.contextmanager
     def alone(self, key: str) -> Iterator[Note | None]:
-        """Keep out, in all processes, whoever asks for the same file or folder; None where the medium can't.
+        """Keep out, in all processes, whoever asks for the same file, or folder ("name/"); None where the medium can't.
 
         Raises
         ------
@@ -144,8 +147,26 @@ class LocalPlace(Place):
     def _folder(self, path: str) -> None:
         folder = os.path.dirname(path)  # noqa: PTH120 - a Path costs more than the write
         if folder not in self._made:
-            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+            try:
+                os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+            except FileExistsError as error:
+                if os.path.isfile(folder):  # noqa: PTH113
+                    raise
+                # It was there, and is no more when makedirs looks what it is.
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder) from error
             self._made.add(folder)
+
+    def _opened(self, path: str, flags: int) -> int:
+        """A descriptor of a file in a folder that is made if need be, also while another process removes empty ones."""
+        for left in reversed(range(_TRIES)):
+            try:
+                self._folder(path)
+                return os.open(path, flags, 0o666)
+            except FileNotFoundError:
+                self._made.clear()
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
 
     def get(self, key: str) -> bytes | None:
         try:
@@ -163,14 +184,7 @@ class LocalPlace(Place):
             return None
 
     def put(self, key: str, data: Any) -> None:
-        path = self._path(key)
-        self._folder(path)
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        except FileNotFoundError:  # somebody has removed the folder
-            self._made.clear()
-            self._folder(path)
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        fd = self._opened(self._path(key), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             _write(fd, data)
             _send_to_disk(fd)
@@ -179,16 +193,15 @@ class LocalPlace(Place):
 
     def put_whole(self, key: str, data: bytes, *, durable: bool = True) -> None:
         path, partial = self._path(key), self._path(f"{_PARTIAL}/{os.getpid()}-{next(_serial)}-{uuid.uuid4().hex[:8]}")
-        self._folder(partial)
-        self._folder(path)
         try:
-            fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            fd = self._opened(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             try:
                 _write(fd, data)
                 if durable:
                     os.fsync(fd)
             finally:
                 os.close(fd)
+            self._folder(path)
             os.replace(partial, path)  # noqa: PTH105
         except BaseException:
             self._made.clear()
@@ -213,29 +226,29 @@ class LocalPlace(Place):
 
     def create(self, key: str, data: bytes) -> bool:
         path, partial = self._path(key), f"{_PARTIAL}/{os.getpid()}-{uuid.uuid4().hex}"
-        # Written under another name first: nobody ever finds it there without its content.
-        self.put(partial, data)
-        self._folder(path)
-        try:
-            os.link(self._path(partial), path)
-        except FileExistsError:
-            return False
-        finally:
-            self.delete(partial)
-        return True
+        for left in reversed(range(_TRIES)):
+            # Written under another name first: nobody ever finds it there without its content.
+            self.put(partial, data)
+            try:
+                os.link(self._path(partial), path)
+            except FileExistsError:
+                return False
+            except FileNotFoundError:  # another process has begun, and cleared what lay there
+                self._made.clear()
+                if not left:
+                    raise
+                with contextlib.suppress(FileNotFoundError):
+                    self._folder(path)
+            else:
+                return True
+            finally:
+                self.delete(partial)
+        raise AssertionError("unreachable")
 
     @contextlib.contextmanager
     def alone(self, key: str) -> Iterator[Note | None]:
         path = self._path(key)
-        folder = os.path.isdir(path)  # noqa: PTH112
-        flags = os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT
-        self._folder(path)
-        try:
-            fd = os.open(path, flags, 0o666)
-        except FileNotFoundError:  # somebody has removed the folder
-            self._made.clear()
-            self._folder(path)
-            fd = os.open(path, flags, 0o666)
+        fd = self._opened(path, os.O_RDONLY if key.endswith("/") else os.O_RDWR | os.O_CREAT)
         try:
             locked = _locked(fd, path)
             try:
@@ -247,9 +260,7 @@ class LocalPlace(Place):
             os.close(fd)
 
     def append(self, key: str, line: bytes) -> None:
-        path = self._path(key)
-        self._folder(path)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        fd = self._opened(self._path(key), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             _write(fd, line)
         finally:
