@@ -206,7 +206,9 @@ class Pyramid(ABC):
         if window is None:
             return level, grid.full_window(shape)
         if len(window) > len(shape):
-            raise PlanError(f"{self.name}: a window of {len(window)} axes for an array of axes {grid.axes_told(self.axes)!r}")
+            raise PlanError(
+                f"{self.name}: a window of {len(window)} axes for an array of axes {grid.axes_told(self.axes)!r}"
+            )
         clean: list[tuple[int, int]] = []
         for axis, n in enumerate(shape):
             part = window[axis] if axis < len(window) else slice(None)

@@ -49,7 +49,11 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--save", type=Path, metavar="OUT", help="write a picture (.png or .html) instead")
     parser.add_argument(
-        "--index", type=_index, default=(), metavar="I[,J]", help="with --save: which channel (default: what is shown first without it)"
+        "--index",
+        type=_index,
+        default=(),
+        metavar="I[,J]",
+        help="with --save: which channel (default: what is shown first without it)",
     )
     return parser
 
