@@ -23,8 +23,9 @@ from lazypyr.plot.dress import (
     value_label,
 )
 from lazypyr.plot.painter import Painter
+from lazypyr.plot.painting import Painting
 from lazypyr.plot.picked import cloud_of, gathered, of_numbers, strip
-from lazypyr.plot.rasters import Redrawn, as_product, is_blank, nothing, opened, plain_arguments
+from lazypyr.plot.rasters import as_product, is_blank, nothing, opened, plain_arguments
 from lazypyr.plot.screen import Dropped, Frame, Screen, View
 from lazypyr.points.pyramid import PointsPyramid
 from lazypyr.product import MappedPyramid, ProductLike
@@ -115,7 +116,7 @@ class _Scene:
     dots: tuple[Array, Array, Array, Array] | None = None
 
 
-class CloudPainting:
+class CloudPainting(Painting):
     """What stands behind both plots of a cloud: they show the same scene."""
 
     def __init__(
@@ -128,15 +129,11 @@ class CloudPainting:
         clim: tuple[float, float] | None = None,
     ) -> None:
         self.cloud, self.pyramid = cloud, pyramid
-        self.screen = Screen(pyramid, engine, level_increase=level_increase)
+        super().__init__(pyramid, engine, level_increase=level_increase, clim=clim)
         self.numbers = Screen(self.cloud.index, engine, as_is=True)
-        self.redrawn = Redrawn()
         self.painter = Painter(self._compute, self._stopgap, self._refresh)
         self.place = place_dimensions(self.screen)
         self.name, self.label, self.unit = dimension(pyramid)
-        self._limits = clim or self.screen.declared_limits
-        self._last: dict[str, tuple[tuple[Any, ...], hv.Element]] = {}
-        self.drawn: Callable[[], None] = lambda: None
 
     def plots(
         self,
@@ -147,12 +144,8 @@ class CloudPainting:
     ) -> tuple[hv.DynamicMap, hv.DynamicMap]:
         """The plots, dressed: images and points."""
         kdims = index_dimensions(self.screen, labels)
-
-        def streams() -> list[Any]:
-            return [hv.streams.RangeXY(), hv.streams.PlotSize(), self.redrawn]
-
-        images = hv.DynamicMap(self.image, kdims=kdims, streams=streams())
-        dots = hv.DynamicMap(self.dots, kdims=kdims, streams=streams())
+        images = hv.DynamicMap(self.image, kdims=kdims, streams=self.streams())
+        dots = hv.DynamicMap(self.dots, kdims=kdims, streams=self.streams())
         common = common_options(self.screen, title)
         common["cmap"] = cmap or colours_of(self.pyramid)
         hooks = [state_hook(self)]
@@ -166,53 +159,17 @@ class CloudPainting:
             ),
         )
 
-    @property
-    def known_limits(self) -> tuple[float, float] | None:
-        """Its colour limits, as soon as they are known: the first picture brings them."""
-        return self._limits
-
-    @property
-    def failure(self) -> Exception | None:
-        """Why the picture asked for last isn't there, if it failed in the background."""
-        return self.painter.failure
-
-    def limit(self, low: float, high: float) -> None:
-        """Use other colour limits from now on."""
-        self._limits, self._last = (low, high), {}
-        self._refresh()
-
     def image(
         self, *index: Any, x_range: Any = None, y_range: Any = None, width: Any = None, height: Any = None, **_: Any
     ) -> hv.Element:
         """HoloViews' callback for the raster."""
-        return self._drawn("image", self._image, index, x_range, y_range, width, height)
+        return self._element("image", self._request(index, x_range, y_range, width, height), self._image)
 
     def dots(
         self, *index: Any, x_range: Any = None, y_range: Any = None, width: Any = None, height: Any = None, **_: Any
     ) -> hv.Element:
         """HoloViews' callback for the points."""
-        return self._drawn("dots", self._points, index, x_range, y_range, width, height)
-
-    def _drawn(
-        self,
-        what: str,
-        make: Callable[[_Scene | None], hv.Element],
-        index: Sequence[Any],
-        x_range: Any,
-        y_range: Any,
-        width: Any,
-        height: Any,
-    ) -> hv.Element:
-        request = self._request(index, x_range, y_range, width, height)
-        scene, failure = self.painter.paint(request), self.failure
-        shown = scene, failure, request if scene is None else None
-        last = self._last.get(what)
-        if last is not None and last[0] == shown:
-            return last[1]
-        element = make(scene)
-        self._last[what] = shown, element
-        self.drawn()
-        return element
+        return self._element("dots", self._request(index, x_range, y_range, width, height), self._points)
 
     def _request(self, index: Sequence[Any], x_range: Any, y_range: Any, width: Any, height: Any) -> View | _Near:
         view = self.screen.view(x_range, y_range, width, height, index)
@@ -253,9 +210,6 @@ class CloudPainting:
         window = ((0, 1), (0, numbers.size), *((i, i + 1) for i in index))
         z = DIRECT.read(row, 0, window).reshape(numbers.size)
         return x.astype("f8"), y.astype("f8"), z, numbers
-
-    def _refresh(self) -> None:
-        self.redrawn.event(drawn=self.redrawn.drawn + 1)
 
     def _values(self) -> list[hv.Dimension]:
         return [

@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import holoviews as hv
 
 from lazypyr.errors import PlanError
+from lazypyr.plot.painting import Painting
 from lazypyr.plot.screen import Screen
 from lazypyr.pyramid import Pyramid
 
 __all__ = [
-    "Painting",
     "colours_of",
     "dimension",
     "first_index",
@@ -47,18 +47,6 @@ _SHORT_UNITS = {
     "1": None,
 }
 _METRIC = ("km", "m", "mm", "µm", "nm")
-
-
-class Painting(Protocol):
-    """What of a painting shows in its frame."""
-
-    @property
-    def failure(self) -> Exception | None:
-        """Why the picture asked for last isn't there."""
-
-    @property
-    def known_limits(self) -> tuple[float, float] | None:
-        """Colour limits, as soon as they are known."""
 
 
 def kdim_names(n: int) -> list[str]:

@@ -23,6 +23,7 @@ from lazypyr.plot.dress import (
     value_label,
 )
 from lazypyr.plot.painter import Painter
+from lazypyr.plot.painting import Painting
 from lazypyr.plot.screen import Frame, Screen, View
 from lazypyr.product import ProductLike, define
 from lazypyr.product.base import Product
@@ -30,7 +31,6 @@ from lazypyr.pyramid import Pyramid
 
 __all__ = [
     "RasterPainting",
-    "Redrawn",
     "as_product",
     "element_of",
     "is_blank",
@@ -42,7 +42,6 @@ __all__ = [
     "shared_engine",
 ]
 
-Redrawn = hv.streams.Stream.define("Redrawn", drawn=0)
 
 _shared: dict[str, Engine] = {}
 
@@ -164,8 +163,8 @@ def plain_arguments(func: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty]
 
 
-class RasterPainting:
-    """What stands behind a raster plot: its screen, its painter, and the elements made of pictures."""
+class RasterPainting(Painting):
+    """What stands behind a raster plot."""
 
     def __init__(
         self,
@@ -176,12 +175,8 @@ class RasterPainting:
         clim: tuple[float, float] | None = None,
         **painter: Any,
     ) -> None:
-        self.screen = Screen(pyramid, engine, level_increase=level_increase)
-        self.redrawn = Redrawn()
+        super().__init__(pyramid, engine, level_increase=level_increase, clim=clim)
         self.painter = Painter(self._compute, self.screen.coarser, self._refresh, **painter)
-        self._last: tuple[tuple[Any, ...], hv.Element] | None = None
-        self._limits = clim or self.screen.declared_limits
-        self.drawn: Callable[[], None] = lambda: None
 
     def plot(
         self,
@@ -192,49 +187,26 @@ class RasterPainting:
         invert_yaxis: bool | None = None,
     ) -> hv.DynamicMap:
         """The plot, dressed."""
-        streams = [hv.streams.RangeXY(), hv.streams.PlotSize(), self.redrawn]
-        plot = hv.DynamicMap(self.draw, kdims=index_dimensions(self.screen, labels), streams=streams)
+        plot = hv.DynamicMap(self.draw, kdims=index_dimensions(self.screen, labels), streams=self.streams())
         hooks = [state_hook(self)]
         return plot.opts(options_of(self.screen, cmap, title, invert_yaxis=invert_yaxis, hooks=hooks))
-
-    @property
-    def known_limits(self) -> tuple[float, float] | None:
-        """Its colour limits, as soon as they are known: the first picture brings them."""
-        return self._limits
-
-    @property
-    def failure(self) -> Exception | None:
-        """Why the picture asked for last isn't there, if it failed in the background."""
-        return self.painter.failure
-
-    def limit(self, low: float, high: float) -> None:
-        """Use other colour limits from now on."""
-        self._limits, self._last = (low, high), None
-        self._refresh()
 
     def draw(
         self, *index: Any, x_range: Any = None, y_range: Any = None, width: Any = None, height: Any = None, **_: Any
     ) -> hv.Element:
         """The element for a view: HoloViews' callback."""
         view = self.screen.view(x_range, y_range, width, height, index)
-        frame, failure = self.painter.paint(view), self.failure
-        shown = frame, failure, view if frame is None else None
-        if self._last is not None and self._last[0] == shown:
-            return self._last[1]
+        return self._element("raster", view, self._made)
+
+    def _made(self, frame: Frame | None) -> hv.Element:
         seen = nothing(self.screen) if frame is None or is_blank(frame) else frame
-        element = element_of(self.screen, seen, self._limits)
-        self._last = shown, element
-        self.drawn()
-        return element
+        return element_of(self.screen, seen, self._limits)
 
     def _compute(self, view: View, stale: Callable[[], bool]) -> Frame | None:
         frame = self.screen.frame(view, stale)
         if self._limits is None:
             self._limits = self.screen.limits(view.index)
         return frame
-
-    def _refresh(self) -> None:
-        self.redrawn.event(drawn=self.redrawn.drawn + 1)
 
 
 def nothing(screen: Screen) -> Frame:
