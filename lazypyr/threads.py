@@ -7,14 +7,13 @@ interpreter for ever.
 from __future__ import annotations
 
 import collections
-import contextlib
 import contextvars
 import itertools
 import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from lazypyr.errors import BusyError
@@ -156,15 +155,6 @@ class ByteGate:
     def used_bytes(self) -> int:
         """Bytes that are let in at present."""
         return self._used
-
-    @contextlib.contextmanager
-    def admit(self, n_bytes: int, *, urgent: Callable[[], bool] = lambda: False) -> Iterator[None]:
-        """Hold `n_bytes` of the gate; see `enter`."""
-        self.enter(n_bytes, urgent=urgent)
-        try:
-            yield
-        finally:
-            self.leave(n_bytes)
 
     def enter(self, n_bytes: int, *, urgent: Callable[[], bool] = lambda: False) -> None:
         """Take `n_bytes` of the gate, in the order of coming; work that is or becomes urgent doesn't wait for room.

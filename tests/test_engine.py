@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import zarr
 from support.running import python, together, until
+from support.waiting import admitted
 from zarr.core.buffer import default_buffer_prototype
 
 import lazypyr
@@ -301,7 +302,7 @@ def test_gate_lets_in_what_fits():
     gate, worst, lock = ByteGate(100, 30), [0], threading.Lock()
 
     def work(i):
-        with gate.admit(10 + i % 60):
+        with admitted(gate, 10 + i % 60):
             with lock:
                 worst[0] = max(worst[0], gate.used_bytes)
             time.sleep(0.02)
@@ -310,16 +311,16 @@ def test_gate_lets_in_what_fits():
 
     assert gate.used_bytes == 0
     assert 60 < worst[0] <= 100
-    with gate.admit(1000):
+    with admitted(gate, 1000):
         assert gate.used_bytes == 1000, "what is larger than the gate goes alone"
-    with pytest.raises(Boom), gate.admit(5):
+    with pytest.raises(Boom), admitted(gate, 5):
         raise Boom
     assert gate.used_bytes == 0
 
 
 def test_gate_that_stays_full():
     gate = ByteGate(100, 0.1)
-    with gate.admit(80), pytest.raises(BusyError, match=r"no room for 50 bytes .* 80 of 100 .*inflight_bytes"), gate.admit(50):  # fmt: skip
+    with admitted(gate, 80), pytest.raises(BusyError, match=r"no room for 50 bytes .* 80 of 100 .*inflight_bytes"), admitted(gate, 50):  # fmt: skip
         pass
     assert gate.used_bytes == 0
 

@@ -10,6 +10,7 @@ import xarray as xr
 import zarr
 from support.running import python, until
 from support.sources import zarr_array
+from support.waiting import admitted
 from zarr.storage import MemoryStore
 
 import lazypyr
@@ -164,13 +165,13 @@ def test_large_work_is_not_overtaken_for_ever():
 
     def small():
         while not done.is_set():
-            with gate.admit(40):
+            with admitted(gate, 40):
                 pass
 
     threads = [threading.Thread(target=small) for _ in range(4)]
     for thread in threads:
         thread.start()
-    with gate.admit(90):
+    with admitted(gate, 90):
         done.set()
     for thread in threads:
         thread.join()

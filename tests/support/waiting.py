@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 from support.running import until
@@ -15,3 +16,13 @@ def set_when(event, condition):
 def waiting_in(cache):
     """How many wait for the flights of a cache, whoever computes them among them."""
     return sum(flight.waiting for flight in list(cache._flights.values()))
+
+
+@contextlib.contextmanager
+def admitted(gate, n_bytes):
+    """Within a gate, holding some of its bytes."""
+    gate.enter(n_bytes)
+    try:
+        yield
+    finally:
+        gate.leave(n_bytes)
