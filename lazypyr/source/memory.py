@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
@@ -68,15 +69,9 @@ class NumpySource(Source):
         return self._identity
 
     def refreshed(self) -> Source:
-        return NumpySource(
-            self._array,
-            self.axes,
-            name=self.name,
-            nodata=self.nodata,
-            attrs=self.attrs,
-            coords=self.coords,
-            crs=self.crs,
-        )
+        fresh = copy.copy(self)
+        fresh._fingerprint = None  # noqa: SLF001 - of its own class
+        return fresh
 
 
 class ArraySource(Source):
@@ -130,16 +125,9 @@ class ArraySource(Source):
         return self._identity
 
     def refreshed(self) -> Source:
-        return ArraySource(
-            self._array,
-            self.axes,
-            name=self.name,
-            chunks=self.chunks,
-            nodata=self.nodata,
-            attrs=self.attrs,
-            coords=self.coords,
-            crs=self.crs,
-        )
+        fresh = copy.copy(self)
+        fresh._identity = fresh_identity("array")  # noqa: SLF001 - of its own class
+        return fresh
 
 
 class Transposed(Source):
