@@ -147,7 +147,7 @@ def _of_reduced(p: ReducedPyramid, level: int, window: Window, what: str, engine
         n_bytes = grid.pixels_in(window) * p.dtype.itemsize if base.cheap_stride else chunks * chunk_bytes
         return Explanation(what, "only the chunks that hold a sample", False, base.name, chunks, n_bytes)
     if strategy == "reduced":
-        plan = Plan.of(p, level, window, engine)
+        plan = work.plan(level, window)
         chunks, tiles = _needs(work, level, plan.window, plan)
         how = f"{p.reducer.name} of {'finer tiles and ' if tiles else ''}one pass over the chunks under it"
         keeps = tuple(range(plan.keep, level)) if chunks else ()

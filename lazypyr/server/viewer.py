@@ -117,7 +117,7 @@ class Viewer:
             if scope["method"] == "HEAD":
                 return _UNMADE
             engine = snapshot.faces[3].engine
-            key = ("png", view.pyramid.identity, view.name, look, zoom, x, y)
+            key = ("png", view.pyramid.key, view.name, look, zoom, x, y)
             png: bytes = await _flown(engine, key, lambda: view.tile(engine, look, zoom, x, y) or b"")
             return png
 
@@ -129,7 +129,7 @@ class Viewer:
             if scope["method"] == "HEAD":
                 return _UNMADE
             engine = snapshot.faces[3].engine
-            key = ("thumbnail", view.pyramid.identity, view.name, look)
+            key = ("thumbnail", view.pyramid.key, view.name, look)
             png: bytes = await _flown(engine, key, lambda: view.thumbnail(engine, look, _THUMBNAIL) or b"")
             return png
 
@@ -302,7 +302,7 @@ class Viewer:
             window = 0.0, 1.0
         else:
             engine = snapshot.faces[3].engine
-            key = ("window", view.pyramid.identity, view.name, at, bands)
+            key = ("window", view.pyramid.key, view.name, at, bands)
             low, high = await _flown(engine, key, lambda: np.array(view.auto_window(engine, at, bands)))
             window = float(low), float(high)
         return view, Look(at, window, colours, bands)

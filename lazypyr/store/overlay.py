@@ -97,7 +97,7 @@ class Overlay:
         self.restart()
         self._check_record(strict=strict)
         for served in keys_of(pyramids, face).arrays.values():
-            self._folders.setdefault(served.pyramid.identity, f"{TILES}/{served.pyramid.fingerprint[:32]}")
+            self._folders.setdefault(served.pyramid.key, f"{TILES}/{served.pyramid.fingerprint[:32]}")
         for group, pyramid in pyramids.items():
             self._find_levels(group, pyramid, face, strict=strict)
         self._tier.count()
@@ -146,7 +146,7 @@ class Overlay:
                 path = prefix + template.format(level=level)
                 stored = self._level(path, each, level)
                 if stored is not None:
-                    self._levels[each.identity, level] = stored
+                    self._levels[each.key, level] = stored
                     there.append(path)
         written = keys_of({group: pyramid}, face, only=there, stamped=True).documents
         key = f"{prefix}zarr.json" if face.zarr_format == 3 else f"{prefix}.zattrs"
@@ -219,7 +219,7 @@ class Overlay:
 
     def find(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, quick: bool = False) -> Array | None:
         """The full-size tile, None if it isn't here; `quick`: without asking the medium for what may not be there."""
-        stored = self._levels.get((pyramid.identity, level))
+        stored = self._levels.get((pyramid.key, level))
         if stored is not None:
             try:
                 found = self._of_level(stored, index)
@@ -238,7 +238,7 @@ class Overlay:
         return None if raw is None else np.frombuffer(raw, pyramid.dtype).reshape(pyramid.chunks)
 
     def _key(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> str | None:
-        folder = self._folders.get(pyramid.identity)
+        folder = self._folders.get(pyramid.key)
         return None if folder is None else f"{folder}/{level}/{'.'.join(map(str, index))}"
 
     def _of_level(self, stored: _Stored, index: tuple[int, ...]) -> Array | None:
@@ -270,7 +270,7 @@ class Overlay:
         key = self._key(pyramid, level, index)
         if not self.write_through or key is None or self._failures >= _MAX_FAILURES:
             return
-        if (pyramid.identity, level) in self._levels or self._tier.knows(key):
+        if (pyramid.key, level) in self._levels or self._tier.knows(key):
             return
         with self._quietly(key):
             if not self._recorded:
