@@ -11,9 +11,9 @@ import numpy as np
 from _bench import Report, Timing, paired
 
 import lazypyr
-from lazypyr.engine import Engine
-from lazypyr.product.palettes import palette
-from lazypyr.pyramid import Pyramid
+from lazypyr.engine.engine import Engine
+from lazypyr.products.palettes import palette
+from lazypyr.pyramids.base import Pyramid
 
 SIZE, DATES = 1024, 8
 # Rounds of the same tiles a turn, and the cache: all inputs stay in it, and results go round.

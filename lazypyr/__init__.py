@@ -18,20 +18,20 @@ from lazypyr.errors import (
     PlanError,
     SourceError,
 )
-from lazypyr.pyramid import Pyramid
+from lazypyr.pyramids.base import Pyramid, provide_products
 
 if TYPE_CHECKING:
     from lazypyr import plot as plot
     from lazypyr import viewers as viewers
-    from lazypyr.open import from_function as from_function
-    from lazypyr.open import open_pyramid as open_pyramid
-    from lazypyr.persist import materialize as materialize
     from lazypyr.points import from_points as from_points
     from lazypyr.points import read_points as read_points
     from lazypyr.product import product as product
+    from lazypyr.pyramids.open import from_function as from_function
+    from lazypyr.pyramids.open import open_pyramid as open_pyramid
     from lazypyr.server import serve as serve
     from lazypyr.store import LazyPyramidStore as LazyPyramidStore
     from lazypyr.store import collection as collection
+    from lazypyr.writing import materialize as materialize
 
 __version__ = "0.1.0"
 
@@ -61,14 +61,17 @@ __all__ = [
 _HOMES = {
     "LazyPyramidStore": "lazypyr.store",
     "collection": "lazypyr.store",
-    "from_function": "lazypyr.open",
-    "open_pyramid": "lazypyr.open",
+    "from_function": "lazypyr.pyramids.open",
+    "open_pyramid": "lazypyr.pyramids.open",
     "from_points": "lazypyr.points",
     "read_points": "lazypyr.points",
-    "materialize": "lazypyr.persist",
+    "materialize": "lazypyr.writing",
     "product": "lazypyr.product",
     "serve": "lazypyr.server",
 }
+
+
+provide_products(lambda: importlib.import_module("lazypyr.products.apply"))
 
 
 def __getattr__(name: str) -> Any:

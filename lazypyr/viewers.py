@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lazypyr._optional import need
+from lazypyr._util.optional import need
 from lazypyr.errors import PlanError
 from lazypyr.store import LazyPyramidStore
 
@@ -42,9 +42,9 @@ def neuroglancer(src: Any, *, name: str = "image", **options: Any) -> Any:
         Without neuroglancer, starlette or uvicorn.
     """
     module = need("neuroglancer", feature="lazypyr.viewers.neuroglancer", extra="viewers")
-    from lazypyr.metadata.ome import ome_reason
+    from lazypyr.metadata.conventions.ome import ome_reason
     from lazypyr.server import serve
-    from lazypyr.server.page import NEUROGLANCER_DTYPES
+    from lazypyr.server.pages import NEUROGLANCER_DTYPES
 
     store = _store(src, options)
     pyramid = store.pyramid
@@ -130,14 +130,14 @@ def _store(src: Any, options: dict[str, Any]) -> LazyPyramidStore:
 
 
 def _path(store: LazyPyramidStore, level: int) -> str:
-    from lazypyr.store.faces import face_of
+    from lazypyr.store.derived import face_of
 
     return face_of(store).layout.format(level=level)
 
 
 def _limits(store: LazyPyramidStore) -> tuple[float, float]:
     """Contrast, of the coarsest level: without it napari reads whole planes of the finest."""
-    from lazypyr.server.views import View
+    from lazypyr.server.rendering import View
 
     view = View("raw", store.pyramid, "gray")
     return view.auto_window(store.engine, (0,) * len(view.others))

@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(__file__).resolve().parent / "data"
-BUNDLED = ROOT / "lazypyr" / "demo" / "data"
-CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
+from support.paths import BUNDLED, DATA, ROOT
+from support.tools import CI, unavailable
 
 # No deadline: the first call of a kernel compiles it, and CI machines stall. Reruns of a pull request see the same examples.
 settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
@@ -35,13 +33,6 @@ def data_dir():
 def demo_data():
     """The folder of the sets that the package itself carries: the radar stack and the LiDAR stadium."""
     return BUNDLED
-
-
-def unavailable(reason):
-    """A tool of the machine is missing: a skip where somebody works, a failure where everything must run."""
-    if CI:
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def _works(python):

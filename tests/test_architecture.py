@@ -1,4 +1,4 @@
-"""The house keeps its plan: each room knows only the rooms before it (docs/design.md, section 1)."""
+"""Structure of the package: imports run one way, optional packages stay where they are used (docs/design.md, section 1)."""
 
 from __future__ import annotations
 
@@ -12,43 +12,30 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "lazypyr"
 
-# Rooms in the order of the flow of data; those on one line may know each other.
-FLOORS = [
-    ["errors", "_optional", "grid", "cache", "threads", "progress"],
-    ["source", "reduce", "metadata"],  # sources read with metadata what others wrote
-    ["points", "pyramid", "plan", "planner", "reduced", "reordered", "function", "product"],
-    ["engine", "explain", "warm"],
-    ["explain", "warm"],
-    ["store", "open"],
-    ["persist", "server", "plot", "viewers"],
-    ["demo", "cli"],
-]
-FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-
 # Optional packages: the rooms that may import them.
 OPTIONAL = {
     "holoviews": {"plot", "cli"},
-    "bokeh": {"plot", "server", "product", "cli"},
+    "bokeh": {"plot", "server", "products", "cli"},
     "panel": {"plot", "cli"},
-    "matplotlib": {"product"},
+    "matplotlib": {"products"},
     "PIL": {"plot", "server", "demo", "cli"},
-    "dask": {"source", "persist"},
-    "distributed": {"persist"},
+    "dask": {"sources", "writing"},
+    "distributed": {"writing"},
     "starlette": {"server"},
     "uvicorn": {"server"},
-    "xarray": {"source"},
+    "xarray": {"sources"},
     "laspy": {"points"},
     "pandas": {"points"},
     "pyarrow": {"points"},
     "zarr_vectors": {"points"},
-    "rich": {"progress", "cli"},
-    "tensorstore": {"source"},
+    "rich": {"_util", "cli"},
+    "tensorstore": {"sources"},
     "neuroglancer": {"viewers"},
     "napari": {"viewers"},
     "s3fs": set(),
 }
 # The faces that zarr and HTTP call, the mapping that zarr reads metadata through, the stores that only zarr can ask.
-ASYNC = ("store/", "server/", "source/mapping.py", "source/remote.py")
+ASYNC = ("store/", "server/", "kvstore/", "sources/mapping_store.py", "sources/store_bytes.py")
 # Rooms that exist only for their optional packages: beyond their __init__, modules may import them at the top.
 WHOLLY_OPTIONAL = {"server", "plot"}
 
@@ -95,29 +82,22 @@ def every_import():
             yield path, room, name, f"{path.relative_to(PACKAGE.parent)}:{line}", inside
 
 
-def test_every_room_has_a_floor():
-    assert {room for _, room, _ in modules()} <= set(FLOOR)
-
-
-def test_no_arrow_runs_back():
-    wrong = []
-    for _, room, name, where, _ in every_import():
-        parts = name.split(".")
-        if parts[0] != "lazypyr" or name == "lazypyr.__version__":
-            continue
-        if len(parts) == 1 or parts[1] not in FLOOR:  # the public names, which know everything
-            if FLOOR[room] < FLOOR["cli"]:
-                wrong.append(f"{where}: {room} imports {name}")
-        elif FLOOR[parts[1]] > FLOOR[room]:
-            wrong.append(f"{where}: {room} imports {name}")
-    assert not wrong, "\n".join(wrong)
+def test_imports_run_one_way():
+    checked = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_arithmetic_knows_no_zarr():
     wrong = [
         where
         for _, room, name, where, _ in every_import()
-        if room in ("grid", "reduce") and name.split(".")[0] == "zarr"
+        if room in ("geometry", "reducers") and name.split(".")[0] == "zarr"
     ]
     assert not wrong
 

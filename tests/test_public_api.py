@@ -47,11 +47,11 @@ def test_every_name_is_there():
 
 
 def test_functions_stay_functions_whatever_is_imported():
-    import lazypyr.persist
     import lazypyr.plot
     import lazypyr.product
     import lazypyr.server
     import lazypyr.viewers
+    import lazypyr.writing
 
     for name in ("materialize", "product", "serve", "open_pyramid", "from_points", "collection"):
         assert callable(getattr(lazypyr, name)), name

@@ -6,20 +6,19 @@ import asyncio
 import io
 import re
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
-from conftest import BUNDLED
 from PIL import Image
-from support.http import served
-from support.npm import npm_files, npm_folder
 from zarr.core.buffer import default_buffer_prototype
 
 import lazypyr
 from lazypyr import LazyPyramidStore
 from lazypyr.errors import ComputeError, PlanError
+from support.http import served
+from support.npm import npm_files, npm_folder
+from support.paths import BUNDLED, ROOT
 
 # Dark to bright from top to bottom, and a bright corner at the top right: no turn or mirror looks the same.
 RAMP = np.add.outer(np.arange(600) * 40, np.arange(900)).astype("u2")
@@ -137,7 +136,7 @@ def viv():
     folder = npm_folder("viv", *VIV)
     site = folder / "site"
     site.mkdir(exist_ok=True)
-    (folder / "page.js").write_text(Path(__file__).with_name("support").joinpath("viv_page.js").read_text())
+    (folder / "page.js").write_text((ROOT / "tests" / "support" / "viv_page.js").read_text())
     bundle = ["node_modules/.bin/esbuild", "page.js", "--bundle", "--outfile=site/page.js", "--log-level=error"]
     subprocess.run(bundle, cwd=folder, check=True, timeout=200)
     (site / "index.html").write_text('<body style="margin:0;background:#000"><script src="page.js"></script>')

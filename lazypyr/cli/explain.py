@@ -6,9 +6,9 @@ import argparse
 import json
 from typing import Any
 
-from lazypyr import grid
 from lazypyr.cli._source import add_source, source_options
 from lazypyr.errors import PlanError
+from lazypyr.geometry import windows
 
 __all__ = ["add_parser", "run"]
 
@@ -29,13 +29,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Print the explanation, or JSON."""
-    from lazypyr.engine import Engine
-    from lazypyr.explain import explain
-    from lazypyr.open import open_pyramid
+    from lazypyr.engine.engine import Engine
+    from lazypyr.engine.explain import explain
+    from lazypyr.pyramids.open import open_pyramid
 
     pyramid = open_pyramid(args.source, **source_options(args))
     level, _ = pyramid.checked(args.level, None)
-    counts = grid.chunk_count(pyramid.levels[level].shape, pyramid.chunks)
+    counts = windows.chunk_count(pyramid.levels[level].shape, pyramid.chunks)
     parts = args.chunk.split(",") if args.chunk else ["0"] * len(counts)
     if len(parts) == len(counts) and all(part.strip().isdecimal() for part in parts):
         index = tuple(map(int, parts))
@@ -44,5 +44,5 @@ def run(args: argparse.Namespace) -> None:
             print(json.dumps(found.as_dict(), indent=2) if args.json else found)
             return
     raise PlanError(
-        f"--chunk {args.chunk}: level {level} has {' x '.join(map(str, counts))} tiles ({grid.axes_told(pyramid.axes)})"
+        f"--chunk {args.chunk}: level {level} has {' x '.join(map(str, counts))} tiles ({windows.axes_told(pyramid.axes)})"
     )

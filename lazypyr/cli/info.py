@@ -7,9 +7,10 @@ import json
 import math
 from typing import Any
 
-from lazypyr import grid
-from lazypyr.cli._source import add_source, size_text, source_options, table
-from lazypyr.pyramid import Pyramid
+from lazypyr._util.text import size_text, table
+from lazypyr.cli._source import add_source, source_options
+from lazypyr.geometry import windows
+from lazypyr.pyramids.base import Pyramid
 
 __all__ = ["add_parser", "describe", "run"]
 
@@ -28,7 +29,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Print the table, or JSON."""
-    from lazypyr.open import open_pyramid
+    from lazypyr.pyramids.open import open_pyramid
 
     facts = describe(open_pyramid(args.source, **source_options(args)))
     print(json.dumps(facts, indent=2) if args.json else _text(facts))
@@ -38,7 +39,7 @@ def describe(pyramid: Pyramid) -> dict[str, Any]:
     """The facts, JSON-like; sizes in bytes, uncompressed, without the padding of edge chunks."""
     levels = []
     for number, level in enumerate(pyramid.levels):
-        counts = grid.chunk_count(level.shape, pyramid.chunks)
+        counts = windows.chunk_count(level.shape, pyramid.chunks)
         levels.append(
             {
                 "level": number,

@@ -51,8 +51,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Write."""
-    from lazypyr.persist import materialize
     from lazypyr.store import LazyPyramidStore
+    from lazypyr.writing import materialize
 
     compressor = None if args.compressor == "none" else args.compressor
     store = LazyPyramidStore(
@@ -81,7 +81,7 @@ def _executor(address: str | None) -> Iterator[Any]:
     if address is None:
         yield None
         return
-    from lazypyr.persist.crew import connected
+    from lazypyr.writing.executors import connected
 
     with connected(address) as client:
         yield client

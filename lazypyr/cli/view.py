@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lazypyr._optional import need
+from lazypyr._util.optional import need
 from lazypyr.cli._source import add_source, source_options
 from lazypyr.errors import PlanError
 
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
     dates = _dates(args.dates) if args.dates else None
     links = {}
     if args.http is not None:
-        from lazypyr.open import open_pyramid
+        from lazypyr.pyramids.open import open_pyramid
         from lazypyr.server import serve
 
         sources = {name: open_pyramid(source, **options) for name, source in sources.items()}

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 import lazypyr
-from lazypyr import grid
-from lazypyr._optional import need
-from lazypyr.cli._source import table
-from lazypyr.demo import _sheet
+from lazypyr._util.optional import need
+from lazypyr._util.text import table
+from lazypyr.demo import contact_sheet
+from lazypyr.geometry import windows
 
 __all__ = ["DATA", "tour"]
 
 Array = np.ndarray[Any, Any]
-Row = tuple[str, list[_sheet.Panel]]
+Row = tuple[str, list[contact_sheet.Panel]]
 
 DATA = Path(__file__).resolve().parent / "data"
 
@@ -51,7 +51,7 @@ def tour(out: Path, *, echo: Callable[[str], None] = print) -> Path:
     rows = [_radar(echo), _interferogram(echo), _stadium(echo)]
     out.mkdir(parents=True, exist_ok=True)
     path = out / "levels.png"
-    _sheet.draw(
+    contact_sheet.draw(
         path,
         "lazypyr: every Zarr array is already a pyramid",
         "Nothing was prepared: each picture was computed from the source when it was read. Times are for one tile.",
@@ -70,7 +70,7 @@ def _radar(echo: Callable[[str], None]) -> Row:
             DATA / "sar_gotcha_xband" / "slc.zarr" / "slc", axes="yxi", method="rms", chunks=TILE
         )
 
-    return heading, _levels(heading, recipe, (0,), _sheet.amplitude, echo)
+    return heading, _levels(heading, recipe, (0,), contact_sheet.amplitude, echo)
 
 
 def _interferogram(echo: Callable[[str], None]) -> Row:
@@ -87,7 +87,7 @@ def _interferogram(echo: Callable[[str], None]) -> Row:
             chunks=TILE,
         )
 
-    return heading, _levels(heading, recipe, (0, 1), lambda z: _sheet.phase(np.angle(z), z), echo)
+    return heading, _levels(heading, recipe, (0, 1), lambda z: contact_sheet.phase(np.angle(z), z), echo)
 
 
 def _interfere(z: Any, i: int, j: int) -> Any:
@@ -106,7 +106,7 @@ def _stadium(echo: Callable[[str], None]) -> Row:
     def recipe() -> lazypyr.Pyramid:
         return lazypyr.from_points(x, y, z.astype("float32"), resolution=1.5, chunks=(128, 128))
 
-    return heading, _levels(heading, recipe, (), lambda h: _sheet.elevation(h, (low, high)), echo)
+    return heading, _levels(heading, recipe, (), lambda h: contact_sheet.elevation(h, (low, high)), echo)
 
 
 def _levels(
@@ -115,7 +115,7 @@ def _levels(
     channel: tuple[int, ...],
     paint: Callable[[Array], Array],
     echo: Callable[[str], None],
-) -> list[_sheet.Panel]:
+) -> list[contact_sheet.Panel]:
     """Read the finest levels tile by tile, each with an empty cache and then again; a panel for each."""
     begin = time.perf_counter()
     pyramid = recipe()
@@ -135,7 +135,7 @@ def _levels(
         first, each, again = (f"{ms:.2f}" for ms in (cold[0], statistics.median(cold), statistics.median(warm)))
         rows.append((level, size, len(cold), first, each, again))
         detail = f"{len(cold)} tile{'s' * (len(cold) > 1)}: first {first} ms, each {each} ms, again {again} ms"
-        panels.append(_sheet.Panel(paint(pixels), f"level {level}: {size}", detail))
+        panels.append(contact_sheet.Panel(paint(pixels), f"level {level}: {size}", detail))
     axes, n_ms = "".join(pyramid.axes), f"{1e3 * opened:.1f} ms"
     echo(
         f"\n{heading}\n{axes}, {pyramid.dtype}; opened in {n_ms} (the first time, with all imports and kernels: {loaded:.1f} s)"
@@ -157,8 +157,8 @@ def _read(array: Any, channel: tuple[int, ...]) -> tuple[Array, list[float]]:
     shape, chunks = array.shape[:2], array.chunks[:2]
     plane = np.empty(shape, array.dtype)
     times = []
-    for index in np.ndindex(grid.chunk_count(shape, chunks)):
-        place = tuple(slice(a, b) for a, b in grid.chunk_window(index, chunks, shape))
+    for index in np.ndindex(windows.chunk_count(shape, chunks)):
+        place = tuple(slice(a, b) for a, b in windows.chunk_window(index, chunks, shape))
         begin = time.perf_counter()
         plane[place] = array[(*place, *channel)]
         times.append(1e3 * (time.perf_counter() - begin))

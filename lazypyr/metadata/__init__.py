@@ -4,11 +4,11 @@ At run time this room needs `errors` and `grid` only, so that sources may read w
 """
 
 from lazypyr.metadata.codec import Codec
+from lazypyr.metadata.conventions.ome import ome_reason
+from lazypyr.metadata.documents import ArrayNode, GroupNode, documents
 from lazypyr.metadata.georeference import declared_nodata, georeference
-from lazypyr.metadata.multiscale import level_node, multiscale_attributes
-from lazypyr.metadata.ome import ome_reason
-from lazypyr.metadata.parse import Dataset, Multiscales, read_multiscales
-from lazypyr.metadata.tree import ArrayNode, GroupNode, documents
+from lazypyr.metadata.read import Dataset, Multiscales, read_multiscales
+from lazypyr.metadata.write import level_node, multiscale_attributes
 
 __all__ = [
     "ArrayNode",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.grid import Coord
+from lazypyr.geometry.grid import Coord
 
 __all__ = ["affine_coords", "crs_of", "declared_nodata", "georeference", "numbers"]
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from lazypyr._optional import need
+from lazypyr._util.optional import need
 
 if TYPE_CHECKING:
-    from lazypyr.plot.aliases import pc_plot as pc_plot
-    from lazypyr.plot.aliases import ras_plot as ras_plot
-    from lazypyr.plot.aliases import ts_plot as ts_plot
     from lazypyr.plot.app import view as view
-    from lazypyr.plot.clouds import points_plot as points_plot
-    from lazypyr.plot.rasters import raster_plot as raster_plot
-    from lazypyr.plot.series import timeseries_plot as timeseries_plot
-    from lazypyr.plot.still import save_picture as save_picture
+    from lazypyr.plot.export import save_picture as save_picture
+    from lazypyr.plot.moraine import pc_plot as pc_plot
+    from lazypyr.plot.moraine import ras_plot as ras_plot
+    from lazypyr.plot.moraine import ts_plot as ts_plot
+    from lazypyr.plot.points import points_plot as points_plot
+    from lazypyr.plot.raster import raster_plot as raster_plot
+    from lazypyr.plot.timeseries import timeseries_plot as timeseries_plot
 
 __all__ = [
     "pc_plot",
@@ -32,14 +32,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "pc_plot": "aliases",
-    "ras_plot": "aliases",
-    "ts_plot": "aliases",
+    "pc_plot": "moraine",
+    "ras_plot": "moraine",
+    "ts_plot": "moraine",
     "view": "app",
-    "points_plot": "clouds",
-    "raster_plot": "rasters",
-    "timeseries_plot": "series",
-    "save_picture": "still",
+    "points_plot": "points",
+    "raster_plot": "raster",
+    "timeseries_plot": "timeseries",
+    "save_picture": "export",
 }
 
 

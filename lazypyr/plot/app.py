@@ -7,17 +7,16 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lazypyr._optional import need
-from lazypyr.engine import Engine
+from lazypyr._util.optional import need
+from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
-from lazypyr.plot.clouds import CloudPainting
-from lazypyr.plot.dress import short_name
-from lazypyr.plot.painter import session_later
-from lazypyr.plot.rasters import RasterPainting, opened
-from lazypyr.plot.series import as_times, timeseries_plot
+from lazypyr.plot.points import CloudPainting
+from lazypyr.plot.raster import RasterPainting, opened
+from lazypyr.plot.render_worker import session_later
+from lazypyr.plot.style import short_name
+from lazypyr.plot.timeseries import as_times, timeseries_plot
 from lazypyr.points.pyramid import PointsPyramid
-from lazypyr.product import ProductLike
-from lazypyr.pyramid import Pyramid
+from lazypyr.pyramids.base import ProductLike, Pyramid
 
 __all__ = ["choices", "server", "view"]
 

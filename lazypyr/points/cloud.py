@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.points import external
 from lazypyr.points.columns import ChunkCache, Column, in_memory, taken
-from lazypyr.points.frame import Frame, check_columns, frame_of
-from lazypyr.points.index import PointIndex, build
-from lazypyr.points.kept import open_index, write_index
-from lazypyr.points.tree import Tree
-from lazypyr.pyramid import DIRECT
-from lazypyr.source.base import Source
+from lazypyr.points.grid import Frame, check_columns, frame_of
+from lazypyr.points.index import external_sort
+from lazypyr.points.index.build import PointIndex, build
+from lazypyr.points.index.io import open_index, write_index
+from lazypyr.points.index.rtree import Tree
+from lazypyr.pyramids.base import DIRECT
+from lazypyr.sources.base import Source
 
 __all__ = ["Cloud"]
 
@@ -184,7 +184,7 @@ class Cloud:
     def _built(self) -> PointIndex:
         if self.fits:
             return build(*self._columns(), self.frame, self.frame.n_points)
-        return external.build(self.x, self.y, self.frame, self._folder(), self.max_memory_bytes)
+        return external_sort.build(self.x, self.y, self.frame, self._folder(), self.max_memory_bytes)
 
     def _folder(self) -> Path:
         """Where what exceeds memory is put: beside the kept index, or where temporary files go; removed with the cloud."""
@@ -199,7 +199,7 @@ class Cloud:
     @property
     def order(self) -> Array:
         """Number of the point of each rank in Morton order."""
-        return self.index.order if self.fits else external.order(self.index, self._locked_folder())
+        return self.index.order if self.fits else external_sort.order(self.index, self._locked_folder())
 
     def _locked_folder(self) -> Path:
         with self._guard():
@@ -221,7 +221,7 @@ class Cloud:
         if not self.fits:
             folder = self._folder()
             x, y = (
-                external.raw_column(s, folder / s_name, self.max_memory_bytes)
+                external_sort.raw_column(s, folder / s_name, self.max_memory_bytes)
                 for s, s_name in ((self.x, "x"), (self.y, "y"))
             )
             place = np.memmap(folder / "place", np.float32, "w+", shape=(frame.n_valid, 2))

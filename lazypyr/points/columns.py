@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr.cache import FlightCache
+from lazypyr._util.cache import FlightCache
 from lazypyr.errors import PlanError
-from lazypyr.grid import Window, cdiv
-from lazypyr.pyramid import Runner
-from lazypyr.source.base import Source, fresh_identity, identity_of, native
-from lazypyr.source.memory import ArraySource
-from lazypyr.source.zarray import ZarrSource
+from lazypyr.geometry.windows import Window, cdiv
+from lazypyr.pyramids.base import Runner
+from lazypyr.sources.array import ArraySource
+from lazypyr.sources.base import Source, fresh_identity, identity_of, native
+from lazypyr.sources.zarr import ZarrSource
 
 __all__ = ["ChunkCache", "Column", "Member", "Rows", "Stacked", "array_of", "as_column", "in_memory", "taken"]
 

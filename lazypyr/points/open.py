@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import PlanError
+from lazypyr.points.aggregations import method_of
 from lazypyr.points.cloud import Cloud
 from lazypyr.points.columns import as_column
-from lazypyr.points.methods import method_of
 from lazypyr.points.pyramid import PointsPyramid
 
 __all__ = ["from_points"]

@@ -10,13 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr import grid
 from lazypyr.errors import PlanError
-from lazypyr.grid import Window
-from lazypyr.points.cloud import Cloud
-from lazypyr.points.columns import array_of, as_column, in_memory, taken
-from lazypyr.points.kept import keep_cloud, kept_values
-from lazypyr.points.methods import (
+from lazypyr.geometry import windows
+from lazypyr.geometry.windows import Window
+from lazypyr.points.aggregations import (
     Method,
     Ranked,
     check_values,
@@ -25,10 +22,13 @@ from lazypyr.points.methods import (
     method_of,
     reduce_runs,
 )
-from lazypyr.points.views import IndexPyramid, OnGrid, RawPyramid
-from lazypyr.points.written import FOLDER, LevelMajor, Written
-from lazypyr.pyramid import Pyramid, Runner
-from lazypyr.source.base import Source
+from lazypyr.points.cloud import Cloud
+from lazypyr.points.columns import array_of, as_column, in_memory, taken
+from lazypyr.points.companions import IndexPyramid, OnGrid, RawPyramid
+from lazypyr.points.index.io import keep_cloud, kept_values
+from lazypyr.points.materialized import FOLDER, LevelMajor, Written
+from lazypyr.pyramids.base import Pyramid, Runner
+from lazypyr.sources.base import Source
 
 __all__ = ["PointsPyramid"]
 
@@ -46,7 +46,7 @@ class PointsPyramid(OnGrid):
     """A point cloud as a pyramid; made by `lazypyr.from_points` and `lazypyr.read_points`.
 
     Axes are ``y, x, *channels``. Level 0 has a pixel for every ``resolution`` of the extent, with the smallest y first;
-    it is never allocated. See `lazypyr.points.methods.METHODS` for what a pixel shows.
+    it is never allocated. See `lazypyr.points.aggregations.METHODS` for what a pixel shows.
 
     Attributes
     ----------
@@ -212,12 +212,12 @@ class PointsPyramid(OnGrid):
     # The pyramid
 
     def compute(self, level: int, window: Window, run: Runner) -> Array:
-        out = np.full(grid.window_shape(window), self.fill_value, self.dtype)
+        out = np.full(windows.window_shape(window), self.fill_value, self.dtype)
         plane: Window = window[:2]
         if not out.size:
             return out
         channels = list(itertools.product(*(range(a, b) for a, b in window[2:])))
-        flat = out.reshape(grid.pixels_in(plane), len(channels))
+        flat = out.reshape(windows.pixels_in(plane), len(channels))
         if self._has_front(level):
             for c, channel in enumerate(channels):
                 front = self._front(level, channel, run)

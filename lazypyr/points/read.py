@@ -10,10 +10,10 @@ import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.points.columns import Column, Member, Stacked, as_column, in_memory
-from lazypyr.points.formats import Table, read_las, read_pandas, read_zarr
 from lazypyr.points.open import from_points
 from lazypyr.points.pyramid import PointsPyramid
-from lazypyr.source.base import Source
+from lazypyr.points.readers import Table, read_las, read_pandas, read_zarr
+from lazypyr.sources.base import Source
 
 __all__ = ["read_points"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lazypyr._optional import need
+from lazypyr._util.optional import need
 
 if TYPE_CHECKING:
     from lazypyr.server.run import Handle

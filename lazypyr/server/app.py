@@ -18,11 +18,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lazypyr.errors import PlanError
-from lazypyr.server.answers import ALLOWED, ClientGone, Outgoing, counted, failed, reply
-from lazypyr.server.exhibit import Exhibit
-from lazypyr.server.stats import Stats
-from lazypyr.server.viewer import Viewer
-from lazypyr.server.zarrface import serve_key
+from lazypyr.server.dataset import Exhibit
+from lazypyr.server.metrics import Stats
+from lazypyr.server.responses import ALLOWED, ClientGone, Outgoing, counted, failed, reply
+from lazypyr.server.routes_viewer import Viewer
+from lazypyr.server.routes_zarr import serve_key
 
 __all__ = ["RESERVED", "App"]
 

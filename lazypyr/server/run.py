@@ -21,8 +21,8 @@ import uvicorn
 
 from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.server.app import RESERVED, App
-from lazypyr.server.exhibit import Exhibit
-from lazypyr.server.protocol import MAX_CONNECTIONS, PatientProtocol
+from lazypyr.server.dataset import Exhibit
+from lazypyr.server.limits import MAX_CONNECTIONS, PatientProtocol
 from lazypyr.store import LazyPyramidStore
 
 __all__ = ["Handle", "name_of", "start"]

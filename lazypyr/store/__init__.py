@@ -1,6 +1,6 @@
 """The Zarr face of pyramids."""
 
-from lazypyr.store.several import collection
+from lazypyr.store.collection import collection
 from lazypyr.store.store import LazyPyramidStore
 
 __all__ = ["LazyPyramidStore", "collection"]

@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from lazypyr import grid
+from lazypyr.geometry import windows
 from lazypyr.metadata import ArrayNode
-from lazypyr.pyramid import Pyramid
+from lazypyr.pyramids.base import Pyramid
 
 __all__ = ["Chunk", "Keys", "Served"]
 
@@ -28,7 +28,7 @@ class Served:
     @property
     def counts(self) -> tuple[int, ...]:
         """Chunks along each axis."""
-        return grid.chunk_count(self.node.shape, self.node.chunks)
+        return windows.chunk_count(self.node.shape, self.node.chunks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from lazypyr.cache import Flight
-from lazypyr.engine import Engine
+from lazypyr._util.cache import Flight
+from lazypyr.engine.engine import Engine
 from lazypyr.errors import BusyError
 
 __all__ = ["landed"]

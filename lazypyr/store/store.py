@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numcodecs
 import numpy as np
 
-from lazypyr.cache import CacheInfo
-from lazypyr.engine import Engine
+from lazypyr._util.cache import CacheInfo
+from lazypyr.engine.engine import Engine
+from lazypyr.engine.explain import Explanation, explain
+from lazypyr.engine.warm import warm
 from lazypyr.errors import PlanError
-from lazypyr.explain import Explanation, explain
 from lazypyr.metadata import Codec
-from lazypyr.open import open_pyramid
-from lazypyr.pyramid import Pyramid
+from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.open import open_pyramid
+from lazypyr.store.byte_range import Store, bytes_of, checked, encoded, part_of
+from lazypyr.store.hierarchy import Face, keys_of
 from lazypyr.store.keys import Chunk, size_of
 from lazypyr.store.landing import landed
-from lazypyr.store.overlay import KeptIn, Overlay, kept_in, reopened
-from lazypyr.store.parts import Store, bytes_of, checked, encoded, part_of
-from lazypyr.store.tree import Face, keys_of
-from lazypyr.warm import warm
+from lazypyr.store.overlay.overlay import KeptIn, Overlay, kept_in, reopened
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest

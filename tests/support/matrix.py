@@ -1,4 +1,4 @@
-"""A script for tests/test_deadlocks.py: 32 threads read all levels of every kind of source through zarr.
+"""A script for tests/engine/test_deadlocks.py: 32 threads read all levels of every kind of source through zarr.
 
 Arguments: workers, threads of zarr (0: its default), a scratch folder.
 """
@@ -14,7 +14,7 @@ import zarr
 from zarr.storage import WrapperStore
 
 from lazypyr import LazyPyramidStore, collection
-from lazypyr.engine import Engine
+from lazypyr.engine.engine import Engine
 from support.faultstore import bytes_of
 from support.running import together
 from support.sources import zarr_array

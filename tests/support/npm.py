@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from conftest import unavailable
+from support.tools import unavailable
 
 
 def npm_folder(name, *packages):

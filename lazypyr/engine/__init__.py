@@ -1,0 +1,1 @@
+"""Execution of pyramids: chunk cache, thread pools, memory limit."""

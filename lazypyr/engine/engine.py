@@ -1,0 +1,396 @@
+"""What runs pyramids: their tiles' cache and flights, the threads, the gate on memory in flight.
+
+The engine is the only room with state. Pickled, it is only its settings; in a forked child it starts afresh.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Iterable
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+
+from lazypyr._util.cache import CacheInfo, Flight, FlightCache, current_flight
+from lazypyr.engine.pools import ByteGate, Pool, run_parallel
+from lazypyr.errors import BusyError, ComputeError, LazypyrError, PlanError, SourceError
+from lazypyr.geometry import windows
+from lazypyr.geometry.windows import Window
+from lazypyr.pyramids.base import Pyramid, Runner
+
+__all__ = ["DEFAULT_CACHE_BYTES", "DEFAULT_INFLIGHT_BYTES", "Engine"]
+
+Array = np.ndarray[Any, Any]
+DEFAULT_CACHE_BYTES = 256 * 2**20
+DEFAULT_INFLIGHT_BYTES = 256 * 2**20
+# A hung source must end some day; the overview of a large array in far storage takes minutes and must not fail.
+DEFAULT_TIMEOUT_S = 600.0
+
+# How many levels' needs of memory are remembered.
+_MAX_NEEDS = 4096
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+# Gates that the work at hand has passed. What it needs on the way must not ask again: it could wait for room that
+# only its own end will free.
+_passed: ContextVar[tuple[int, ...]] = ContextVar("lazypyr_passed", default=())
+
+
+def _sizeof(value: Array | bytes) -> int:
+    return value.nbytes if isinstance(value, np.ndarray) else len(value)
+
+
+class KeptTiles(Protocol):
+    """Tiles of earlier processes, such as `lazypyr.store.overlay.overlay.Overlay` has; it answers for pyramids that it knows."""
+
+    def find(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, quick: bool = False) -> Array | None:
+        """The full-size tile, None if it isn't here; `quick`: look only where that costs next to nothing."""
+
+    def keep(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
+        """Keep a full-size tile, if that is wanted; never an error."""
+
+    def restart(self) -> None:
+        """Begin afresh, in a forked child."""
+
+
+class Engine:
+    """Runs recipes: every tile computed once at a time, kept while there is room.
+
+    Parameters
+    ----------
+    cache_bytes : int
+        What the cache may hold, in bytes; 0 keeps nothing.
+    inflight_bytes : int
+        What computations may hold together, in bytes (estimated before they start).
+    workers : int, optional
+        Threads that compute; by default one for each CPU that this process may use.
+    timeout_s : float
+        Seconds that a request waits for its turn, or for a tile that another thread computes, before `BusyError`.
+    """
+
+    def __init__(
+        self,
+        *,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        inflight_bytes: int = DEFAULT_INFLIGHT_BYTES,
+        workers: int | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        for name, value, least in (
+            ("cache_bytes", cache_bytes, 0),
+            ("inflight_bytes", inflight_bytes, 1),
+            ("workers", 1 if workers is None else workers, 1),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+                raise PlanError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+        if not isinstance(timeout_s, int | float | np.number) or not 0 < timeout_s <= threading.TIMEOUT_MAX:
+            raise PlanError(
+                f"timeout_s: expected seconds above 0, at most {threading.TIMEOUT_MAX:.0f}, got {timeout_s!r}"
+            )
+        self.cache_bytes, self.inflight_bytes = int(cache_bytes), int(inflight_bytes)
+        self.workers = int(workers) if workers is not None else _cpus()
+        self.timeout_s = float(timeout_s)
+        self._kept: tuple[KeptTiles, ...] = ()
+        self._start()
+        _engines.add(self)
+
+    def _start(self) -> None:
+        self._cache = FlightCache(self.cache_bytes, _sizeof)
+        # Computations that bring several tiles; they keep nothing themselves.
+        self._passes = FlightCache(0, lambda _: 0)
+        self._requests = Pool(self.workers, "request")
+        self._leaves = Pool(self.workers, "leaf")
+        self._gate = ByteGate(self.inflight_bytes, self.timeout_s)
+        self._needs: dict[tuple[Hashable, int], int] = {}
+        for kept in self._kept:
+            kept.restart()
+
+    def attach(self, kept: KeptTiles) -> None:
+        """Look for tiles also among these, and offer them what is computed."""
+        self._kept = (*self._kept, kept)
+
+    def detach(self, kept: KeptTiles) -> None:
+        """Undo `attach`."""
+        self._kept = tuple(each for each in self._kept if each is not kept)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "cache_bytes": self.cache_bytes,
+            "inflight_bytes": self.inflight_bytes,
+            "workers": self.workers,
+            "timeout_s": self.timeout_s,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    # What a recipe may ask (lazypyr.pyramid.Runner)
+
+    @property
+    def room_bytes(self) -> int:
+        """What a computation may hand in on the side without emptying the cache."""
+        return self.cache_bytes // 2
+
+    @property
+    def block_bytes(self) -> int:
+        """What one leaf task may hold."""
+        return max(1, self.inflight_bytes // (4 * self.workers))
+
+    def peek(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
+        """The finished tile if it is here, without computing it."""
+        value: Array | None = self._cache.peek((pyramid.key, level, index), count=False)
+        return self._found(pyramid, level, index, quick=True) if value is None else value
+
+    def _found(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, quick: bool = False) -> Array | None:
+        found = (kept.find(pyramid, level, index, quick=quick) for kept in self._kept)
+        return next((tile for tile in found if tile is not None), None)
+
+    def offer(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
+        """Keep a tile that came out on the way, clipped or full-size."""
+        flight = current_flight()
+        generation = self._cache.generation() if flight is None else flight.generation
+        whole = full_size(pyramid, tile)
+        self._cache.offer((pyramid.key, level, index), whole, generation)
+        for kept in self._kept:
+            kept.keep(pyramid, level, index, whole)
+
+    def parallel(self, tasks: Iterable[Callable[[], None]]) -> None:
+        """Run leaf tasks on all cores; see `lazypyr.engine.pools.run_parallel`."""
+        run_parallel(self._leaves, tasks)
+
+    def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
+        """Pixels of a window, put together of cached tiles; read-only."""
+        only = _only_tile(window, pyramid.chunks)
+        if only is not None:
+            return _cut(self.tile(pyramid, level, only), pyramid.chunks, only, window)
+        indices = windows.chunk_index_windows(window, pyramid.chunks)
+        shape = pyramid.levels[level].shape
+        out = np.empty(windows.window_shape(window), pyramid.dtype)
+
+        def place(index: tuple[int, ...]) -> None:
+            part = _overlap(window, windows.chunk_window(index, pyramid.chunks, shape))
+            here = tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(part, window, strict=True))
+            out[here] = _cut(self.tile(pyramid, level, index), pyramid.chunks, index, part)
+
+        self.parallel(partial(place, index) for index in indices)
+        out.flags.writeable = False
+        return out
+
+    # Tiles
+
+    def tile(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, run: Runner | None = None) -> Array:
+        """One tile, computed in this thread if need be: full-size, C order, little-endian, read-only.
+
+        Beyond the edge of the level it holds the fill value. `run` stands for the engine in what the recipe asks of it.
+
+        Raises
+        ------
+        SourceError, ComputeError
+            What failed; nothing is kept of it.
+        BusyError
+            No room or no result within `timeout_s`.
+        """
+        key = (pyramid.key, level, index)
+        value: Array = self.get(key, lambda: self._compute(pyramid, level, index, run))
+        return value
+
+    def request(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> tuple[Array, None] | tuple[None, Flight]:
+        """The tile if it is here, else its flight, which a thread of the engine is computing or going to compute.
+
+        Whoever gets a flight waits for ``flight.future`` inside ``engine.waiting(flight)``.
+        """
+        key = (pyramid.key, level, index)
+        return self.fly(key, lambda: self._compute(pyramid, level, index))
+
+    def fly(self, key: Hashable, compute: Callable[[], Any]) -> tuple[Any, None] | tuple[None, Flight]:
+        """As `request`, for any value that the cache may hold."""
+        value, flight = self._cache.join(key, compute, urgent=id(self) in _passed.get())
+        if flight is None:
+            return value, None
+        cache = self._cache
+        if not flight.begun:
+            self._requests.submit(lambda: _quietly(cache, flight))
+        return None, flight
+
+    def waiting(self, flight: Flight) -> contextlib.AbstractContextManager[None]:
+        """While one waits for a flight got from `request`."""
+        return self._cache.waiting(flight)
+
+    def get(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """As `tile`, for any value that the cache may hold (arrays, bytes)."""
+        return self._cache.get(key, compute, timeout_s=self.timeout_s, urgent=id(self) in _passed.get())
+
+    def _compute(self, pyramid: Pyramid, level: int, index: tuple[int, ...], run: Runner | None = None) -> Array:
+        found = self._found(pyramid, level, index)
+        if found is not None:
+            return found
+        window = windows.chunk_window(index, pyramid.chunks, pyramid.levels[level].shape)
+        tile = checked_tile(pyramid, level, window, lambda: self._block(pyramid, level, index, window, run or self))
+        for kept in self._kept:
+            kept.keep(pyramid, level, index, tile)
+        return tile
+
+    def _block(self, pyramid: Pyramid, level: int, index: tuple[int, ...], window: Window, run: Runner) -> Array:
+        """What the recipe computes; who finds a neighbour at the same pass waits for what it brings along."""
+        wide = pyramid.neighbourhood(level, window, run)
+        if wide == window:
+            return self._admitted(pyramid, level, window, run)
+        mine: list[Array] = []
+        begun = False
+
+        def unless_brought() -> None:  # by a pass that ended a moment ago
+            nonlocal begun
+            if self.peek(pyramid, level, index) is None:
+                begun = True
+                mine.append(self._admitted(pyramid, level, window, run))
+
+        urgent = id(self) in _passed.get()
+        try:
+            key = pyramid.key, level, wide
+            self._passes.get(key, unless_brought, timeout_s=self.timeout_s, urgent=urgent)
+        except BusyError:
+            raise
+        except Exception:
+            if begun:  # what failed for a neighbour need not fail here
+                raise
+        if mine:
+            return mine[0]
+        tile = self.peek(pyramid, level, index)
+        if tile is not None:
+            return _cut(tile, pyramid.chunks, index, window)
+        return self._admitted(pyramid, level, window, run)
+
+    def _admitted(self, pyramid: Pyramid, level: int, window: Window, run: Runner) -> Array:
+        """Compute with room in the gate, unless what this is computed for has passed it."""
+        passed = _passed.get()
+        if id(self) in passed:
+            return pyramid.compute(level, window, run)
+        need = self._need(pyramid, level)
+        flight = current_flight()
+        self._gate.enter(need, urgent=lambda: flight is not None and flight.urgent)
+        token = _passed.set((*passed, id(self)))
+        try:
+            return pyramid.compute(level, window, run)
+        finally:
+            _passed.reset(token)
+            self._gate.leave(need)
+
+    def _need(self, pyramid: Pyramid, level: int) -> int:
+        """Bytes that computing a whole tile takes of the gate."""
+        need = self._needs.get((pyramid.key, level))
+        if need is None:
+            window = tuple((0, c) for c in pyramid.chunks)
+            need = pyramid.working_bytes(level, window, self.block_bytes * self.workers)
+            if len(self._needs) >= _MAX_NEEDS:
+                self._needs.clear()
+            need = self._needs[pyramid.key, level] = min(self.inflight_bytes, need)
+        return need
+
+    # State
+
+    def cache_info(self) -> CacheInfo:
+        """Hits, misses, bytes held, bytes allowed, computes."""
+        return self._cache.info()
+
+    @property
+    def inflight_used(self) -> int:
+        """Bytes that computations hold at present, as estimated."""
+        return self._gate.used_bytes
+
+    def clear(self) -> None:
+        """Forget all tiles. What is being computed goes to those who wait for it and is not kept."""
+        self._passes.clear()
+        self._cache.clear()
+
+    def close(self) -> None:
+        """Let go of threads and tiles; the engine may be used again and then starts afresh."""
+        self._requests.close()
+        self._leaves.close()
+        self._start()
+
+
+def _quietly(cache: FlightCache, flight: Flight) -> None:
+    # The error is the future's; in a pool's thread there is nobody else to tell.
+    with contextlib.suppress(BaseException):
+        cache.run(flight)
+
+
+def checked_tile(pyramid: Pyramid, level: int, window: Window, compute: Callable[[], Array]) -> Array:
+    """What `compute` gives for the window of a tile, as the tile.
+
+    Raises
+    ------
+    SourceError, ComputeError
+        What failed, with level and window; ComputeError too for another shape or dtype than the pyramid's.
+    """
+    try:
+        block = compute()
+    except LazypyrError as error:
+        if isinstance(error, SourceError | ComputeError) and error.level is None:
+            error.level, error.window = level, window
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:
+        msg = f"{pyramid.name}: computing level {level}, window {window} failed: {type(error).__name__}: {error}"
+        raise ComputeError(msg, key=pyramid.name, level=level, window=window) from error
+    if block.shape != windows.window_shape(window) or block.dtype != pyramid.dtype:
+        msg = (
+            f"{pyramid.name}: level {level}, window {window} came out as {block.dtype} {block.shape}, "
+            f"expected {pyramid.dtype} {windows.window_shape(window)}"
+        )
+        raise ComputeError(msg, key=pyramid.name, level=level, window=window)
+    return full_size(pyramid, block)
+
+
+def full_size(pyramid: Pyramid, block: Array) -> Array:
+    """A block as a tile: padded to the chunk with the fill value, C order, read-only."""
+    if block.shape != pyramid.chunks:
+        tile = np.full(pyramid.chunks, pyramid.fill_value, pyramid.dtype)
+        tile[tuple(slice(0, n) for n in block.shape)] = block
+    elif block.flags.writeable and block.flags.c_contiguous and block.base is None:
+        tile = block
+    else:
+        # A view may belong to somebody who goes on writing to it, and keeps more alive than the cache counts.
+        tile = np.array(block, order="C", copy=True)
+    tile.flags.writeable = False
+    return tile
+
+
+def _overlap(a: Window, b: Window) -> Window:
+    return tuple((max(p, r), min(q, s)) for (p, q), (r, s) in zip(a, b, strict=True))
+
+
+def _only_tile(window: Window, chunks: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The tile in which a window lies, None where it takes several, or holds no pixel."""
+    index = []
+    for (a, b), c in zip(window, chunks, strict=True):
+        i = a // c
+        if not a < b <= (i + 1) * c:
+            return None
+        index.append(i)
+    return tuple(index)
+
+
+def _cut(tile: Array, chunks: tuple[int, ...], index: tuple[int, ...], window: Window) -> Array:
+    return tile[tuple([slice(a - i * c, b - i * c) for (a, b), i, c in zip(window, index, chunks, strict=True)])]
+
+
+def _cpus() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine._start()  # noqa: SLF001 - the locks and threads of the parent are not there in the child
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)

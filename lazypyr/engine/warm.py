@@ -1,0 +1,136 @@
+"""Computing ahead of the first viewer."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lazypyr._util.progress import progress_bar
+from lazypyr.engine.engine import Engine
+from lazypyr.errors import PlanError
+from lazypyr.geometry import windows
+from lazypyr.geometry.windows import Window
+from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.reduced import ReducedPyramid
+
+__all__ = ["finest_that_fits", "warm"]
+
+# A step is what is done between two looks at Ctrl-C and two movements of the bar.
+_STEP_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class _Only:
+    """The engine, but of what comes out on the way only levels from `finest` on are kept."""
+
+    engine: Engine
+    pyramid: Pyramid
+    finest: int
+
+    @property
+    def room_bytes(self) -> int:
+        return self.engine.room_bytes
+
+    @property
+    def block_bytes(self) -> int:
+        return self.engine.block_bytes
+
+    @property
+    def workers(self) -> int:
+        return self.engine.workers
+
+    def read(self, pyramid: Pyramid, level: int, window: Window) -> np.ndarray[Any, Any]:
+        return self.engine.read(pyramid, level, window)
+
+    def peek(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
+        return self.engine.peek(pyramid, level, index)
+
+    def offer(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: np.ndarray[Any, Any]) -> None:
+        if pyramid is not self.pyramid or level >= self.finest:
+            self.engine.offer(pyramid, level, index, tile)
+
+    def parallel(self, tasks: Iterable[Callable[[], None]]) -> None:
+        self.engine.parallel(tasks)
+
+
+def _level_bytes(pyramid: Pyramid, level: int) -> int:
+    counts = windows.chunk_count(pyramid.levels[level].shape, pyramid.chunks)
+    return math.prod(counts) * math.prod(pyramid.chunks) * pyramid.dtype.itemsize
+
+
+def finest_that_fits(pyramid: Pyramid, n_bytes: int) -> int:
+    """The finest level that fits in `n_bytes` together with all coarser ones; the coarsest if none does."""
+    level = len(pyramid.levels) - 1
+    left = n_bytes - _level_bytes(pyramid, level)
+    while level > 0 and _level_bytes(pyramid, level - 1) <= left:
+        level -= 1
+        left -= _level_bytes(pyramid, level)
+    return level
+
+
+def warm(pyramid: Pyramid, engine: Engine, *, min_level: int | None = None, progress: bool = True) -> int:
+    """Compute all tiles of the coarser levels, in one pass over the source.
+
+    It may be interrupted at any time; what was computed stays.
+
+    Parameters
+    ----------
+    pyramid : Pyramid
+    engine : Engine
+        Whose cache is filled.
+    min_level : int, optional
+        The finest level to compute; by default the finest that fits in half the cache together with all coarser ones.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    int
+        The finest level that is warm now.
+
+    Raises
+    ------
+    PlanError
+        When there is no such level, or it can't be kept in the cache.
+    """
+    top = len(pyramid.levels) - 1
+    finest = finest_that_fits(pyramid, engine.room_bytes) if min_level is None else min_level
+    if not 0 <= finest <= top:
+        raise PlanError(f"{pyramid.name}: min_level: expected 0 to {top}, got {min_level}")
+    need = sum(_level_bytes(pyramid, level) for level in range(finest, top + 1))
+    if need > engine.cache_bytes:
+        raise PlanError(
+            f"{pyramid.name}: levels {finest} to {top} take {need:,} bytes, the cache holds {engine.cache_bytes:,}: raise "
+            f"cache_bytes, or min_level"
+        )
+    start = _first_step(pyramid, finest)
+    run = _Only(engine, pyramid, finest)
+    levels = range(start, top + 1)
+    counts = {level: windows.chunk_count(pyramid.levels[level].shape, pyramid.chunks) for level in levels}
+    total = sum(math.prod(count) for count in counts.values())
+    with progress_bar(total, f"warming {pyramid.name}, tiles", show=progress) as advance:
+        for level in levels:
+            for index in itertools.product(*map(range, counts[level])):
+                engine.tile(pyramid, level, index, run=run)
+                advance(1)
+    return finest
+
+
+def _first_step(pyramid: Pyramid, finest: int) -> int:
+    """The level whose tiles are computed first: they bring the finer ones with them; what is coarser is made of them."""
+    start = finest
+    if not isinstance(pyramid, ReducedPyramid) or not pyramid.reducer.composable:
+        return start
+    # A pass keeps what it reads only for level 0, and the first level only when it isn't deep.
+    last = {0: finest, 1: finest + 1}.get(max(finest - pyramid.base_level, 0), len(pyramid.levels) - 1)
+    tile = math.prod(pyramid.chunks) * pyramid.dtype.itemsize
+    while (
+        start < min(last, len(pyramid.levels) - 1) and tile * math.prod(pyramid.levels[start + 1].scale) <= _STEP_BYTES
+    ):
+        start += 1
+    return start

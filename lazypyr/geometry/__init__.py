@@ -1,0 +1,1 @@
+"""Arithmetic on shapes, windows and grids; no I/O, no zarr."""

@@ -1,0 +1,39 @@
+"""Chunk projections: the part of a selection that lies in each chunk, and its place in the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lazypyr.geometry.windows import cdiv
+
+__all__ = ["AxisProjection", "ChunkProjection", "axis_projections", "chunk_projections"]
+
+AxisProjection = tuple[int, slice, slice]
+"""Chunk number along one axis, the selected samples in that chunk, and their place in the result."""
+ChunkProjection = tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]
+"""`AxisProjection` of all axes together: chunk index, samples in the chunk, place in the result."""
+
+
+def axis_projections(start: int, stop: int, step: int, chunk: int) -> list[AxisProjection]:
+    """Projections of ``range(start, stop, step)`` on chunks of `chunk` pixels; chunks without a sample are left out."""
+    projections: list[AxisProjection] = []
+    position, done = start, 0
+    while position < stop:
+        number = position // chunk
+        end = min((number + 1) * chunk, stop)
+        count = cdiv(end - position, step)
+        first = position - number * chunk
+        projections.append((number, slice(first, end - number * chunk, step), slice(done, done + count)))
+        position += count * step
+        done += count
+    return projections
+
+
+def chunk_projections(by_axis: Sequence[Sequence[AxisProjection]]) -> Iterator[ChunkProjection]:
+    """All combinations of the projections of each axis, the last axis fastest."""
+    if not by_axis:
+        yield (), (), ()
+        return
+    for number, inside, outside in by_axis[0]:
+        for index, others_inside, others_outside in chunk_projections(by_axis[1:]):
+            yield (number, *index), (inside, *others_inside), (outside, *others_outside)

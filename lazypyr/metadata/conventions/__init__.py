@@ -1,0 +1,1 @@
+"""Metadata conventions that a group and its arrays are written in."""

@@ -1,0 +1,132 @@
+"""The zarr-conventions: `multiscales` (zarr v3 only), `spatial:` and `proj:`.
+
+`spatial:transform` maps pixel **edges** (registration "pixel", the convention's default): ``x = a * column + c`` with
+column 0 the left edge and 0.5 the centre of the first pixel. Box methods keep the edge of level 0 at every level; a
+`stride` sample sits on its level-0 pixel, so that its pixel, ``2**k`` wide about that centre, begins
+``(2**k - 1) / 2`` level-0 pixels before it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lazypyr.geometry.grid import Coord
+from lazypyr.metadata.protocol import Described, DescribedLevel
+
+__all__ = ["conventions", "layout", "proj", "spatial_transform"]
+
+MULTISCALES_UUID = "d35379db-88df-4056-af3a-620245f8e347"
+SPATIAL_UUID = "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4"
+PROJ_UUID = "f17cb550-5864-4468-aeb7-f3180cfb622f"
+
+_RAW, _HUB = "https://raw.githubusercontent.com", "https://github.com"
+
+
+def _convention(uuid: str, repository: str, name: str, description: str) -> dict[str, str]:
+    return {
+        "uuid": uuid,
+        "schema_url": f"{_RAW}/{repository}/refs/tags/v1/schema.json",
+        "spec_url": f"{_HUB}/{repository}/blob/v1/README.md",
+        "name": name,
+        "description": description,
+    }
+
+
+_MULTISCALES = _convention(
+    MULTISCALES_UUID, "zarr-conventions/multiscales", "multiscales", "Multiscale layout of zarr datasets"
+)
+_SPATIAL = _convention(SPATIAL_UUID, "zarr-conventions/spatial", "spatial", "Spatial coordinate information")
+_PROJ = _convention(
+    PROJ_UUID,
+    "zarr-experimental/geo-proj",
+    "proj:",
+    "Coordinate reference system information for geospatial data",
+)
+
+# The names that GDAL and the convention use for what lazypyr calls otherwise.
+_RESAMPLING = {"stride": "nearest", "mean": "average", "median": "med"}
+_OF_LEVEL_0 = ("median", "mode")
+
+
+def located(pyramid: Described) -> bool:
+    """Whether the pyramid's place in the plane is known."""
+    return "y" in pyramid.coords or "x" in pyramid.coords
+
+
+def spatial_transform(pyramid: Described, level: DescribedLevel) -> list[float]:
+    """``[a, b, c, d, e, f]`` of a level: ``x = a * column + c``, ``y = e * row + f``, at pixel edges."""
+    c, a = _edge(pyramid, level, "x")
+    f, e = _edge(pyramid, level, "y")
+    return [a, 0.0, c, 0.0, e, f]
+
+
+def _edge(pyramid: Described, level: DescribedLevel, axis: str) -> tuple[float, float]:
+    coord, i = pyramid.coords.get(axis, Coord()), pyramid.axes.index(axis)
+    scale, translation = level.scale[i], level.translation[i]
+    return coord.at(translation - scale / 2), coord.step * scale
+
+
+def bbox(pyramid: Described) -> list[float]:
+    """``[xmin, ymin, xmax, ymax]`` of level 0, outer pixel edges."""
+    level = pyramid.levels[0]
+    a, _, c, _, e, f = spatial_transform(pyramid, level)
+    xs = c, c + a * level.shape[pyramid.axes.index("x")]
+    ys = f, f + e * level.shape[pyramid.axes.index("y")]
+    return [min(xs), min(ys), max(xs), max(ys)]
+
+
+def proj(crs: str | None) -> dict[str, Any]:
+    """`proj:code`, `proj:wkt2` or `proj:projjson`; empty when the CRS is unknown or has none of these forms."""
+    if crs is None:
+        return {}
+    text = crs.strip()
+    if re.fullmatch(r"[A-Za-z]+:[0-9]+", text):
+        return {"proj:code": text.upper()}
+    if re.match(r"[A-Z][A-Z0-9_]*\s*\[", text):
+        return {"proj:wkt2": text}
+    if text.startswith("{"):
+        try:
+            return {"proj:projjson": json.loads(text)}
+        except ValueError:
+            return {}
+    return {}
+
+
+def conventions(pyramid: Described, *, multiscales: bool) -> dict[str, Any]:
+    """`zarr_conventions`, `spatial:dimensions` and the CRS, for a group (`multiscales`) or an array of it."""
+    crs = proj(pyramid.crs)
+    used = [_MULTISCALES] * multiscales + [_PROJ] * bool(crs) + [_SPATIAL] * located(pyramid)
+    found = {"zarr_conventions": used} if used else {}
+    return {**found, **crs, **({"spatial:dimensions": ["y", "x"]} if located(pyramid) else {})}
+
+
+def layout(pyramid: Described, paths: Sequence[str]) -> dict[str, Any]:
+    """The value of `multiscales`: every level, and how it follows from the one it derives from.
+
+    `transform` is relative and has one number for each axis of the array (GDAL drops a level otherwise). Its
+    translation is in pixels of the level derived from: between edges where `spatial:transform` is given, as the
+    convention `spatial:` asks, otherwise between centres, as in OME-NGFF.
+    """
+    levels = pyramid.levels
+    entries: list[dict[str, Any]] = []
+    for k, path in enumerate(paths):
+        entry: dict[str, Any] = {"asset": path}
+        base = 0 if pyramid.method in _OF_LEVEL_0 else max(k - 1, 0)
+        scale = [s / b for s, b in zip(levels[k].scale, levels[base].scale, strict=True)]
+        shift = [
+            (t - b) / s
+            for t, b, s in zip(levels[k].translation, levels[base].translation, levels[base].scale, strict=True)
+        ]
+        if located(pyramid):
+            shift = [t + (1 - s) / 2 for t, s in zip(shift, scale, strict=True)]
+        if k:
+            entry["derived_from"] = paths[base]
+        entry["transform"] = {"scale": scale, "translation": shift}
+        if located(pyramid):
+            entry["spatial:transform"] = spatial_transform(pyramid, levels[k])
+            entry["spatial:shape"] = [levels[k].shape[pyramid.axes.index(axis)] for axis in ("y", "x")]
+        entries.append(entry)
+    return {"layout": entries, "resampling_method": _RESAMPLING.get(pyramid.method, pyramid.method)}

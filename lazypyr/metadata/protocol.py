@@ -1,0 +1,52 @@
+"""What this room asks of a pyramid. It knows no `Pyramid`, so that sources, which come before it, may use this room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from lazypyr.geometry.grid import Coord
+
+__all__ = ["Described", "DescribedLevel"]
+
+
+class DescribedLevel(Protocol):
+    """A level as `lazypyr.pyramid.Level` has it: `scale`, `translation` in level-0 pixels, between centres."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def scale(self) -> tuple[float, ...]: ...
+    @property
+    def translation(self) -> tuple[float, ...]: ...
+
+
+class Described(Protocol):
+    """The part of `lazypyr.pyramid.Pyramid` that metadata are made of, and optionally `display` (see `ome.omero`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def axes(self) -> tuple[str, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def chunks(self) -> tuple[int, ...]: ...
+    @property
+    def levels(self) -> Sequence[DescribedLevel]: ...
+    @property
+    def fill_value(self) -> Any: ...
+    @property
+    def nodata(self) -> Any: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def recipe(self) -> str: ...
+    @property
+    def coords(self) -> Mapping[str, Coord]: ...
+    @property
+    def crs(self) -> str | None: ...
+    @property
+    def attrs(self) -> Mapping[str, Any]: ...

@@ -1,5 +1,0 @@
-"""Keeping what was worth computing: `materialize`."""
-
-from lazypyr.persist.job import Summary, materialize
-
-__all__ = ["Summary", "materialize"]

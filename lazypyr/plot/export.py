@@ -1,0 +1,206 @@
+"""Still pictures: a view as a PNG with axes and a colour bar, or as a page that needs nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+
+from lazypyr._util.optional import need
+from lazypyr.errors import DestinationError, PlanError
+from lazypyr.plot.style import colours_of, dimension, first_index, place_dimensions, short_name
+from lazypyr.plot.viewport import Frame, Screen
+
+__all__ = ["draw_png", "nice_ticks", "painted", "save_html", "save_picture"]
+
+Array = np.ndarray[Any, Any]
+
+_LEFT, _TOP, _BOTTOM, _BAR = 96, 40, 56, 150
+_INK, _PAPER = (30, 30, 30), (255, 255, 255)
+
+
+def save_picture(
+    src: Any,
+    out: str | Path,
+    post_proc: Any = None,
+    *,
+    index: Sequence[int] = (),
+    size: tuple[int, int] = (1000, 800),
+    invert_yaxis: bool | None = None,
+    clim: tuple[float, float] | None = None,
+    cmap: Any = None,
+    **options: Any,
+) -> Path:
+    """Write a picture of the whole extent, at the level that fits `size`.
+
+    Parameters
+    ----------
+    src, post_proc, clim, cmap, **options
+        As for `raster_plot`; points (`lazypyr.from_points`) are drawn as their raster.
+    out : path
+        ``.png``: pixels, axes and colour bar; ``.html``: a page with zoom and hover that needs no server and no network.
+    index : sequence of int
+        Which channel, one number a key dimension; by default what `raster_plot` shows first.
+    size : (int, int)
+        Width and height in pixels that the data may take.
+    invert_yaxis : bool, optional
+        Row 0 at the top; by default where the source says nothing about its y.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    PlanError
+        As `raster_plot`, or for another suffix than these two.
+    DestinationError
+        When it can't be written.
+    """
+    from lazypyr.plot.raster import as_product, opened
+
+    path = Path(out)
+    if path.suffix.lower() not in (".png", ".html"):
+        raise PlanError(f"{out}: expected a name that ends in .png or .html")
+    n_kdim, engine = options.pop("n_kdim", None), options.pop("engine", None)
+    pyramid, engine = opened(src, engine, **options)
+    if post_proc is not None:
+        pyramid = pyramid.map(as_product(post_proc, n_kdim))
+    screen = Screen(pyramid, engine)
+    index = (*index, *first_index(screen)[len(index) :])
+    view = screen.view(None, None, *size, index)
+    frame = screen.frame(view)
+    assert frame is not None  # the whole extent is in sight of itself
+    limits = clim or screen.limits(view.index)
+    upside_down = invert_yaxis if invert_yaxis is not None else "y" not in pyramid.coords
+    cmap = cmap or colours_of(pyramid)
+    try:
+        if path.suffix.lower() == ".png":
+            draw_png(path, screen, frame, limits, cmap=cmap, size=size, invert_yaxis=upside_down)
+        else:
+            save_html(path, screen, frame, limits, cmap=cmap, invert_yaxis=upside_down)
+    except OSError as error:
+        raise DestinationError(f"{path}: {error.strerror or error}") from error
+    return path
+
+
+def save_html(
+    path: Path, screen: Screen, frame: Frame, limits: tuple[float, float] | None, *, cmap: Any, invert_yaxis: bool
+) -> None:
+    """A frame as one HTML file."""
+    from bokeh.embed import file_html
+    from bokeh.resources import INLINE
+
+    from lazypyr.plot.raster import element_of, options_of
+
+    element = element_of(screen, frame, limits).opts(options_of(screen, cmap, None, invert_yaxis=invert_yaxis))
+    text = file_html(hv.render(element, backend="bokeh"), INLINE, title=screen.pyramid.name)
+    path.write_text(text, encoding="utf-8")
+
+
+def painted(pixels: Array, limits: tuple[float, float] | None, cmap: Any) -> Array:
+    """Pixels as colours: uint8, shape (row, column, 3), white where there is nothing."""
+    if pixels.ndim == 3:
+        if pixels.shape[2] == 3:
+            return pixels
+        alpha = pixels[..., 3:].astype("f4") / 255
+        return np.rint(pixels[..., :3] * alpha + 255 * (1 - alpha)).astype("u1")
+    palette = _palette(cmap)
+    low, high = limits or (0.0, 1.0)
+    values = pixels.astype("f8")
+    there = ~np.isnan(values)
+    scaled = np.clip((np.where(there, values, low) - low) / (high - low), 0, 1) * len(palette)
+    out: Array = palette[np.minimum(scaled.astype(int), len(palette) - 1)]
+    out[~there] = 255
+    return out
+
+
+def _palette(cmap: Any) -> Array:
+    from holoviews.plotting.util import process_cmap
+
+    colours = process_cmap(cmap, 256)
+    return np.array([[int(c[k : k + 2], 16) for k in (1, 3, 5)] for c in colours], "u1")
+
+
+def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
+    """Round numbers from `low` to `high`, about `count` of them."""
+    span = high - low
+    if not (span > 0 and math.isfinite(span)):
+        return [low]
+    raw = span / count
+    unit = 10.0 ** math.floor(math.log10(raw))
+    step = next(f * unit for f in (1, 2, 2.5, 5, 10) if f * unit >= raw * 0.8)
+    first = math.ceil(low / step - 1e-9)
+    return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def draw_png(
+    path: Path,
+    screen: Screen,
+    frame: Frame,
+    limits: tuple[float, float] | None,
+    *,
+    cmap: Any,
+    size: tuple[int, int],
+    invert_yaxis: bool,
+) -> None:
+    """A frame as a PNG: pixels without smoothing, axes in world units, colour bar."""
+    need("PIL", feature="saving a PNG", extra="plot")
+    from PIL import Image, ImageDraw, ImageFont
+
+    colours = painted(frame.pixels, limits, cmap)
+    if invert_yaxis:
+        colours = colours[::-1]
+    left, bottom, right, top = frame.bounds
+    ratio = min(max((top - bottom) / (right - left), 0.2), 5.0)
+    width = min(size[0], round(size[1] / ratio))
+    height = max(1, round(width * ratio))
+    bar = _BAR if frame.pixels.ndim == 2 and limits is not None else 20
+    page = Image.new("RGB", (_LEFT + width + bar, _TOP + height + _BOTTOM), _PAPER)
+    picture = Image.fromarray(np.ascontiguousarray(colours)).resize((width, height), Image.Resampling.NEAREST)
+    page.paste(picture, (_LEFT, _TOP))
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(13)
+    pen.rectangle((_LEFT - 1, _TOP - 1, _LEFT + width, _TOP + height), outline=_INK)
+    pen.text((_LEFT, 10), short_name(screen.pyramid)[-100:], fill=_INK, font=ImageFont.load_default(15))
+    x_dim, y_dim = place_dimensions(screen)
+    for value in nice_ticks(left, right):
+        at = _LEFT + (value - left) / (right - left) * width
+        pen.line((at, _TOP + height, at, _TOP + height + 5), fill=_INK)
+        pen.text((at, _TOP + height + 8), _said(value), fill=_INK, font=font, anchor="mt")
+    for value in nice_ticks(bottom, top):
+        part = (value - bottom) / (top - bottom)
+        at = _TOP + (part if invert_yaxis else 1 - part) * height
+        pen.line((_LEFT - 6, at, _LEFT - 1, at), fill=_INK)
+        pen.text((_LEFT - 10, at), _said(value), fill=_INK, font=font, anchor="rm")
+    pen.text((_LEFT + width / 2, _TOP + height + 32), x_dim.pprint_label, fill=_INK, font=font, anchor="mt")
+    pen.text((8, _TOP - 16), y_dim.pprint_label, fill=_INK, font=font)
+    if bar == _BAR and limits is not None:
+        _draw_bar(page, pen, font, screen, limits, cmap, (_LEFT + width + 24, height))
+    page.save(path)
+
+
+def _draw_bar(
+    page: Any, pen: Any, font: Any, screen: Screen, limits: tuple[float, float], cmap: Any, place: tuple[int, int]
+) -> None:
+    from PIL import Image
+
+    x, height = place
+    low, high = limits
+    column = painted(np.linspace(high, low, height)[:, None], limits, cmap)
+    page.paste(Image.fromarray(np.ascontiguousarray(np.repeat(column, 18, axis=1))), (x, _TOP))
+    pen.rectangle((x - 1, _TOP - 1, x + 18, _TOP + height), outline=_INK)
+    for value in nice_ticks(low, high):
+        at = _TOP + (high - value) / (high - low) * height
+        pen.line((x + 18, at, x + 23, at), fill=_INK)
+        pen.text((x + 27, at), _said(value), fill=_INK, font=font, anchor="lm")
+    name, label, unit = dimension(screen.pyramid)
+    pen.text((x, _TOP - 20), hv.Dimension((name, label), unit=unit).pprint_label, fill=_INK, font=font)
+
+
+def _said(value: float) -> str:
+    return f"{value:.7g}" if abs(value) > 1e-12 else "0"

@@ -1,0 +1,69 @@
+"""What stands behind a plot, of a raster or of points: a screen, a painter, colour limits that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import holoviews as hv
+
+from lazypyr.engine.engine import Engine
+from lazypyr.plot.render_worker import Painter
+from lazypyr.plot.viewport import Screen
+from lazypyr.pyramids.base import Pyramid
+
+__all__ = ["Painting", "Redrawn"]
+
+Redrawn = hv.streams.Stream.define("Redrawn", drawn=0)
+
+
+class Painting:
+    """A painter of a pyramid's screen, and the elements made of its pictures.
+
+    Whoever takes it over sets `painter`.
+    """
+
+    painter: Painter
+
+    def __init__(
+        self, pyramid: Pyramid, engine: Engine, *, level_increase: int = 0, clim: tuple[float, float] | None = None
+    ) -> None:
+        self.screen = Screen(pyramid, engine, level_increase=level_increase)
+        self.redrawn = Redrawn()
+        self.drawn: Callable[[], None] = lambda: None
+        self._limits = clim or self.screen.declared_limits
+        self._last: dict[Hashable, tuple[Any, hv.Element]] = {}
+
+    @property
+    def known_limits(self) -> tuple[float, float] | None:
+        """Its colour limits, as soon as they are known: the first picture brings them."""
+        return self._limits
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the picture asked for last isn't there, if it failed in the background."""
+        return self.painter.failure
+
+    def limit(self, low: float, high: float) -> None:
+        """Use other colour limits from now on."""
+        self._limits, self._last = (low, high), {}
+        self._refresh()
+
+    def streams(self) -> list[Any]:
+        """What has HoloViews ask for another element."""
+        return [hv.streams.RangeXY(), hv.streams.PlotSize(), self.redrawn]
+
+    def _element(self, what: Hashable, request: Any, make: Callable[[Any], hv.Element]) -> hv.Element:
+        """The element of a request's picture; the last one of this kind where nothing has changed."""
+        picture, failure = self.painter.paint(request), self.failure
+        shown = picture, failure, request if picture is None else None
+        last = self._last.get(what)
+        if last is not None and last[0] == shown:
+            return last[1]
+        element = make(picture)
+        self._last[what] = shown, element
+        self.drawn()
+        return element
+
+    def _refresh(self) -> None:
+        self.redrawn.event(drawn=self.redrawn.drawn + 1)

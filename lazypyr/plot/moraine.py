@@ -1,0 +1,155 @@
+"""`ras_plot`, `pc_plot` and `ts_plot`: moraine's names and arguments, so that its notebooks run after a change of import."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+
+from lazypyr.errors import PlanError
+from lazypyr.plot.points import points_plot
+from lazypyr.plot.raster import raster_plot
+from lazypyr.plot.timeseries import timeseries_plot
+from lazypyr.pyramids.base import Pyramid
+
+__all__ = ["pc_plot", "ras_plot", "ts_plot"]
+
+PostProc = str | Callable[..., Any]
+
+
+def ras_plot(
+    data: Any,
+    post_proc: PostProc | None = None,
+    n_kdim: int | None = None,
+    bounds: Sequence[float] | None = None,
+    level_increase: int = 0,
+    **options: Any,
+) -> hv.DynamicMap:
+    """`raster_plot` with moraine's arguments.
+
+    Parameters
+    ----------
+    data
+        The raster itself, shape ``(y, x, *channels)``: an array, a zarr array, a path; or the folder of ``ras_pyramid``.
+    post_proc, n_kdim, bounds, level_increase
+        As for `raster_plot`.
+    **options
+        Further ones of `raster_plot`.
+    """
+    if (
+        "axes" not in options
+        and not isinstance(data, str | Path | Pyramid)
+        and len(getattr(data, "shape", ())) in (2, 3, 4)
+    ):
+        options["axes"] = "yxij"[: len(data.shape)]
+    options.setdefault("invert_yaxis", False)
+    return raster_plot(data, post_proc, n_kdim=n_kdim, bounds=bounds, level_increase=level_increase, **options)
+
+
+def pc_plot(
+    data: Any,
+    y: Any = None,
+    x: Any = None,
+    ras_resolution: float | None = None,
+    post_proc_pc: PostProc | None = None,
+    n_kdim: int | None = None,
+    rtree: Any = None,
+    level_increase: int = 0,
+    *,
+    post_proc_ras: PostProc | None = None,
+    **options: Any,
+) -> tuple[hv.DynamicMap, hv.DynamicMap]:
+    """`points_plot` with moraine's arguments.
+
+    Parameters
+    ----------
+    data
+        Values, shape ``(n, *channels)``, with `y` and `x` of shape ``(n,)``; or the folder of ``pc_pyramid``; or what
+        `points_plot` takes.
+    y, x : array-like or path, optional
+        With a folder they may be what `moraine.cli.pc_plot` has in their place: ``post_proc_ras, post_proc_pc``.
+    ras_resolution : float
+        World units a pixel; 20 by default, or what the folder was made with.
+    post_proc_pc : str or function, optional
+        What is drawn of the values, from afar and from near: a name, or ``f(data, numbers, *kdims)``.
+    n_kdim, level_increase
+        As for `points_plot`.
+    rtree
+        Not needed; accepted for old notebooks.
+    post_proc_ras : str or function, optional
+        A name given here only is used for both.
+    **options
+        Further ones of `points_plot`.
+    """
+    from lazypyr.points import from_points
+
+    folder = Path(data) if isinstance(data, str | Path) else None
+    if folder is not None and (folder / "pc.zarr").is_dir():
+        post_proc_ras = y if post_proc_ras is None else post_proc_ras
+        post_proc_pc = x if post_proc_pc is None else post_proc_pc
+        data, y, x = folder / "pc.zarr", folder / "y.zarr", folder / "x.zarr"
+        ras_resolution = _resolution(folder) if ras_resolution is None else ras_resolution
+    if (x is None) != (y is None):
+        raise PlanError("x and y: give both, or none for points that know them")
+    if isinstance(post_proc_ras, str) and isinstance(post_proc_pc, str) and post_proc_ras != post_proc_pc:
+        raise PlanError(f"post_proc_ras={post_proc_ras!r} and post_proc_pc={post_proc_pc!r} show different things")
+    post_proc = post_proc_pc if post_proc_pc is not None else post_proc_ras
+    points = data if x is None else from_points(x, y, data, resolution=20 if ras_resolution is None else ras_resolution)
+    return points_plot(points, post_proc, n_kdim=n_kdim, level_increase=level_increase, **options)
+
+
+def _resolution(folder: Path) -> float:
+    """World units a pixel of a folder of moraine's: its bounds are centres of first and last pixel."""
+    import zarr
+
+    left, _, right, _ = tomllib.loads((folder / "bounds.toml").read_text(encoding="utf-8"))["bounds"]
+    nx = zarr.open_array(str(folder / "idx_0.zarr"), mode="r").shape[1]
+    return float(right - left) / (nx - 1) if nx > 1 else 20.0
+
+
+def ts_plot(
+    v: Any,
+    t: Any,
+    source_plot: Any,
+    kdtree: Any = None,
+    y: Any = None,
+    x: Any = None,
+    reference: bool = False,  # noqa: FBT001, FBT002 - moraine's
+    post_proc_ts: Callable[..., Any] | None = None,
+    **options: Any,
+) -> hv.DynamicMap:
+    """`timeseries_plot` with moraine's arguments.
+
+    Parameters
+    ----------
+    v
+        Values, shape ``(n, time)``, or their path, with `kdtree` over ``(x, y)`` or with `y` and `x`; or what
+        `timeseries_plot` takes.
+    t, source_plot, reference
+        As for `timeseries_plot`.
+    kdtree : scipy.spatial.KDTree, optional
+    y, x : array-like or path, optional
+    post_proc_ts : function, optional
+        ``f(v, number)``, with a reference ``f(v, number, reference_number)``.
+    **options
+        Further ones of `timeseries_plot`.
+    """
+    x, y = _column(x), _column(y)
+    if kdtree is not None:
+        v = _column(v)
+    return timeseries_plot(
+        v, t, source_plot, reference=reference, x=x, y=y, kdtree=kdtree, post_proc=post_proc_ts, **options
+    )
+
+
+def _column(data: Any) -> Any:
+    """An array in memory, of a path too; None stays what it is."""
+    if isinstance(data, str | Path):
+        import zarr
+
+        data = zarr.open_array(str(data), mode="r")[:]
+    return None if data is None else np.asarray(data)

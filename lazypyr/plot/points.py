@@ -1,0 +1,235 @@
+"""`points_plot`: a point cloud as a raster from afar and as points from near, one exactly over the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+
+from lazypyr.engine.engine import Engine
+from lazypyr.errors import PlanError
+from lazypyr.geometry.grid import clean_range
+from lazypyr.plot.interactive import Painting
+from lazypyr.plot.raster import as_product, is_blank, nothing, opened, plain_arguments
+from lazypyr.plot.render_worker import Painter
+from lazypyr.plot.selection import cloud_of, gathered, of_numbers, strip
+from lazypyr.plot.style import (
+    colours_of,
+    common_options,
+    dimension,
+    index_dimensions,
+    place_dimensions,
+    state_hook,
+    tooltips,
+    value_label,
+)
+from lazypyr.plot.viewport import Dropped, Frame, Screen, View
+from lazypyr.points.pyramid import PointsPyramid
+from lazypyr.products.base import Product
+from lazypyr.products.mapped import MappedPyramid
+from lazypyr.pyramids.base import DIRECT, ProductLike, Pyramid
+
+__all__ = ["CloudPainting", "points_plot"]
+
+Array = np.ndarray[Any, Any]
+
+# More points than these are shown as the raster of level 0, however near: a browser draws each of them.
+_MAX_POINTS = 50_000
+
+
+def points_plot(
+    points: Any,
+    post_proc: ProductLike | None = None,
+    *,
+    n_kdim: int | None = None,
+    level_increase: int = 0,
+    labels: Sequence[Any] | Mapping[str, Sequence[Any]] | None = None,
+    clim: tuple[float, float] | None = None,
+    cmap: Any = None,
+    title: str | None = None,
+    engine: Engine | None = None,
+) -> tuple[hv.DynamicMap, hv.DynamicMap]:
+    """A point cloud as two plots to lay over each other: ``images * points``.
+
+    Zoomed out, the image shows the raster of the level that fits the screen; where pixels of level 0 get larger than
+    the screen's, the points themselves are drawn (up to 50,000 of them). Hovering shows value and point number.
+
+    Parameters
+    ----------
+    points : PointsPyramid
+        As `lazypyr.from_points` and `lazypyr.read_points` give, or a lazypyr store of one.
+    post_proc : str, function or Product, optional
+        As for `raster_plot`; or moraine's ``f(data, numbers, *kdims)``, where `data` is the array of values by point
+        number.
+    n_kdim, level_increase, labels, clim, cmap, title, engine
+        As for `raster_plot`.
+
+    Returns
+    -------
+    images : holoviews.DynamicMap
+        Of `holoviews.Image` with values z and idx.
+    points : holoviews.DynamicMap
+        Of `holoviews.Points` with values z and idx.
+
+    Raises
+    ------
+    PlanError
+        What isn't points, complex values without a product, ...
+    """
+    pyramid, engine = opened(points, engine)
+    cloud = cloud_of(pyramid)
+    if post_proc is not None:
+        pyramid = _mapped(cloud, pyramid, post_proc, n_kdim)
+    painting = CloudPainting(cloud, pyramid, engine, level_increase=level_increase, clim=clim)
+    return painting.plots(labels=labels, cmap=cmap, title=title)
+
+
+def _mapped(cloud: PointsPyramid, pyramid: Pyramid, post_proc: ProductLike, n_kdim: int | None) -> Pyramid:
+    if callable(post_proc) and not isinstance(post_proc, str | Product):
+        plain = plain_arguments(post_proc)
+        by_number = len(plain) >= 2 and plain[1].startswith("idx")
+        if by_number or (n_kdim is not None and len(plain) == 2 + n_kdim):
+            if isinstance(pyramid, MappedPyramid):
+                raise PlanError(f"{pyramid.name} is a product already; give the function the points themselves")
+            return of_numbers(cloud, post_proc, n_kdim, len(plain))
+    return pyramid.map(as_product(post_proc, n_kdim))
+
+
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """Points in a box are wanted: ranges of x and y, and the index of the kdims; `far` is the view if they are too many."""
+
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    far: View
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scene:
+    """A raster, or points: x, y, value and number of each."""
+
+    frame: Frame | None = None
+    numbers: Array | None = None
+    dots: tuple[Array, Array, Array, Array] | None = None
+
+
+class CloudPainting(Painting):
+    """What stands behind both plots of a cloud: they show the same scene."""
+
+    def __init__(
+        self,
+        cloud: PointsPyramid,
+        pyramid: Pyramid,
+        engine: Engine,
+        *,
+        level_increase: int = 0,
+        clim: tuple[float, float] | None = None,
+    ) -> None:
+        self.cloud, self.pyramid = cloud, pyramid
+        super().__init__(pyramid, engine, level_increase=level_increase, clim=clim)
+        self.numbers = Screen(self.cloud.index, engine, as_is=True)
+        self.painter = Painter(self._compute, self._stopgap, self._refresh)
+        self.place = place_dimensions(self.screen)
+        self.name, self.label, self.unit = dimension(pyramid)
+
+    def plots(
+        self,
+        *,
+        labels: Sequence[Any] | Mapping[str, Sequence[Any]] | None = None,
+        cmap: Any = None,
+        title: str | None = None,
+    ) -> tuple[hv.DynamicMap, hv.DynamicMap]:
+        """The plots, dressed: images and points."""
+        kdims = index_dimensions(self.screen, labels)
+        images = hv.DynamicMap(self.image, kdims=kdims, streams=self.streams())
+        dots = hv.DynamicMap(self.dots, kdims=kdims, streams=self.streams())
+        common = common_options(self.screen, title)
+        common["cmap"] = cmap or colours_of(self.pyramid)
+        hooks = [state_hook(self)]
+        label, number = value_label(self.screen), ("idx", "@idx")
+        far = tooltips(self.screen, (label, "@image"), number)
+        near = tooltips(self.screen, (label, f"@{self.name}"), number, place="@{}")
+        return (
+            images.opts(hv.opts.Image(**common, hooks=hooks, colorbar=True, hover_tooltips=far)),
+            dots.opts(
+                hv.opts.Points(**{**common, "scalebar": False}, hover_tooltips=near, color="z", size=5, colorbar=False)
+            ),
+        )
+
+    def image(
+        self, *index: Any, x_range: Any = None, y_range: Any = None, width: Any = None, height: Any = None, **_: Any
+    ) -> hv.Element:
+        """HoloViews' callback for the raster."""
+        return self._element("image", self._request(index, x_range, y_range, width, height), self._image)
+
+    def dots(
+        self, *index: Any, x_range: Any = None, y_range: Any = None, width: Any = None, height: Any = None, **_: Any
+    ) -> hv.Element:
+        """HoloViews' callback for the points."""
+        return self._element("dots", self._request(index, x_range, y_range, width, height), self._points)
+
+    def _request(self, index: Sequence[Any], x_range: Any, y_range: Any, width: Any, height: Any) -> View | _Near:
+        view = self.screen.view(x_range, y_range, width, height, index)
+        if self.screen.level_of(x_range, y_range, width, height) >= 0:
+            return view
+        # The last points of an extent may lie up to half a pixel beyond the last pixel's edge, which they share.
+        margin = abs(self.screen.grid.dx)
+        left, bottom, right, top = self.screen.bounds
+        xs, ys = clean_range(x_range), clean_range(y_range)
+        return _Near(xs or (left - margin, right + margin), ys or (bottom - margin, top + margin), view)
+
+    def _compute(self, request: View | _Near, stale: Callable[[], bool]) -> _Scene:
+        if self._limits is None:
+            index = (request.far if isinstance(request, _Near) else request).index
+            self._limits = self.screen.limits(index)
+        if isinstance(request, _Near):
+            (xa, xb), (ya, yb) = request.x_range, request.y_range
+            numbers = self.cloud.query((xa, ya, xb, yb), closed="both")
+            if numbers.size <= _MAX_POINTS:
+                if stale():
+                    raise Dropped
+                return _Scene(dots=self._dots(numbers, request.far.index))
+            request = request.far
+        frame = self.screen.frame(request, stale)
+        if frame is None:
+            return _Scene()
+        numbers_of = self.numbers.frame(View(request.level, request.window), stale)
+        return _Scene(frame, None if numbers_of is None else numbers_of.pixels)
+
+    def _stopgap(self, request: View | _Near) -> _Scene | None:
+        view = request.far if isinstance(request, _Near) else request
+        frame = self.screen.coarser(view)
+        return None if frame is None else _Scene(frame)
+
+    def _dots(self, numbers: Array, index: tuple[int, ...]) -> tuple[Array, Array, Array, Array]:
+        x, y = (gathered(self.cloud, source, numbers) for source in (self.cloud.x, self.cloud.y))
+        row = strip(self.pyramid, numbers)
+        window = ((0, 1), (0, numbers.size), *((i, i + 1) for i in index))
+        z = DIRECT.read(row, 0, window).reshape(numbers.size)
+        return x.astype("f8"), y.astype("f8"), z, numbers
+
+    def _values(self) -> list[hv.Dimension]:
+        return [
+            hv.Dimension((self.name, self.label), unit=self.unit, range=self._limits or (None, None)),
+            hv.Dimension("idx"),
+        ]
+
+    def _image(self, scene: _Scene | None) -> hv.Element:
+        frame = None if scene is None else scene.frame
+        if frame is None or is_blank(frame):
+            frame = nothing(self.screen)
+        numbers = None if scene is None else scene.numbers
+        # numbers of points as floats, so that both lie in one array: exact to 2**24 in float32
+        kind = np.result_type(frame.pixels.dtype, "f4" if self.cloud.x.shape[0] < 2**24 else "f8")
+        pixels = np.empty((*frame.pixels.shape, 2), kind)
+        pixels[..., 0] = frame.pixels
+        pixels[..., 1] = -1 if numbers is None or not pixels.size else numbers
+        return hv.Image(pixels, bounds=frame.bounds, kdims=self.place, vdims=self._values())
+
+    def _points(self, scene: _Scene | None) -> hv.Element:
+        none = np.empty(0)
+        dots = (scene.dots if scene is not None else None) or (none, none, none, np.empty(0, np.int64))
+        return hv.Points(dots, kdims=self.place, vdims=self._values())

@@ -1,0 +1,241 @@
+"""`raster_plot`: a raster, however large, as a HoloViews plot that reads what is in view."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+
+from lazypyr.engine.engine import Engine
+from lazypyr.errors import PlanError
+from lazypyr.plot.interactive import Painting
+from lazypyr.plot.render_worker import Painter
+from lazypyr.plot.style import (
+    colours_of,
+    common_options,
+    dimension,
+    index_dimensions,
+    place_dimensions,
+    state_hook,
+    tooltips,
+    value_label,
+)
+from lazypyr.plot.viewport import Frame, Screen, View
+from lazypyr.products.base import Product
+from lazypyr.products.define import define
+from lazypyr.pyramids.base import ProductLike, Pyramid
+
+__all__ = [
+    "RasterPainting",
+    "as_product",
+    "element_of",
+    "is_blank",
+    "nothing",
+    "opened",
+    "options_of",
+    "plain_arguments",
+    "raster_plot",
+    "shared_engine",
+]
+
+
+_shared: dict[str, Engine] = {}
+
+
+def shared_engine() -> Engine:
+    """The engine of all plots of this process: what one of them read is there for the others."""
+    return _shared.setdefault("engine", Engine())
+
+
+def raster_plot(
+    src: Any,
+    post_proc: ProductLike | None = None,
+    n_kdim: int | None = None,
+    bounds: Sequence[float] | None = None,
+    level_increase: int = 0,
+    *,
+    labels: Sequence[Any] | Mapping[str, Sequence[Any]] | None = None,
+    clim: tuple[float, float] | None = None,
+    cmap: Any = None,
+    title: str | None = None,
+    invert_yaxis: bool | None = None,
+    engine: Engine | None = None,
+    **recipe: Any,
+) -> hv.DynamicMap:
+    """A raster as a plot that reads, at the right level, what is in view.
+
+    Parameters
+    ----------
+    src
+        What `lazypyr.open_pyramid` takes, a lazypyr store or a pyramid; or a folder that moraine's ``ras_pyramid`` made.
+    post_proc : str, function or Product, optional
+        What is drawn of it: "phase", "intf_0", "intf_all", ...; ``f(z, *kdims)`` as `lazypyr.product` takes; or
+        ``f(data, xslice, yslice, *kdims)``, moraine's signature.
+    n_kdim : int, optional
+        Number of key dimensions of a function; by default as many as it has arguments for.
+    bounds : (x_first, y_first, x_last, y_last), optional
+        World coordinates of the centres of the first and last pixel, instead of the source's own.
+    level_increase : int
+        Levels coarser than one pixel of data for one of the screen; negative: finer.
+    labels : sequence, or mapping of key dimension to sequence, optional
+        What the sliders say, e.g. dates: one for each channel. For `intf_seq` the dates of the images.
+    clim : (low, high), optional
+        Colour limits. By default what the product declares ((-pi, pi) of phases), else the 1st and 99th percentile of
+        the coarsest level, fixed for the life of the plot.
+    cmap : optional
+        Colour map; by default cyclic for phases, gray for amplitudes, else viridis.
+    title : str, optional
+    invert_yaxis : bool, optional
+        Row 0 at the top, as for radar geometry; by default where the source says nothing about its y.
+    engine : Engine, optional
+        By default one that all plots share, or that of a store.
+    **recipe
+        For `lazypyr.open_pyramid`: `method`, `axes`, `chunks`, ...
+
+    Returns
+    -------
+    holoviews.DynamicMap
+        Of `holoviews.Image` (`holoviews.RGB` for colours) with key dimensions i, j, ...; `redim`, `opts`, ``*`` and ``+``
+        work as ever.
+
+    Raises
+    ------
+    PlanError
+        Complex data without a product, an unknown product, labels of another length, ...
+    """
+    pyramid, engine = opened(src, engine, bounds=bounds, **recipe)
+    if post_proc is not None:
+        pyramid = pyramid.map(as_product(post_proc, n_kdim))
+    painting = RasterPainting(pyramid, engine, level_increase=level_increase, clim=clim)
+    return painting.plot(labels=labels, cmap=cmap, title=title, invert_yaxis=invert_yaxis)
+
+
+def opened(src: Any, engine: Engine | None, **recipe: Any) -> tuple[Pyramid, Engine]:
+    """The pyramid and the engine of what a user has."""
+    from lazypyr.pyramids.open import open_pyramid
+
+    given = {name: value for name, value in recipe.items() if value is not None}
+    if isinstance(src, str | Path):
+        finest = Path(src) / "0.zarr"  # moraine's folder: a level an array, and no group around them
+        if finest.is_dir() and not (Path(src) / "zarr.json").exists():
+            src = finest
+    own = getattr(src, "engine", None)
+    found = engine or (own if isinstance(own, Engine) else shared_engine())
+    return open_pyramid(src, **given), found
+
+
+def as_product(post_proc: ProductLike, n_kdim: int | None) -> ProductLike:
+    """What `Pyramid.map` takes, of what moraine's users have: functions whose arguments may have any names."""
+    if isinstance(post_proc, str | Product) or not callable(post_proc):
+        if n_kdim is not None and not isinstance(post_proc, str | Product):
+            raise PlanError(f"post_proc: expected a name or a function, got {post_proc!r}")
+        return post_proc
+    func: Callable[..., Any] = post_proc
+    plain = plain_arguments(func)
+    slices = plain[1:3] == ["xslice", "yslice"]
+    moraine = not slices and (
+        (n_kdim is not None and len(plain) == 3 + n_kdim)
+        or (len(plain) >= 3 and plain[1][:1] == "x" and plain[2][:1] == "y")
+    )
+    if moraine:
+        n_kdim = len(plain) - 3 if n_kdim is None else n_kdim
+
+        def sliced(data: Any, xslice: slice, yslice: slice, *kdims: int) -> Any:
+            return func(data, xslice, yslice, *kdims)
+
+        made: Product = define(sliced, kdims=n_kdim, name=getattr(func, "__name__", "function"))
+        return made
+    plain_product: Product = define(func, kdims=n_kdim)
+    return plain_product
+
+
+def plain_arguments(func: Callable[..., Any]) -> list[str]:
+    """Names of the arguments that a function must be given by position."""
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty]
+
+
+class RasterPainting(Painting):
+    """What stands behind a raster plot."""
+
+    def __init__(
+        self,
+        pyramid: Pyramid,
+        engine: Engine,
+        *,
+        level_increase: int = 0,
+        clim: tuple[float, float] | None = None,
+        **painter: Any,
+    ) -> None:
+        super().__init__(pyramid, engine, level_increase=level_increase, clim=clim)
+        self.painter = Painter(self._compute, self.screen.coarser, self._refresh, **painter)
+
+    def plot(
+        self,
+        *,
+        labels: Sequence[Any] | Mapping[str, Sequence[Any]] | None = None,
+        cmap: Any = None,
+        title: str | None = None,
+        invert_yaxis: bool | None = None,
+    ) -> hv.DynamicMap:
+        """The plot, dressed."""
+        plot = hv.DynamicMap(self.draw, kdims=index_dimensions(self.screen, labels), streams=self.streams())
+        hooks = [state_hook(self)]
+        return plot.opts(options_of(self.screen, cmap, title, invert_yaxis=invert_yaxis, hooks=hooks))
+
+    def draw(
+        self, *index: Any, x_range: Any = None, y_range: Any = None, width: Any = None, height: Any = None, **_: Any
+    ) -> hv.Element:
+        """The element for a view: HoloViews' callback."""
+        view = self.screen.view(x_range, y_range, width, height, index)
+        return self._element("raster", view, self._made)
+
+    def _made(self, frame: Frame | None) -> hv.Element:
+        seen = nothing(self.screen) if frame is None or is_blank(frame) else frame
+        return element_of(self.screen, seen, self._limits)
+
+    def _compute(self, view: View, stale: Callable[[], bool]) -> Frame | None:
+        frame = self.screen.frame(view, stale)
+        if self._limits is None:
+            self._limits = self.screen.limits(view.index)
+        return frame
+
+
+def nothing(screen: Screen) -> Frame:
+    """No pixels. HoloViews would warn of pixels that are all NaN."""
+    shape = (0, 0) if screen.colour_axis is None else (0, 0, 4)
+    return Frame(np.empty(shape, "f4" if screen.colour_axis is None else "u1"), screen.bounds, 0)
+
+
+def is_blank(frame: Frame) -> bool:
+    """Whether a frame has nothing but NaN."""
+    pixels = frame.pixels
+    return pixels.dtype.kind == "f" and bool(np.isnan(pixels.flat[0]) and np.isnan(pixels).all())
+
+
+def element_of(screen: Screen, frame: Frame, limits: tuple[float, float] | None) -> hv.Element:
+    """A frame as a HoloViews element."""
+    place = place_dimensions(screen)
+    if screen.colour_axis is not None:
+        return hv.RGB(frame.pixels, bounds=frame.bounds, kdims=place, vdims=list("RGBA"[: frame.pixels.shape[2]]))
+    name, label, unit = dimension(screen.pyramid)
+    value = hv.Dimension((name, label), unit=unit, range=limits or (None, None))
+    return hv.Image(frame.pixels, bounds=frame.bounds, kdims=place, vdims=[value])
+
+
+def options_of(screen: Screen, cmap: Any, title: str | None, *, invert_yaxis: bool | None, **more: Any) -> Any:
+    """How the element of a screen looks; `more` options of HoloViews."""
+    common = {**common_options(screen, title), **more}
+    common["invert_yaxis"] = "y" not in screen.pyramid.coords if invert_yaxis is None else invert_yaxis
+    if screen.colour_axis is not None:
+        return hv.opts.RGB(**common)
+    common["hover_tooltips"] = tooltips(screen, (value_label(screen), "@image"))
+    return hv.opts.Image(**common, cmap=cmap or colours_of(screen.pyramid), colorbar=True)

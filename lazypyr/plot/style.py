@@ -1,0 +1,228 @@
+"""How plots look: names and units of dimensions, labels of sliders, colour maps, sizes."""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import holoviews as hv
+
+from lazypyr.errors import PlanError
+from lazypyr.plot.interactive import Painting
+from lazypyr.plot.viewport import Screen
+from lazypyr.pyramids.base import Pyramid
+
+__all__ = [
+    "colours_of",
+    "dimension",
+    "first_index",
+    "index_dimensions",
+    "is_phase",
+    "kdim_names",
+    "place_dimensions",
+    "plot_size",
+    "short_name",
+    "state_hook",
+    "tooltips",
+    "value_label",
+]
+
+if not hv.Store.registry.get("bokeh"):  # HoloViews knows no options before a backend is loaded
+    hv.extension("bokeh", logo=False)
+
+_WIDTH = 520
+_ROOM_FOR_BAR, _ROOM_FOR_TITLE = 137, 75
+_ROOM_FOR_AXIS, _DIGIT = 37, 7
+_SHORT_UNITS = {
+    "radian": "rad",
+    "meter": "m",
+    "metre": "m",
+    "kilometer": "km",
+    "millimeter": "mm",
+    "micrometer": "µm",
+    "nanometer": "nm",
+    "degree": "°",
+    "1": None,
+}
+_METRIC = ("km", "m", "mm", "µm", "nm")
+
+
+def kdim_names(n: int) -> list[str]:
+    """i, j, k, ...: what moraine's users know them by."""
+    return [chr(ord("i") + number) for number in range(n)]
+
+
+def unit_of(name: str | None) -> str | None:
+    """A unit as one writes it on an axis."""
+    return _SHORT_UNITS.get(name, name) if name else None
+
+
+def short_name(pyramid: Pyramid) -> str:
+    """A pyramid's name without the folders: "intf_0(slc.zarr/slc)"."""
+    before, sign, inside = pyramid.name.rpartition("(")
+    return before + sign + "/".join(inside.rstrip("/").split("/")[-2:])
+
+
+def place_dimensions(screen: Screen) -> list[hv.Dimension]:
+    """Dimensions x and y with their units; a first view shows the whole extent, whichever level it is drawn of."""
+    left, bottom, right, top = screen.bounds
+    units = [unit_of(coord.unit) if (coord := screen.pyramid.coords.get(axis)) else None for axis in "xy"]
+    return [
+        hv.Dimension("x", unit=units[0], range=(left, right)),
+        hv.Dimension("y", unit=units[1], range=(bottom, top)),
+    ]
+
+
+def dimension(pyramid: Pyramid) -> tuple[str, str, str | None]:
+    """Name, label and unit of the values."""
+    products = pyramid.attrs.get("products") or ()
+    label = products[-1].get("name") if products else pyramid.attrs.get("long_name")
+    short = label if isinstance(label, str) and 0 < len(label) <= 24 and label.isidentifier() else "z"
+    unit = pyramid.attrs.get("units")
+    return "z", short, unit_of(unit if isinstance(unit, str) else None)
+
+
+def is_phase(pyramid: Pyramid) -> bool:
+    """Whether the values are angles that wrap."""
+    return (pyramid.display or {}).get("colormap") == "phase"
+
+
+def colours_of(pyramid: Pyramid) -> str:
+    """A colour map for a pyramid's values."""
+    products = pyramid.attrs.get("products") or ()
+    if is_phase(pyramid):
+        return "colorwheel"
+    return "gray" if products and products[-1].get("name") in ("amplitude", "intensity", "coherence") else "viridis"
+
+
+def plot_size(bounds: Sequence[float]) -> tuple[int, int]:
+    """Width and height in screen pixels, such that both axes have the same scale where that gives a sensible shape."""
+    left, bottom, right, top = bounds
+    ratio = min(max((top - bottom) / (right - left), 0.35), 1.6)
+    digits = max(len(f"{value:.10g}".split(".")[0]) for value in (bottom, top))
+    return _ROOM_FOR_AXIS + _DIGIT * digits + _WIDTH + _ROOM_FOR_BAR, round(_WIDTH * ratio) + _ROOM_FOR_TITLE
+
+
+def common_options(screen: Screen, title: str | None) -> dict[str, Any]:
+    """Options of every picture of a screen."""
+    width, height = plot_size(screen.bounds)
+    options: dict[str, Any] = {
+        "width": width,
+        "height": height,
+        "tools": ["hover"],
+        "active_tools": ["wheel_zoom"],
+        "backend_opts": {"plot.min_border_right": _ROOM_FOR_BAR - 18},
+        "title": short_name(screen.pyramid) if title is None else title,
+        # coordinates of maps have seven digits, which Bokeh would say as 3.48e+6
+        "xformatter": "%.10g",
+        "yformatter": "%.10g",
+    }
+    coord = screen.pyramid.coords.get("x")
+    unit = unit_of(coord.unit) if coord is not None else None
+    if unit in _METRIC:
+        options.update(scalebar=True, scalebar_unit=(unit, "m"))
+    return options
+
+
+def state_hook(painting: Painting) -> Callable[[Any, Any], None]:
+    """A hook of HoloViews: the title says why the picture isn't the one asked for, a colour bar waits for its limits."""
+
+    def say(plot: Any, _element: Any) -> None:
+        bar = plot.handles.get("colorbar")
+        if bar is not None:  # Bokeh makes room for its labels when it appears, and never again
+            bar.visible = painting.known_limits is not None
+        hovers = [tool for tool in plot.state.tools if hasattr(tool, "tooltips")]
+        ours = [tool for tool in hovers if "hv_created" in tool.tags]
+        if ours and len(ours) < len(hovers):  # a plain one by the name "hover" in default_tools would lie over ours
+            plot.state.tools = [tool for tool in plot.state.tools if tool in ours or tool not in hovers]
+        error, title, kept = painting.failure, plot.state.title, plot.handles.get("title before")
+        if error is not None:
+            if kept is None:
+                plot.handles["title before"] = title.text, title.text_color
+            words = textwrap.wrap(str(error), 78, max_lines=3, placeholder=" ...")
+            title.update(text="\n".join(words), text_color="firebrick")
+        elif kept is not None:
+            title.update(text=kept[0], text_color=kept[1])
+            del plot.handles["title before"]
+
+    return say
+
+
+def tooltips(screen: Screen, *values: tuple[str, str], place: str = "${}") -> list[tuple[str, str]]:
+    """What hovering says: the place to a millionth, and values as pairs of a label and Bokeh's name of the column."""
+    axes = [(dim.pprint_label, place.format(dim.name) + "{0.[000000]}") for dim in place_dimensions(screen)]
+    return [*axes, *values]
+
+
+def value_label(screen: Screen) -> str:
+    """Name of the values with their unit."""
+    name, label, unit = dimension(screen.pyramid)
+    return str(hv.Dimension((name, label), unit=unit).pprint_label)
+
+
+def first_index(screen: Screen) -> tuple[int, ...]:
+    """What is shown first: of an interferogram the pair 0 and 1, since 0 with itself has no fringes."""
+    products: Sequence[Mapping[str, Any]] = screen.pyramid.attrs.get("products") or ()
+    index = [0] * len(screen.sizes)
+    if index and any(product.get("name") in ("intf_0", "intf_all") for product in products):
+        index[-1] = min(1, screen.sizes[-1] - 1)
+    return tuple(index)
+
+
+def index_dimensions(screen: Screen, labels: Sequence[Any] | Mapping[str, Sequence[Any]] | None) -> list[hv.Dimension]:
+    """The key dimensions of a screen: whole numbers that sliders show as labels."""
+    names = kdim_names(len(screen.kdims))
+    given = _labels(screen, names, labels)
+    out = []
+    first = first_index(screen)
+    for name, axis, size, start in zip(names, screen.kdims, screen.sizes, first, strict=True):
+        texts = given.get(name)
+        out.append(
+            hv.Dimension(
+                (name, axis),
+                values=list(range(size)),
+                default=start,
+                value_format=None if texts is None else _Labelled(texts),
+            )
+        )
+    return out
+
+
+class _Labelled:
+    """The text of a channel's number."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = list(texts)
+
+    def __call__(self, value: Any) -> str:
+        return self.texts[int(value)]
+
+
+def _labels(
+    screen: Screen, names: Sequence[str], labels: Sequence[Any] | Mapping[str, Sequence[Any]] | None
+) -> dict[str, list[str]]:
+    if labels is None:
+        return {}
+    by_name = dict(labels) if isinstance(labels, Mapping) else dict.fromkeys(names, labels)
+    alias = dict(zip(screen.kdims, names, strict=True))
+    out = {}
+    for given, texts in by_name.items():
+        name = alias.get(given, given)
+        if name not in names:
+            raise PlanError(f"labels: no key dimension {given!r}; there are {', '.join(names) or 'none'}")
+        size = screen.sizes[list(names).index(name)]
+        words = [label_text(text) for text in texts]
+        products: Sequence[Mapping[str, Any]] = screen.pyramid.attrs.get("products") or ({},)
+        if len(words) == size + 1 and products[-1].get("name") == "intf_seq":
+            words = [f"{a} – {b}" for a, b in itertools.pairwise(words)]
+        if len(words) != size:
+            raise PlanError(f"labels: {len(words)} for key dimension {name!r}, which has {size}")
+        out[name] = words
+    return out
+
+
+def label_text(value: Any) -> str:
+    """A label as text; of dates without the midnight."""
+    return str(value).removesuffix(" 00:00:00").split("T00:00:00")[0]

@@ -1,0 +1,325 @@
+"""What of a pyramid a screen shows: the level and window of a view, and their pixels. Knows numpy and no plot."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lazypyr.engine.engine import Engine
+from lazypyr.errors import PlanError
+from lazypyr.geometry import windows
+from lazypyr.geometry.grid import Grid
+from lazypyr.geometry.windows import Window
+from lazypyr.pyramids.base import Pyramid
+
+__all__ = ["Dropped", "Frame", "Range", "Screen", "View", "drawable", "has_holes", "rounded_size", "upright"]
+
+Array = np.ndarray[Any, Any]
+Range = Sequence[float] | None
+
+# A browser draws no more of it, and an unlucky shape (one long row) must not send all of level 0.
+_MAX_SIDE = 4096
+# Widths that tick labels push about by a few pixels are the same width.
+_SIZE_STEP = 64
+# Other channels than the one shown are looked at for colour limits only where that costs little.
+_CHEAP_CHANNEL_BYTES = 64 * 2**20
+_RGB = ("FF0000", "00FF00", "0000FF")
+
+
+class Dropped(Exception):
+    """A picture was given up half-way."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is to be drawn: rows and columns of a level (None: nothing of it is in sight) at an index of the kdims."""
+
+    level: int
+    window: Window | None
+    index: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """Pixels as a picture: the first row is the top one (largest y), the first column the left one (smallest x).
+
+    Attributes
+    ----------
+    pixels : ndarray
+        (row, column), or (row, column, colour) with 3 or 4 uint8 colours; NaN where there is nothing.
+    bounds : (left, bottom, right, top)
+        Outer edges in world units, ``left < right`` and ``bottom < top``.
+    level : int
+    """
+
+    pixels: Array
+    bounds: tuple[float, float, float, float]
+    level: int
+
+
+def rounded_size(pixels: float | None) -> int | None:
+    """A plot's width or height to the next 64 pixels; None where it isn't known."""
+    if pixels is None or not np.isfinite(pixels) or pixels <= 0:
+        return None
+    return max(1, round(pixels / _SIZE_STEP)) * _SIZE_STEP
+
+
+def upright(pixels: Array, extent: Sequence[float], level: int) -> Frame:
+    """Pixels whose rows and columns run as `extent` (left, bottom, right, top; see `Grid.extent`) says, as a picture."""
+    left, bottom, right, top = extent
+    if left > right:
+        pixels, left, right = pixels[:, ::-1], right, left
+    if bottom > top:
+        pixels, bottom, top = pixels[::-1], top, bottom
+    return Frame(pixels, (left, bottom, right, top), level)
+
+
+class Screen:
+    """A pyramid on a screen.
+
+    Parameters
+    ----------
+    pyramid : Pyramid
+        Real values; complex ones can't be drawn.
+    engine : Engine
+        What reads it, with its cache.
+    level_increase : int
+        Levels coarser (or finer, where negative) than one pixel of data for one of the screen.
+    as_is : bool
+        Frames have the pyramid's own values and dtype, nodata included.
+    """
+
+    def __init__(self, pyramid: Pyramid, engine: Engine, *, level_increase: int = 0, as_is: bool = False) -> None:
+        if pyramid.dtype.kind == "c":
+            raise PlanError(
+                f"{pyramid.name} is complex and can't be drawn as it is: choose one of phase, amplitude, intensity, "
+                "intf_0, intf_seq, intf_all"
+            )
+        if isinstance(level_increase, bool) or not isinstance(level_increase, int | np.integer):
+            raise PlanError(f"level_increase: expected a whole number, got {level_increase!r}")
+        self.pyramid, self.engine, self.level_increase = pyramid, engine, int(level_increase)
+        self.grid, self._as_is = pyramid.grid, as_is
+        y, x = pyramid.axes.index("y"), pyramid.axes.index("x")
+        self._scales = [max(level.scale[y], level.scale[x]) for level in pyramid.levels]
+        self._grids = [
+            Grid(
+                self.grid.x0 + self.grid.dx * level.translation[x],
+                self.grid.dx * level.scale[x],
+                level.shape[x],
+                self.grid.y0 + self.grid.dy * level.translation[y],
+                self.grid.dy * level.scale[y],
+                level.shape[y],
+            )
+            for level in pyramid.levels
+        ]
+        others = [axis for axis in pyramid.axes if axis not in "yx"]
+        self.colour_axis = others.pop() if _is_rgb(pyramid, others) else None
+        self.kdims = tuple(others)
+        self._limits: tuple[float, float] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many channels each kdim has."""
+        return tuple(self.pyramid.shape[self.pyramid.axes.index(axis)] for axis in self.kdims)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Outer edges of level 0: (left, bottom, right, top), ascending."""
+        left, bottom, right, top = self._grids[0].extent()
+        return min(left, right), min(bottom, top), max(left, right), max(bottom, top)
+
+    def level_grid(self, level: int) -> Grid:
+        """Where the samples of a level lie, as a grid of its own (its level 0)."""
+        return self._grids[level]
+
+    def level_of(self, x_range: Range, y_range: Range, width: float | None, height: float | None) -> int:
+        """The level for a view; -1 where the pixels of level 0 are larger than the screen's."""
+        size = (rounded_size(width), rounded_size(height))
+        power = self.grid.level_of(x_range, y_range, size, 64, min_level=-1, increase=self.level_increase)
+        return sum(scale <= 2.0**power for scale in self._scales) - 1
+
+    def view(
+        self, x_range: Range, y_range: Range, width: float | None, height: float | None, index: Sequence[int] = ()
+    ) -> View:
+        """What to draw for ranges and a size as a plot reports them: whatever they are, it has an answer.
+
+        Raises
+        ------
+        PlanError
+            An index that isn't one of the kdims' channels.
+        """
+        level = max(self.level_of(x_range, y_range, width, height), 0)
+        return View(level, self._grids[level].window_of(x_range, y_range, 0), self.checked(index))
+
+    def checked(self, index: Sequence[Any]) -> tuple[int, ...]:
+        """An index of the kdims as whole numbers within range."""
+        if len(index) != len(self.kdims):
+            raise PlanError(
+                f"{self.pyramid.name}: expected {len(self.kdims)} index(es) ({', '.join(self.kdims)}), got {tuple(index)!r}"
+            )
+        for axis, value, size in zip(self.kdims, index, self.sizes, strict=True):
+            if not (0 <= value < size and int(value) == value):
+                raise PlanError(f"{self.pyramid.name}: {axis}={value!r} is not one of 0 to {size - 1}")
+        return tuple(int(value) for value in index)
+
+    def frame(self, view: View, stale: Callable[[], bool] = bool) -> Frame | None:
+        """The picture of a view; None where nothing is in sight.
+
+        Raises
+        ------
+        Dropped
+            When `stale` said that nobody waits any more.
+        SourceError, ComputeError
+            What failed.
+        """
+        if view.window is None:
+            return None
+        out = self._read(view.level, view.window, view.index, stale)
+        return self._framed(out, view.level, view.window)
+
+    def coarser(self, view: View) -> Frame | None:
+        """The sharpest picture of a view that the cache has whole at a coarser level, computing nothing."""
+        if view.window is None:
+            return None
+        left, bottom, right, top = self._grids[view.level].extent(0, view.window)
+        for level in range(view.level + 1, len(self._grids)):
+            window = self._grids[level].window_of((left, right), (bottom, top), 0)
+            if window is None:
+                continue
+            out = self._peek(level, window, view.index)
+            if out is not None:
+                return self._framed(out, level, window)
+        return None
+
+    @property
+    def declared_limits(self) -> tuple[float, float] | None:
+        """Colour limits that come with the values, such as (-pi, pi) of phases; None where pixels must be looked at."""
+        declared = None if self.colour_axis is not None else (self.pyramid.display or {}).get("window")
+        return None if declared is None else (declared[0], declared[1])
+
+    def limits(self, index: Sequence[int] = ()) -> tuple[float, float] | None:
+        """Colour limits that hold for this screen from now on: what is declared, else 1st and 99th percentile.
+
+        Percentiles are of the coarsest level, at `index` and, where channels are small, at the first, middle and last
+        of them. None for colours, and where no pixel is finite.
+        """
+        if self.colour_axis is not None:
+            return None
+        with self._lock:
+            if self._limits is None:
+                self._limits = self.declared_limits or self._percentiles(tuple(index))
+            return self._limits
+
+    def _percentiles(self, index: tuple[int, ...]) -> tuple[float, float] | None:
+        last = len(self._grids) - 1
+        ny, nx = self._grids[last].level_size(0)
+        n_bytes = self.grid.nx * self.grid.ny * self.pyramid.dtype.itemsize
+        indices = {index}
+        if n_bytes <= _CHEAP_CHANNEL_BYTES:
+            indices |= {tuple(min(size - 1, size * part // 2) for size in self.sizes) for part in range(3)}
+        samples = [drawable(self._read(last, ((0, ny), (0, nx)), i, bool), self.pyramid) for i in sorted(indices)]
+        values = np.concatenate([s.ravel() for s in samples]).astype("f8")
+        values = values[np.isfinite(values)]
+        if not values.size:
+            return None
+        low, high = (float(v) for v in np.percentile(values, (1, 99)))
+        return (
+            (low, high) if low < high else (float(values.min()), max(float(values.max()), low + 1e-9 + abs(low) * 1e-6))
+        )
+
+    def _framed(self, out: Array, level: int, window: Window) -> Frame:
+        (r0, r1), (c0, c1) = window
+        pixels = out if self._as_is or self.colour_axis is not None else drawable(out, self.pyramid)
+        row_step, column_step = windows.cdiv(r1 - r0, _MAX_SIDE), windows.cdiv(c1 - c0, _MAX_SIDE)
+        if max(row_step, column_step) > 1:
+            pixels = pixels[::row_step, ::column_step]
+            window = ((r0, r0 + row_step * pixels.shape[0]), (c0, c0 + column_step * pixels.shape[1]))
+        return upright(pixels, self._grids[level].extent(0, window), level)
+
+    def _window(self, level: int, window: Window, index: Sequence[int]) -> Window:
+        rows, columns = window
+        known = {"y": rows, "x": columns, **{axis: (i, i + 1) for axis, i in zip(self.kdims, index, strict=True)}}
+        shape = dict(zip(self.pyramid.axes, self.pyramid.levels[level].shape, strict=True))
+        return tuple(known.get(axis, (0, shape[axis])) for axis in self.pyramid.axes)
+
+    def _arranged(self, out: Array) -> Array:
+        """Axes (y, x), or (y, x, colour)."""
+        kept = [axis for axis in self.pyramid.axes if axis not in self.kdims]
+        plane = out.reshape([n for axis, n in zip(self.pyramid.axes, out.shape, strict=True) if axis in kept])
+        order = ["y", "x", *([self.colour_axis] if self.colour_axis else [])]
+        return plane.transpose([kept.index(axis) for axis in order])
+
+    def _read(self, level: int, window: Window, index: Sequence[int], stale: Callable[[], bool]) -> Array:
+        full = self._window(level, window, index)
+        out = np.empty(windows.window_shape(full), self.pyramid.dtype)
+
+        def place(part: Window) -> None:
+            if stale():
+                raise Dropped
+            out[_within(part, full)] = self.engine.read(self.pyramid, level, part)
+
+        self.engine.parallel(partial(place, part) for _, part in self._parts(level, full))
+        return self._arranged(out)
+
+    def _peek(self, level: int, window: Window, index: Sequence[int]) -> Array | None:
+        full = self._window(level, window, index)
+        out = np.empty(windows.window_shape(full), self.pyramid.dtype)
+        for at, part in self._parts(level, full):
+            tile = self.engine.peek(self.pyramid, level, at)
+            if tile is None:
+                return None
+            corner = tuple((i * c, 0) for i, c in zip(at, self.pyramid.chunks, strict=True))
+            out[_within(part, full)] = tile[_within(part, corner)]
+        return self._arranged(out)
+
+    def _parts(self, level: int, full: Window) -> list[tuple[tuple[int, ...], Window]]:
+        shape, chunks = self.pyramid.levels[level].shape, self.pyramid.chunks
+        parts = []
+        for at in windows.chunk_index_windows(full, chunks):
+            tile = windows.chunk_window(at, chunks, shape)
+            parts.append((at, tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(full, tile, strict=True))))
+        return parts
+
+
+def _within(part: Window, whole: Window) -> tuple[slice, ...]:
+    return tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(part, whole, strict=True))
+
+
+def _is_rgb(pyramid: Pyramid, others: Sequence[str]) -> bool:
+    if not others or pyramid.dtype != np.uint8:
+        return False
+    colours = tuple((pyramid.display or {}).get("colors", ()))
+    return pyramid.shape[pyramid.axes.index(others[-1])] in (3, 4) and tuple(colours[:3]) == _RGB
+
+
+def has_holes(pyramid: Pyramid) -> bool:
+    """Whether a declared value other than NaN marks pixels that hold nothing."""
+    nodata = pyramid.nodata
+    return nodata is not None and not (isinstance(nodata, float | np.floating) and np.isnan(nodata))
+
+
+def drawable(pixels: Array, pyramid: Pyramid) -> Array:
+    """Pixels in a dtype that a browser takes, NaN where there is nothing; at least 1 x 1."""
+    kind, size = pixels.dtype.kind, pixels.dtype.itemsize
+    nodata = pyramid.nodata
+    if kind in "mM":
+        seconds = pixels.astype(f"{kind}8[us]").astype("i8") / 1e6
+        return np.where(np.isnat(pixels), np.nan, seconds)
+    holes = has_holes(pyramid)
+    if kind in "iu" and (holes or size == 8):
+        real = pixels.astype("f4" if size <= 2 else "f8")
+    elif kind == "b":
+        real = pixels.astype("u1")
+    elif kind == "f" and size == 2:
+        real = pixels.astype("f4")
+    else:
+        real = pixels
+    if holes:
+        real = np.where(pixels == nodata, real.dtype.type(np.nan), real) if real.dtype.kind == "f" else real
+    return real

@@ -1,0 +1,118 @@
+"""Pyramids beside that of the values: the numbers of the points shown, and the points as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lazypyr.geometry import windows
+from lazypyr.geometry.grid import Coord
+from lazypyr.geometry.windows import Window
+from lazypyr.points.aggregations import shown_dtype
+from lazypyr.points.cloud import Cloud
+from lazypyr.pyramids.base import Level, Pyramid, Runner
+from lazypyr.sources.base import Source
+
+__all__ = ["IndexPyramid", "OnGrid", "RawPyramid"]
+
+Array = np.ndarray[Any, Any]
+
+
+class OnGrid(Pyramid):
+    """What pyramids of one cloud share: levels, coordinates, attributes."""
+
+    def __init__(
+        self, cloud: Cloud, chunks: tuple[int, int], levels: int | None, channels: Sequence[tuple[str, int]]
+    ) -> None:
+        frame = cloud.frame
+        self.cloud, self.name = cloud, cloud.name
+        self.axes = ("y", "x", *(name for name, _ in channels))
+        self._tile = chunks
+        self.chunks = (*chunks, *(1 for _ in channels))
+        many = tuple(n for _, n in channels)
+        count = windows.level_count((frame.ny, frame.nx), (2, 2), chunks) if levels is None else levels
+        still = (1.0,) * len(many)
+        self.levels = tuple(
+            Level(
+                (*windows.level_shape((frame.ny, frame.nx), (2, 2), k), *many),
+                (2.0**k, 2.0**k, *still),
+                ((2**k - 1) / 2, (2**k - 1) / 2, *(0.0 for _ in many)),
+            )
+            for k in range(count)
+        )
+        self.coords = {
+            "y": Coord(float(frame.y0), frame.resolution, cloud.units),
+            "x": Coord(float(frame.x0), frame.resolution, cloud.units),
+        }
+        self.crs = cloud.crs
+        self.attrs = cloud.attrs
+
+    def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
+        """Estimate of the bytes that `compute` holds at once."""
+        return windows.pixels_in(window) * (3 * self.dtype.itemsize + 16)
+
+
+class IndexPyramid(OnGrid):
+    """Number of the point that each pixel shows (int64, -1 where there is none), at every level."""
+
+    method = "first_valid"
+
+    def __init__(self, cloud: Cloud, chunks: tuple[int, int], levels: int) -> None:
+        super().__init__(cloud, chunks, levels, ())
+        self.name = f"{cloud.name}, index"
+        self.dtype, self.fill_value, self.nodata = np.dtype("<i8"), np.int64(-1), np.int64(-1)
+
+    def compute(self, level: int, window: Window, run: Runner) -> Array:
+        out = np.full(windows.window_shape(window), -1, np.int64)
+        self.cloud.index.paint(level, window, None, out.reshape(-1))
+        return out
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.cloud.fingerprint}:index"
+
+    @property
+    def identity(self) -> Hashable:
+        return self.cloud.identity, "index", self.chunks, len(self.levels)
+
+    @property
+    def recipe(self) -> str:
+        return f"{self.name}: number of the point that each pixel shows"
+
+    def refreshed(self) -> Pyramid:
+        cloud = self.cloud.refreshed()
+        return IndexPyramid(cloud, self._tile, len(self.levels))
+
+
+class RawPyramid(Pyramid):
+    """A column of the points as it is: one level, axes ``("point", *channels)``."""
+
+    method = "stride"
+
+    def __init__(self, source: Source, name: str) -> None:
+        self.source, self.name = source, name
+        self.axes, self.dtype = source.axes, shown_dtype(source.dtype)
+        self.chunks = tuple(max(1, c) for c in source.chunks)
+        ones, zeros = (1.0,) * len(self.axes), (0.0,) * len(self.axes)
+        self.levels = (Level(source.shape, ones, zeros),)
+        self.fill_value = np.zeros((), self.dtype)[()]
+
+    def compute(self, level: int, window: Window, run: Runner) -> Array:
+        return self.source.read(window).astype(self.dtype, copy=False)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.source.fingerprint
+
+    @property
+    def identity(self) -> Hashable:
+        return self.source.identity, "raw"
+
+    @property
+    def recipe(self) -> str:
+        return f"{self.name}: as stored, by point number"
+
+    def refreshed(self) -> Pyramid:
+        return RawPyramid(self.source.refreshed(), self.name)

@@ -1,0 +1,1 @@
+"""Spatial index of a point cloud."""

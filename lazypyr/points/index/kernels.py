@@ -1,0 +1,221 @@
+"""Kernels that make the index: Morton keys, their classes, level-major order.
+
+Every integer that meets a uint64 is a uint64: numba makes a float of a uint64 and an int64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lazypyr.reducers.jit import jit
+
+__all__ = ["CLASSES", "check", "count_classes", "count_digits", "deal", "keys_of", "limits", "move", "winners_first"]
+
+# Tops 31 ... 0, then -1 for a point that another one in its pixel beats: where each lies in level-major order.
+CLASSES = 33
+
+
+@jit
+def _spread(v: Any) -> Any:
+    """Bit i of a 32-bit number to bit 2i."""
+    v = np.uint64(v)
+    v = (v | (v << np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
+    v = (v | (v << np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
+    v = (v | (v << np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    v = (v | (v << np.uint64(2))) & np.uint64(0x3333333333333333)
+    return (v | (v << np.uint64(1))) & np.uint64(0x5555555555555555)
+
+
+@jit
+def _slot(key: Any, before: Any) -> Any:
+    """Where the class of a point lies: 31 minus the coarsest level at which it wins its cell, 32 where it wins none.
+
+    A point and its predecessor share the cells of all levels l with ``highest differing bit < 2 * l``.
+    """
+    v = key ^ before
+    if v == np.uint64(0):
+        return 32
+    top = 0
+    if v >> np.uint64(32):
+        v >>= np.uint64(32)
+        top += 16
+    if v >> np.uint64(16):
+        v >>= np.uint64(16)
+        top += 8
+    if v >> np.uint64(8):
+        v >>= np.uint64(8)
+        top += 4
+    if v >> np.uint64(4):
+        v >>= np.uint64(4)
+        top += 2
+    if v >> np.uint64(2):
+        top += 1
+    return 31 - top
+
+
+@jit
+def limits(x: Any, y: Any) -> Any:
+    """Smallest and largest x and y of the points that have both finite, how many these are, how many have a NaN."""
+    x_low, x_high, y_low, y_high = x[0], x[0], y[0], y[0]
+    good = 0
+    nans = 0
+    for i in range(x.size):
+        a, b = x[i], y[i]
+        if not (np.isfinite(a) and np.isfinite(b)):
+            if np.isnan(a) or np.isnan(b):
+                nans += 1
+            continue
+        if good == 0:
+            x_low, x_high, y_low, y_high = a, a, b, b
+        good += 1
+        x_low, x_high = min(x_low, a), max(x_high, a)
+        y_low, y_high = min(y_low, b), max(y_high, b)
+    return x_low, x_high, y_low, y_high, good, nans
+
+
+@jit
+def keys_of(
+    x: Any,
+    y: Any,
+    x0: Any,
+    y0: Any,
+    x_step: Any,
+    y_step: Any,
+    nx: Any,
+    ny: Any,
+    first: Any,
+    bits: Any,
+    fine: Any,
+    key: Any,
+    point: Any,
+) -> Any:
+    """Key and number of each finite point, written to `key` and `point` from their ends backwards; returns how many.
+
+    Backwards, so that a stable sort has the highest number first within a pixel. With ``bits > 0`` the key gets the
+    point's number below it, complemented in `bits` bits, and nothing is written to `point`; between the two there are
+    `fine` levels of Morton order within the pixel. Pixels are worked out in the dtype of the coordinates.
+    """
+    n = 0
+    last = key.size - 1
+    mask = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+    parts = 1 << fine
+    for i in range(x.size):
+        a, b = x[i], y[i]
+        if not (np.isfinite(a) and np.isfinite(b)):
+            continue
+        u, v = (a - x0) / x_step, (b - y0) / y_step
+        column = min(max(np.int64(np.rint(u)), 0), nx - 1)
+        row = min(max(np.int64(np.rint(v)), 0), ny - 1)
+        code = (_spread(row) << np.uint64(1)) | _spread(column)
+        if fine > 0:
+            right = min(max(np.int64((u - column + 0.5) * parts), 0), parts - 1)
+            down = min(max(np.int64((v - row + 0.5) * parts), 0), parts - 1)
+            code = (code << np.uint64(2 * fine)) | (_spread(down) << np.uint64(1)) | _spread(right)
+        if bits > 0:
+            key[last - n] = (code << np.uint64(bits)) | (mask - np.uint64(first + i))
+        else:
+            key[last - n] = code
+            point[last - n] = first + i
+        n += 1
+    return n
+
+
+@jit
+def count_digits(key: Any, low: Any, counts: Any) -> Any:
+    """How often each byte occurs: those of the keys' bits from `low` on to ``counts[0]``, and so on."""
+    for i in range(key.size):
+        code = key[i] >> np.uint64(low)
+        for d in range(counts.shape[0]):
+            counts[d, (code >> np.uint64(8 * d)) & np.uint64(255)] += 1
+
+
+@jit
+def move(key: Any, point: Any, paired: Any, low: Any, at: Any, key_out: Any, point_out: Any) -> Any:
+    """Move keys (and points, if `paired`) to the next free place `at` of the byte from bit `low` on, in order."""
+    for i in range(key.size):
+        digit = (key[i] >> np.uint64(low)) & np.uint64(255)
+        place = at[digit]
+        at[digit] = place + 1
+        key_out[place] = key[i]
+        if paired:
+            point_out[place] = point[i]
+
+
+@jit
+def winners_first(packed: Any, bits: Any, shift: Any) -> Any:
+    """Move the highest number of each pixel to the front of its run of sorted keys; the others stay in order."""
+    mask = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+    a = 0
+    while a < packed.size:
+        code = packed[a] >> np.uint64(shift)
+        best = a
+        b = a + 1
+        while b < packed.size and packed[b] >> np.uint64(shift) == code:
+            if packed[b] & mask < packed[best] & mask:
+                best = b
+            b += 1
+        if best > a:
+            winner = packed[best]
+            for i in range(best, a, -1):
+                packed[i] = packed[i - 1]
+            packed[a] = winner
+        a = b
+
+
+@jit
+def count_classes(packed: Any, shift: Any, before: Any, seen: Any, counts: Any) -> Any:
+    """Add to `counts` how many sorted keys belong to each class; `before` is the key ahead if any was `seen`."""
+    for i in range(packed.size):
+        code = packed[i] >> np.uint64(shift)
+        counts[_slot(code, before) if seen else 0] += 1
+        before = code
+        seen = True
+
+
+@jit
+def deal(
+    packed: Any,
+    point: Any,
+    bits: Any,
+    shift: Any,
+    before: Any,
+    seen: Any,
+    base: Any,
+    at: Any,
+    key_out: Any,
+    point_out: Any,
+    rank_out: Any,
+) -> Any:
+    """Deal sorted keys out by class, in order: `at` holds the next free row of each class and is moved on.
+
+    `base` is the rank of the first key in the whole Morton order. With ``bits > 0`` the point's number is in the lowest
+    bits of the key, complemented; a cell's key is what is left after a shift by `shift` bits.
+    """
+    mask = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+    for i in range(packed.size):
+        code = packed[i] >> np.uint64(shift)
+        slot = _slot(code, before) if seen else 0
+        row = at[slot]
+        at[slot] = row + 1
+        key_out[row] = code
+        point_out[row] = mask - (packed[i] & mask) if bits > 0 else point[i]
+        rank_out[row] = base + i
+        before = code
+        seen = True
+
+
+@jit
+def check(key: Any, point: Any, rank: Any, starts: Any, n_points: Any, limit: Any) -> Any:
+    """First row at which a level-major index is impossible, -1 if there is none.
+
+    Within a class keys may not descend and ranks ascend strictly, numbers lie below `n_points`, keys below `limit`.
+    """
+    for c in range(starts.size - 1):
+        for j in range(starts[c], starts[c + 1]):
+            if point[j] >= n_points or rank[j] >= key.size or key[j] >= limit:
+                return j
+            if j > starts[c] and (key[j] < key[j - 1] or rank[j] <= rank[j - 1]):
+                return j
+    return -1

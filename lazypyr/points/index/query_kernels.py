@@ -1,0 +1,224 @@
+"""Kernels that read the index: which points, or runs of points, the pixels of a window show.
+
+Every integer that meets a uint64 is a uint64: numba makes a float of a uint64 and an int64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lazypyr.reducers.jit import jit
+
+__all__ = ["paint", "rows_of", "runs"]
+
+_PIECE = 1 << 16  # cells whose runs are worked out at once: 512 KiB, which fits the L2 cache
+_BATCH = 512  # values that are looked up before they are painted
+_BITS = np.arange(1 << 16)
+# Where a cell of a 256 x 256 square lies, ``row << 8 | column``, from 16 bits of its Morton key.
+_PLACE = np.sum([(_BITS >> 2 * b & 1) << b | (_BITS >> 2 * b + 1 & 1) << b + 8 for b in range(8)], axis=0).astype(
+    np.uint16
+)
+
+
+@jit
+def _gather_bits(v: Any) -> Any:
+    """Bit 2i to bit i: the inverse of `_spread`."""
+    v = np.uint64(v) & np.uint64(0x5555555555555555)
+    v = (v | (v >> np.uint64(1))) & np.uint64(0x3333333333333333)
+    v = (v | (v >> np.uint64(2))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    v = (v | (v >> np.uint64(4))) & np.uint64(0x00FF00FF00FF00FF)
+    v = (v | (v >> np.uint64(8))) & np.uint64(0x0000FFFF0000FFFF)
+    return (v | (v >> np.uint64(16))) & np.uint64(0x00000000FFFFFFFF)
+
+
+@jit
+def _bound(keys: Any, value: Any, start: Any, stop: Any) -> Any:
+    """First row of ``keys[start:stop]``, ascending, whose key is not below `value`."""
+    while start < stop:
+        middle = (start + stop) >> 1
+        if keys[middle] < value:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
+
+
+@jit
+def _from(keys: Any, value: Any, start: Any, stop: Any) -> Any:
+    """As `_bound`, fast where the answer is near `start`."""
+    step = 1
+    while start + step < stop and keys[start + step - 1] < value:
+        start += step
+        step += step
+    return _bound(keys, value, start, min(start + step, stop))
+
+
+@jit
+def _square(low: Any, high: Any) -> Any:
+    """First cell of the smallest aligned square around a range of cells, and how many times 16 bits its cells need."""
+    size = 0
+    while (low >> np.uint64(16 * size)) != ((high - np.uint64(1)) >> np.uint64(16 * size)):
+        size += 1
+    return (low >> np.uint64(16 * size)) << np.uint64(16 * size), size
+
+
+@jit
+def _pixel(z: Any, size: Any, r0: Any, c0: Any) -> Any:
+    """Row and column of cell `z` of a square that starts at ``(r0, c0)``."""
+    r, c = r0, c0
+    for word in range(size):
+        place = np.int64(_PLACE[(z >> np.uint64(16 * word)) & np.uint64(0xFFFF)])
+        r += (place >> 8) << 8 * word
+        c += (place & 255) << 8 * word
+    return r, c
+
+
+@jit
+def rows_of(key: Any, starts: Any, level: Any, lows: Any, highs: Any, window: Any, pixel: Any, row: Any) -> Any:
+    """Winners of a window: position in the window (row-major) and level-major row, to `pixel` and `row`.
+
+    ``lows <= cell < highs`` are the ranges of cells of `level` that cover the window
+    ``(row, row stop, column, column stop)``, ascending. Rows ascend. Returns how many.
+    """
+    height, width = window[1] - window[0], window[3] - window[2]
+    shift = np.uint64(2 * level)
+    n = 0
+    for c in range(32 - level):
+        b = starts[c]
+        for i in range(lows.size):
+            a = _from(key, lows[i] << shift, b, starts[c + 1])
+            b = _from(key, highs[i] << shift, a, starts[c + 1])
+            if a == b:
+                continue
+            base, size = _square(lows[i], highs[i])
+            r0 = np.int64(_gather_bits(base >> np.uint64(1))) - window[0]
+            c0 = np.int64(_gather_bits(base)) - window[2]
+            for j in range(a, b):
+                r, q = _pixel((key[j] >> shift) - base, size, r0, c0)
+                if 0 <= r < height and 0 <= q < width:
+                    pixel[n] = r * width + q
+                    row[n] = j
+                    n += 1
+    return n
+
+
+@jit
+def paint(
+    key: Any,
+    point: Any,
+    starts: Any,
+    level: Any,
+    lows: Any,
+    highs: Any,
+    window: Any,
+    by_row: Any,
+    values: Any,
+    out: Any,
+) -> Any:
+    """Write the value of each winner's point to the flat window `out`, see `rows_of`.
+
+    `values` are by level-major row if `by_row`, else by point number.
+    """
+    height, width = window[1] - window[0], window[3] - window[2]
+    shift = np.uint64(2 * level)
+    batch = np.empty(_BATCH, values.dtype)
+    for c in range(32 - level):
+        b = starts[c]
+        for k in range(lows.size):
+            a = _from(key, lows[k] << shift, b, starts[c + 1])
+            b = _from(key, highs[k] << shift, a, starts[c + 1])
+            if a == b:
+                continue
+            base, size = _square(lows[k], highs[k])
+            r0 = np.int64(_gather_bits(base >> np.uint64(1))) - window[0]
+            c0 = np.int64(_gather_bits(base)) - window[2]
+            # a tile as viewers ask for it: the place in the square is the place in the window
+            whole = size == 1 and r0 == 0 and c0 == 0 and height == 256 and width == 256
+            for start in range(np.uint64(a), np.uint64(b), np.uint64(_BATCH)):
+                many = min(np.uint64(_BATCH), np.uint64(b) - start)
+                # values first, by themselves: they lie anywhere in memory, and so many waits for it overlap
+                for i in range(many):
+                    batch[i] = values[start + i] if by_row else values[np.uint64(point[start + i])]
+                if whole:
+                    for i in range(many):
+                        out[_PLACE[(key[start + i] >> shift) & np.uint64(0xFFFF)]] = batch[i]
+                    continue
+                for i in range(many):
+                    r, q = _pixel((key[start + i] >> shift) - base, size, r0, c0)
+                    if 0 <= r < height and 0 <= q < width:
+                        out[np.uint64(r * width + q)] = batch[i]
+
+
+@jit
+def runs(
+    key: Any,
+    rank: Any,
+    starts: Any,
+    level: Any,
+    lows: Any,
+    highs: Any,
+    window: Any,
+    counting: Any,
+    out: Any,
+    pixel: Any,
+    first: Any,
+    stop: Any,
+) -> Any:
+    """All points of each occupied cell of a window: its position, and its half-open run of ranks. Returns how many.
+
+    When `counting`, the flat window `out` gets the number of points instead.
+
+    A winner's rank is where its cell's run starts; the next occupied cell's start is where it stops. Cells come in
+    descending order of rank within pieces.
+    """
+    height, width = window[1] - window[0], window[3] - window[2]
+    shift = np.uint64(2 * level)
+    start_of = np.empty(_PIECE, rank.dtype)
+    none = start_of.dtype.type(key.size)
+    at = starts[:-1].copy()
+    n = 0
+    for i in range(lows.size):
+        low = lows[i]
+        while low < highs[i]:
+            # up to the next aligned square of 256 x 256 cells
+            high = min(((low >> np.uint64(16)) + np.uint64(1)) << np.uint64(16), highs[i])
+            cells = np.int64(high - low)
+            r0 = np.int64(_gather_bits(low >> np.uint64(17)) << np.uint64(8)) - window[0]
+            c0 = np.int64(_gather_bits(low >> np.uint64(16)) << np.uint64(8)) - window[2]
+            offset = np.int64(low & np.uint64(0xFFFF))
+            begin = key.size
+            total = 0
+            for c in range(starts.size - 1):
+                a = _from(key, low << shift, at[c], starts[c + 1])
+                b = _from(key, high << shift, a, starts[c + 1])
+                at[c] = b
+                total += b - a
+                if c < 32 - level and a < b:
+                    if begin == key.size:
+                        start_of[:cells] = none
+                    # ranks ascend within a class
+                    begin = min(begin, np.int64(rank[a]))
+                    for j in range(a, b):
+                        start_of[np.int64((key[j] >> shift) - low)] = rank[j]
+            if total == 0:
+                low = high
+                continue
+            end = begin + total
+            for k in range(cells - 1, -1, -1):
+                if start_of[k] == none:
+                    continue
+                place = np.int64(_PLACE[k + offset])
+                r, q = r0 + (place >> 8), c0 + (place & 255)
+                if 0 <= r < height and 0 <= q < width:
+                    if counting:
+                        out[r * width + q] = end - np.int64(start_of[k])
+                    else:
+                        pixel[n] = r * width + q
+                        first[n] = start_of[k]
+                        stop[n] = end
+                        n += 1
+                end = np.int64(start_of[k])
+            low = high
+    return n

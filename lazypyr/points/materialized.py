@@ -1,0 +1,169 @@
+"""A cloud that `materialize` wrote: its values lie there in the order of the index too, and it is opened again as a cloud."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lazypyr.geometry.windows import Window, window_shape
+from lazypyr.points.columns import as_column, taken
+from lazypyr.pyramids.base import DIRECT
+from lazypyr.sources.base import Source
+from lazypyr.sources.open import open_source
+
+if TYPE_CHECKING:
+    from lazypyr.points.cloud import Cloud
+
+__all__ = ["FOLDER", "LevelMajor", "Written", "written"]
+
+Array = np.ndarray[Any, Any]
+
+FOLDER = "level_major"
+_ROWS = 65536
+_CHECKED = 1 << 22  # rows
+# What a hierarchy says of itself, and no attribute of the cloud.
+_OWN = ("points", "multiscales", "ome", "zarr_conventions", "lazypyr", "crs", "units", "unit")
+
+
+class LevelMajor(Source):
+    """Values by row of the index, channels first (each is written from one pass over it), or the points' numbers."""
+
+    def __init__(self, cloud: Cloud, values: Source | None = None) -> None:
+        self._cloud, self._values = cloud, values
+        n, self.name = cloud.frame.n_valid, f"{cloud.name}, level-major"
+        channels = values.shape[1:] if values is not None else ()
+        self.shape, self.chunks = (*channels, n), (*(1 for _ in channels), min(n, _ROWS))
+        self.axes = (*(values.axes[1:] if values is not None else ()), "row")
+        self.dtype = cloud.frame.number_dtype if values is None else values.dtype
+        self.fill_value = np.zeros((), self.dtype)[()]
+
+    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
+        *channels, (start, stop) = window
+        out = np.empty(window_shape(window), self.dtype)
+        for at in np.ndindex(out.shape[:-1]):
+            channel = tuple(a + i for (a, _), i in zip(channels, at, strict=True))
+            done = start
+            while done < stop:
+                first, block = self._round(channel, done)
+                end = min(stop, first + block.size)
+                out[at][done - start : end - start] = block[done - first : end - first]
+                done = end
+        return out[tuple(slice(None, None, s) for s in step)] if step else out
+
+    def _round(self, channel: tuple[int, ...], row: int) -> tuple[int, Array]:
+        """The rows that are gathered together with a row: as many as there is room for, since they lie in every chunk."""
+        point, values, cache = self._cloud.index.point, self._values, self._cloud.chunk_cache
+        if values is None:
+            return 0, np.asarray(point)
+        many = max(_ROWS, cache.max_bytes // (4 * self.dtype.itemsize))
+        first = row // many * many
+        rows = np.asarray(point[first : first + many])
+        block: Array = cache.cache.get(
+            (self.identity, channel, first), lambda: taken(values, rows, channel, cache, DIRECT)
+        )
+        return first, block
+
+    @property
+    def fingerprint(self) -> str:
+        of = "" if self._values is None else self._values.fingerprint
+        return f"{self._cloud.fingerprint}:{of}:{FOLDER}"
+
+    @property
+    def identity(self) -> Hashable:
+        return self._cloud.identity, None if self._values is None else self._values.identity, FOLDER
+
+    def refreshed(self) -> Source:
+        return LevelMajor(self._cloud.refreshed(), None if self._values is None else self._values.refreshed())
+
+
+class _RowsFirst(Source):
+    """An array of the axes ``(*channels, row)`` as ``(row, *channels)``."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.name, self.dtype, self.fill_value = source.name, source.dtype, source.fill_value
+        self.shape, self.chunks, self.axes = (
+            (every[-1], *every[:-1]) for every in (source.shape, source.chunks, source.axes)
+        )
+
+    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
+        first, *others = window
+        steps = tuple(step or (1,) * len(window))
+        return np.moveaxis(self._source.read((*others, first), (*steps[1:], steps[0])), -1, 0)
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self._source.fingerprint}:rows first"
+
+    @property
+    def identity(self) -> Hashable:
+        return self._source.identity, "rows first"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a hierarchy has of the cloud beside its levels.
+
+    Attributes
+    ----------
+    columns : Mapping[str, Source]
+    settings : Mapping[str, Any]
+        Resolution, tile, levels, method and fill value, as it was written.
+    point, values : Source or None
+        By row of the index: the number of its point, and its values.
+    crs, units : str or None
+    attrs : Mapping[str, Any]
+    """
+
+    columns: Mapping[str, Source]
+    settings: Mapping[str, Any]
+    point: Source | None
+    values: Source | None
+    crs: str | None
+    units: str | None
+    attrs: Mapping[str, Any]
+
+    def values_of(self, cloud: Cloud) -> Source | None:
+        """The values by row of the cloud's index; None, with a warning, if they were written in another order."""
+        if self.point is None or self.values is None:
+            return None
+        mine, won = cloud.index.point, int(cloud.index.starts[-2])
+        same = self.point.shape == mine.shape == self.values.shape[:1] and all(
+            np.array_equal(self.point.read(((a, min(a + _CHECKED, won)),)), mine[a : min(a + _CHECKED, won)])
+            for a in range(0, won, _CHECKED)
+        )
+        if not same:
+            warnings.warn(
+                f"{self.values.name}: these are values of other points, or in another order; not used",
+                UserWarning,
+                stacklevel=2,
+            )
+        return self.values if same else None
+
+
+def written(group: Any) -> Written | None:
+    """What `materialize` wrote of a cloud to a zarr group; None if that is no such group."""
+    attrs = dict(group.attrs)
+    told = attrs.get("points")
+    if not isinstance(told, dict) or "resolution" not in told or "points/x" not in group:
+        return None
+    level = open_source(group).sources[0]
+    columns = {name: as_column(array, name) for name, array in group["points"].arrays()}
+    settings = {name: told[name] for name in ("resolution", "chunks", "levels") if name in told}
+    made: Any = attrs.get("lazypyr", {})
+    point, values = (
+        as_column(group[path], path) if path in group else None for path in (f"{FOLDER}/point", f"{FOLDER}/values")
+    )
+    return Written(
+        columns,
+        {**settings, "method": made.get("method"), "fill_value": level.fill_value},
+        point,
+        None if values is None else _RowsFirst(values),
+        level.crs,
+        told.get("units"),
+        {key: v for key, v in attrs.items() if key not in _OWN and not key.startswith(("spatial:", "proj:"))},
+    )

@@ -1,0 +1,1 @@
+"""Products: arrays derived from the pixels of one level."""

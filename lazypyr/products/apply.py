@@ -1,0 +1,110 @@
+"""Products by name, and their application to pyramids and sources."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from lazypyr.errors import PlanError
+from lazypyr.products.base import Product
+from lazypyr.products.cast import cast
+from lazypyr.products.color import colormap, composite
+from lazypyr.products.define import define
+from lazypyr.products.embeddings import pca, premultiply, straighten
+from lazypyr.products.insar import amplitude, coherence, intensity, intf, phase
+from lazypyr.products.mapped import LevelSource, map_pyramids, map_sources
+from lazypyr.products.stretch import rescale
+from lazypyr.pyramids.base import ProductLike, Pyramid
+from lazypyr.sources.base import Source
+
+__all__ = ["NAMES", "apply", "apply_to_source", "product_of"]
+
+_MADE: dict[str, Callable[..., Product]] = {
+    "phase": phase,
+    "amplitude": amplitude,
+    "intensity": intensity,
+    "intf_0": lambda: intf("0"),
+    "intf_seq": lambda: intf("seq"),
+    "intf_all": lambda: intf("all"),
+    "coherence": coherence,
+    "rescale": rescale,
+    "cast": cast,
+    "colormap": colormap,
+    "composite": composite,
+    "pca": pca,
+    "premultiply": premultiply,
+    "straighten": straighten,
+}
+
+NAMES: tuple[str, ...] = tuple(_MADE)
+"""Products that are known by name."""
+
+
+def product_of(product: ProductLike, /, **options: Any) -> Product:
+    """The product that a name, a function or a product means.
+
+    Parameters
+    ----------
+    product : str, callable or Product
+        One of `NAMES`; a function, as `define` describes; or what `define` and the functions of this module return.
+    **options
+        Of the named product or of `define`.
+
+    Raises
+    ------
+    PlanError
+        Unknown name or option; the known ones are listed.
+    """
+    if isinstance(product, Product):
+        if options:
+            raise PlanError(
+                f"product {product.name!r} is made already; give its options where it is made, got {options}"
+            )
+        return product
+    if isinstance(product, str):
+        if product not in _MADE:
+            near = difflib.get_close_matches(product, NAMES, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            if product == "dequantise":
+                hint = "; it has two inputs: lazypyr.product.dequantise(codes, scales)"
+            raise PlanError(f"no product is called {product!r}; there are {', '.join(NAMES)}{hint}")
+        make: Callable[..., Product] = _MADE[product]
+    elif callable(product):
+        func = product
+
+        def make(**given: Any) -> Product:
+            made: Product = define(func, **given)
+            return made
+
+    else:
+        raise PlanError(f"a product is a name ({', '.join(NAMES)}), a function or a Product; got {product!r}")
+    known = inspect.signature(make if isinstance(product, str) else define).parameters
+    extra = [name for name in options if name not in known or name == "func"]
+    if extra:
+        takes = ", ".join(name for name in known if name != "func") or "none"
+        raise PlanError(f"product {product!r}: unknown option(s) {', '.join(extra)}; it takes {takes}")
+    return make(**options)
+
+
+def apply(pyramid: Pyramid, product: ProductLike, /, **options: Any) -> Pyramid:
+    """The pyramid of a product, after reduction: what `Pyramid.map` calls.
+
+    No pixel is read, except by products that estimate something when they are applied (percentiles, principal
+    components): they read a bounded sample, here and now.
+
+    Raises
+    ------
+    PlanError
+        When the product is unknown or isn't for this pyramid.
+    SourceError, ComputeError
+        When the sample of an estimate can't be read.
+    """
+    return map_pyramids([pyramid], product_of(product, **options))
+
+
+def apply_to_source(source: Source | Pyramid, product: ProductLike, /, **options: Any) -> Source:
+    """The source of a product, before reduction; of a pyramid its level 0. As `apply` otherwise."""
+    base = LevelSource(source) if isinstance(source, Pyramid) else source
+    return map_sources([base], product_of(product, **options))

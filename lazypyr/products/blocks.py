@@ -1,0 +1,161 @@
+"""What a product's function gets to see: blocks of its input, read when asked for."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
+
+from lazypyr.products.base import Array, Input, Ranges
+
+__all__ = ["Blocks", "Channels", "SlicedLevel"]
+
+
+class Blocks:
+    """Read-only blocks of one input, each read at most once.
+
+    Attributes
+    ----------
+    failed : BaseException or None
+        The first read that failed: a function that swallows it must not turn it into pixels.
+    known : dict
+        The blocks that are here, by what those who ask for them call them.
+    wanted : (Hashable, Ranges) or None
+        What was asked for while `hold` was set and isn't here.
+    hold : bool
+        Stop the function that asks for a block that isn't here, instead of reading.
+    """
+
+    def __init__(self, read: Callable[[Ranges], Array]) -> None:
+        self.failed: BaseException | None = None
+        self.wanted: tuple[Hashable, Ranges] | None = None
+        self.hold = False
+        self.known: dict[Hashable, Array] = {}
+        self._read = read
+
+    def get(self, key: Hashable, ranges: Ranges) -> Array:
+        """The block that is called `key`, read if it isn't here."""
+        block = self.known.get(key)
+        if block is None:
+            if self.hold:
+                self.wanted = key, ranges
+                raise _Held
+            block = self._fetch(key, ranges)
+        return block
+
+    def fetch(self) -> None:
+        """Read what was wanted."""
+        wanted, self.wanted = self.wanted, None
+        if wanted is not None:
+            self._fetch(*wanted)
+
+    def _fetch(self, key: Hashable, ranges: Ranges) -> Array:
+        try:
+            block = self._read(ranges)
+        except BaseException as error:
+            self.failed = self.failed or error
+            raise
+        if block.flags.writeable:
+            block = block.view()
+            block.flags.writeable = False
+        self.known[key] = block
+        return block
+
+
+class _Held(BaseException):
+    """Gets past a function's own ``except Exception``."""
+
+
+class Channels:
+    """The channels of one block: ``z[i]`` is the 2-D block (y, x) of channel i, read when first asked for.
+
+    With several channel axes ``z[i, j]``, with none ``z[()]``. Indices follow Python (negative from the end,
+    IndexError beyond). The blocks are read-only and no channel is read twice in a call.
+
+    Attributes
+    ----------
+    shape : tuple[int, ...]
+        Sizes of the channel axes; ``len(z)`` is the first.
+    dtype : numpy.dtype
+    """
+
+    def __init__(self, source: Input, rows: range, columns: range, blocks: Blocks) -> None:
+        self.shape, self.dtype = source.channel_shape, source.dtype
+        self._blocks, self._size = blocks, (len(rows), len(columns))
+        self._ranges = [rows if a == "y" else columns if a == "x" else None for a in source.axes]
+        self._turned = source.axes.index("y") > source.axes.index("x")
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("there are no channels: the input has the axes y and x only; its block is z[()]")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Array]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Any) -> Array:
+        key = self._clean(index)
+        got = self._blocks.known.get(key)
+        if got is None:
+            channel = iter(key)
+            ranges = tuple([_single(next(channel)) if r is None else r for r in self._ranges])
+            got = self._blocks.get(key, ranges)
+        return got.reshape(self._size[::-1]).T if self._turned else got.reshape(self._size)
+
+    def _clean(self, index: Any) -> tuple[int, ...]:
+        if type(index) is int and len(self.shape) == 1 and 0 <= index < self.shape[0]:
+            return (index,)
+        parts = index if isinstance(index, tuple) else (index,)
+        if len(parts) != len(self.shape):
+            raise IndexError(f"{len(parts)} channel index(es) given, the input has {len(self.shape)} channel axes")
+        return tuple(_inside(part, n, "channel") for part, n in zip(parts, self.shape, strict=True))
+
+
+class SlicedLevel:
+    """A level as an array that is read where it is sliced: integers, slices of step 1 and ``...``, nothing else.
+
+    Attributes
+    ----------
+    shape : tuple[int, ...]
+    dtype : numpy.dtype
+    """
+
+    def __init__(self, source: Input, blocks: Blocks) -> None:
+        self.shape, self.dtype, self.ndim = source.shape, source.dtype, len(source.shape)
+        self._blocks = blocks
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Array:
+        parts = list(key) if isinstance(key, tuple) else [key]
+        given = sum(part is not Ellipsis for part in parts)
+        if given > self.ndim:
+            raise IndexError(f"{given} indices given for {self.ndim} axes")
+        at = next((n for n, part in enumerate(parts) if part is Ellipsis), len(parts))
+        parts[at : at + 1] = [slice(None)] * (self.ndim - given)
+        ranges: list[range] = []
+        keep: list[int | slice] = []
+        for part, n in zip(parts, self.shape, strict=True):
+            if isinstance(part, slice):
+                start, stop, step = part.indices(n)
+                if step != 1:
+                    raise IndexError(f"slices of step 1 only, got {part}")
+                ranges.append(range(start, max(start, stop)))
+                keep.append(slice(None))
+            else:
+                ranges.append(_single(_inside(part, n, "index")))
+                keep.append(0)
+        wanted = tuple(ranges)
+        return self._blocks.get(wanted, wanted)[tuple(keep)]
+
+
+def _single(i: int) -> range:
+    return range(i, i + 1)
+
+
+def _inside(part: Any, n: int, what: str) -> int:
+    i = operator.index(part)
+    if not -n <= i < n:
+        raise IndexError(f"{what} {i} is out of range: there are {n}")
+    return i % n

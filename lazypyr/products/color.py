@@ -1,0 +1,319 @@
+"""Products that viewers show as they are: colours of a palette, composites of three bands."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lazypyr.errors import PlanError
+from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, converted, need_real
+from lazypyr.products.palettes import palette
+from lazypyr.products.stretch import Sample, Stretch
+from lazypyr.products.strip import scratch, strips
+
+__all__ = ["Planes", "colormap", "composite"]
+
+# alpha in black: viewers that add up channels would paint everything white with it
+RGBA_DISPLAY = {"window": (0, 255), "colors": ("FF0000", "00FF00", "0000FF", "000000"), "labels": ("R", "G", "B", "A")}
+
+
+@dataclass(frozen=True)
+class Planes(Product):
+    """The colours that another product makes (axes ..., c, y, x) all at once, each in tiles of its own."""
+
+    axis: str
+
+    @property
+    def name(self) -> str:
+        return "planes"
+
+    @property
+    def words(self) -> str:
+        return ""
+
+    def plan(self, *inputs: Input) -> Output:
+        (source,) = inputs
+        sizes = {self.axis: source.shape[-3]}
+        return Output(source.axes, source.dtype, sizes, fill_value=0, units=source.units, display=source.display)
+
+    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+        return read(0, where).copy()
+
+
+def colour_axis(product: str, axes: Sequence[str]) -> str:
+    """Name of the axis of red, green, blue (and alpha) beside others."""
+    free = [name for name in ("c", "rgb") if name not in axes]
+    if not free:
+        raise PlanError(f"{product}: the axes {tuple(axes)} have both 'c' and 'rgb'; take one channel first")
+    return free[0]
+
+
+def read_as(source: Input, read: Read, ranges: Mapping[str, range], order: Sequence[str], n: int = 0) -> Array:
+    """A block of an input, its axes in another order."""
+    block = read(n, tuple(ranges[a] for a in source.axes))
+    return block.transpose([source.axes.index(a) for a in order])
+
+
+def chosen_planes(result: Array, chosen: range) -> Array:
+    """Those of all planes (axes ..., c, y, x) that were asked for."""
+    return result if len(chosen) == result.shape[-3] else result[..., chosen.start : chosen.stop : chosen.step, :, :]
+
+
+@dataclass(frozen=True)
+class Colormap(Product):
+    """Colours of a palette."""
+
+    label: str
+    table: bytes
+    stretch: Stretch
+    estimate: bool
+    alpha: bool
+    axis: str = "c"
+
+    @property
+    def name(self) -> str:
+        return "colormap"
+
+    @property
+    def words(self) -> str:
+        return f"colours of {self.label}" + (
+            "" if self.stretch.open else f" from {self.stretch.low:g} to {self.stretch.high:g}"
+        )
+
+    @property
+    def then(self) -> Product | None:
+        return Planes(self.axis)
+
+    def fitted(self, inputs: Sequence[Input], sample: Sample) -> Product:
+        (source,) = inputs
+        need_real(self.name, source)
+        product = replace(self, axis=colour_axis(self.name, source.axes))
+        if not self.stretch.open:
+            return product
+        window = (source.display or {}).get("window")
+        if window is not None and np.shape(window) == (2,) and not self.estimate:
+            low, high = (float(v) for v in window)
+            stretch = replace(
+                self.stretch,
+                low=low if self.stretch.low is None else self.stretch.low,
+                high=high if self.stretch.high is None else self.stretch.high,
+                percentiles=None,
+            )
+            return replace(product, stretch=stretch)
+        pixels = sample(None)
+        return replace(product, stretch=self.stretch.fitted(pixels[~source.invalid(pixels)]))
+
+    def plan(self, *inputs: Input) -> Output:
+        (source,) = inputs
+        need_real(self.name, source)
+        size = 4 if self.alpha else 3
+        axes = (*source.channel_axes, self.axis, "y", "x")
+        attrs = {"palette": self.label, **self.stretch.attrs()}
+        return Output(
+            axes, np.dtype("u1"), {self.axis: size}, {self.axis: size}, 0, display=_display(size), attrs=attrs
+        )
+
+    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+        (source,) = inputs
+        order = (*source.channel_axes, "y", "x")
+        block = read_as(source, read, dict(zip(out.axes, where, strict=True)), order)
+        result = np.empty((*block.shape[:-2], out.sizes[self.axis], *block.shape[-2:]), np.uint8)
+        with scratch("f8", np.intp, "u4", "?") as (doubles, numbers, colours, flags):
+            for at in np.ndindex(block.shape[:-2]):
+                for pixels, into in strips(block[at], result[at]):
+                    n = pixels.size
+                    bad = source.gaps(pixels, flags)
+                    self._paint(pixels, bad, doubles[:n], numbers[:n], colours[:n], into)
+        return chosen_planes(result, where[-3])
+
+    def _paint(self, run: Array, bad: Array | None, unit: Array, number: Array, colours: Array, into: Array) -> None:
+        table = _table(self.table)
+        self.stretch.unit(run, unit)
+        unit *= len(table) - 2
+        if bad is not None:
+            unit[bad] = len(table) - 1
+        number[...] = unit
+        table.take(number, out=colours, mode="clip")  # the other modes take a detour
+        for n in range(3):
+            into[n] = colours.view(np.uint8)[n::4]
+        into[3:] = 255
+        if bad is not None:
+            into[3:, bad] = 0
+
+
+@functools.lru_cache(maxsize=64)
+def _table(palette: bytes) -> Array:
+    """Colours with alpha, four bytes in one number so that they are looked up at once.
+
+    Behind them the last one again, for what lies at the very end of the range, and nothing.
+    """
+    colours = np.frombuffer(palette, np.uint8).reshape(-1, 3)
+    table = np.zeros((len(colours) + 2, 4), np.uint8)
+    table[:-1, :3], table[:-1, 3] = [*colours, colours[-1]], 255
+    return table.view(np.uint32)[:, 0]
+
+
+def _display(size: int) -> dict[str, Any]:
+    return {key: value if key == "window" else value[:size] for key, value in RGBA_DISPLAY.items()}
+
+
+def colormap(
+    name: str | Sequence[Any] = "viridis",
+    vmin: float | None = None,
+    vmax: float | None = None,
+    *,
+    percentiles: tuple[float, float] | None = None,
+    alpha: bool = True,
+) -> Product:
+    """Colours of a palette: uint8 RGBA, axes c, y, x behind the input's other axes; alpha 0 where nothing is valid.
+
+    Parameters
+    ----------
+    name : str or colours
+        "gray", "viridis", "phase" (cyclic), any name of matplotlib or bokeh, or a list of colours.
+    vmin, vmax : float, optional
+        The values of the first and last colour; outside them the colour is that of the end. What isn't given is the
+        known range of the input (-pi, pi of a phase), else estimated when the product is applied.
+    percentiles : (float, float), optional
+        Estimate the range from these; (2, 98) where nothing is known of it.
+    alpha : bool
+        Without it RGB, black where nothing is valid.
+    """
+    label = name if isinstance(name, str) else "own colours"
+    stretch = Stretch.of("colormap", vmin, vmax, (2, 98) if percentiles is None else percentiles)
+    return Colormap(label, palette(name), stretch, percentiles is not None, alpha)
+
+
+@dataclass(frozen=True)
+class Composite(Product):
+    """Three bands as red, green and blue."""
+
+    bands: tuple[int, ...]
+    stretches: tuple[Stretch, ...]
+    along: str | None
+    alpha: bool
+    axis: str = "c"
+
+    @property
+    def name(self) -> str:
+        return "composite"
+
+    @property
+    def words(self) -> str:
+        return f"bands {', '.join(map(str, self.bands))} as red, green, blue"
+
+    @property
+    def then(self) -> Product | None:
+        return Planes(self.axis)
+
+    def fitted(self, inputs: Sequence[Input], sample: Sample) -> Product:
+        (source,) = inputs
+        need_real(self.name, source)
+        along = band_axis(self.name, source, self.along)
+        n = source.channel_shape[source.channel_axes.index(along)]
+        if not all(-n <= b < n for b in self.bands):
+            raise PlanError(f"composite: bands {self.bands} of {source.name}: there are {n} along {along!r}")
+        bands = tuple(b % n for b in self.bands)
+        stretches = []
+        for band, stretch in zip(bands, self.stretches, strict=True):
+            values = np.empty(0)
+            if stretch.open:
+                pixels = sample(_flat(source, along, band))
+                values = pixels[~source.invalid(pixels)]
+            stretches.append(stretch.fitted(values) if stretch.open else stretch)
+        rest = [a for a in source.axes if a != along]
+        axis = colour_axis(self.name, rest)
+        return replace(self, bands=bands, stretches=tuple(stretches), along=along, axis=axis)
+
+    def plan(self, *inputs: Input) -> Output:
+        (source,) = inputs
+        need_real(self.name, source)
+        size = 4 if self.alpha else 3
+        rest = tuple(a for a in source.channel_axes if a != band_axis(self.name, source, self.along))
+        attrs: dict[str, Any] = {"bands": list(self.bands), "windows": [[s.low, s.high] for s in self.stretches]}
+        asked = next((s.percentiles for s in self.stretches if s.percentiles), None)
+        if asked:
+            attrs["percentiles"] = list(asked)
+        axes = (*rest, self.axis, "y", "x")
+        return Output(
+            axes, np.dtype("u1"), {self.axis: size}, {self.axis: size}, 0, display=_display(size), attrs=attrs
+        )
+
+    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+        (source,) = inputs
+        along = band_axis(self.name, source, self.along)
+        rest, known = out.axes[:-3], dict(zip(out.axes, where, strict=True))
+        order = (along, *rest, "y", "x")
+        blocks = [read_as(source, read, {**known, along: range(b, b + 1)}, order)[0] for b in self.bands]
+        *others, ny, nx = blocks[0].shape
+        result = np.empty((*others, out.sizes[self.axis], ny, nx), np.uint8)
+        with scratch("f8", "?") as (doubles, flags):
+            for at in np.ndindex(*others):
+                for *runs, into in strips(*[block[at] for block in blocks], result[at]):
+                    self._compose(runs, source, doubles[: runs[0].size], flags, into)
+        return chosen_planes(result, where[-3])
+
+    def _compose(self, runs: Sequence[Array], source: Input, unit: Array, flags: Array, into: Array) -> None:
+        for n, (run, stretch) in enumerate(zip(runs, self.stretches, strict=True)):
+            stretch.unit(run, unit)
+            unit *= 255
+            into[n] = np.rint(unit, out=unit)
+        into[3:] = 255
+        for run in runs:
+            bad = source.gaps(run, flags)
+            if bad is not None:
+                into[:, bad] = 0
+
+
+def band_axis(product: str, source: Input, given: str | None) -> str:
+    """The channel axis that holds bands: the one given, "c" or "band", else the last."""
+    axes = source.channel_axes
+    if not axes:
+        raise PlanError(f"{product}: {source.name} has the axes y and x only; it needs bands")
+    if given is not None and given not in axes:
+        raise PlanError(f"{product}: {source.name} has no channel axis {given!r}; there are {', '.join(axes)}")
+    return given or next((a for a in ("c", "band") if a in axes), axes[-1])
+
+
+def _flat(source: Input, along: str, band: int) -> list[int]:
+    """Flat numbers of at most three channels, evenly spread, that belong to a band."""
+    numbers = np.arange(int(np.prod(source.channel_shape))).reshape(source.channel_shape)
+    of = numbers.take(band, axis=source.channel_axes.index(along)).ravel()
+    return [int(of[i]) for i in sorted({0, len(of) // 2, len(of) - 1})]
+
+
+def composite(
+    bands: Sequence[int] = (0, 1, 2),
+    *,
+    percentiles: tuple[float, float] = (2, 98),
+    windows: Sequence[tuple[float, float]] | None = None,
+    axis: str | None = None,
+    alpha: bool = False,
+) -> Product:
+    """Three bands as red, green and blue: uint8, axes c, y, x behind the input's other axes.
+
+    Parameters
+    ----------
+    bands : three ints
+        Along `axis`.
+    percentiles : (float, float)
+        What becomes 0 and 255 of each band, estimated when the product is applied.
+    windows : three of (low, high), optional
+        The same, given.
+    axis : str, optional
+        The axis of bands: "c" or "band" where there is one, else the last that isn't y or x.
+    alpha : bool
+        A fourth channel, 0 where any of the bands holds nothing. Without it such pixels are black.
+    """
+    expected = f"composite: expected three bands and, if given, three windows (low, high); got {bands!r}, {windows!r}"
+    chosen = converted(lambda: tuple(operator.index(b) for b in bands), expected)
+    given = converted(lambda: [(None, None)] * 3 if windows is None else [tuple(w) for w in windows], expected)
+    if len(chosen) != 3 or len(given) != 3 or any(len(w) != 2 for w in given):
+        raise PlanError(expected)
+    stretches = tuple(Stretch.of("composite", low, high, percentiles) for low, high in given)
+    return Composite(chosen, stretches, axis, alpha)

@@ -1,0 +1,159 @@
+"""How a user's function becomes a product."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lazypyr.errors import PlanError
+from lazypyr.products.base import converted
+from lazypyr.products.user import Function, supported
+
+__all__ = ["define"]
+
+KDIM_NAMES = ("i", "j", "k", "l")
+
+
+def define(
+    func: Callable[..., Any] | None = None,
+    /,
+    *,
+    kdims: int | Sequence[str] | Mapping[str, int | None] | None = None,
+    channels: Mapping[str, int] | None = None,
+    dtype: Any = None,
+    name: str | None = None,
+    units: str | None = None,
+    fill_value: Any = None,
+    halo: int | tuple[int, int] = 0,
+    serial: bool = False,
+) -> Any:
+    """Make a product of a function; as a decorator with or without options.
+
+    Parameters
+    ----------
+    func : callable
+        ``f(z, *kdims) -> ndarray (y, x)``: called for each index of the kdims. ``z[i]`` is the 2-D block of channel i,
+        read only if asked for (`lazypyr.product.Channels`).
+        ``f(data, xslice, yslice, *kdims) -> ndarray (y, x)``, known by those names: `data` is the whole level, read
+        where it is sliced. This is moraine's signature, x before y.
+        With `channels`, ``f(block) -> ndarray (y, x, *channels)``: `block` has axes y, x and all channels of the input.
+        What it is given is read-only. It should be pure: the same pixels from the same input, in any thread.
+    kdims : int, names, or names with sizes
+        The axes after y, x of the result. By default those of the function's arguments that have no default; a size
+        that isn't given is that of the input's channel axis at the same place, or of its last one.
+    channels : mapping of names to sizes
+        Makes it a function of blocks, with these axes after y, x; ``{}`` for none.
+    dtype : dtype-like
+        Of the result. Without it the function is tried once, when applied, on one pixel of ones. Each block is
+        checked; it is cast where that is safe and refused where it isn't.
+    name : str
+        The function's name by default.
+    units : str
+        UDUNITS name of the result.
+    fill_value : scalar
+        What stands for "nothing here"; NaN for floats, otherwise 0.
+    halo : int or (int, int)
+        Pixels along y and x around a block that the result depends on. Blocks come wider by that much (less at the
+        edges of the level) and so does the result; it is cropped here.
+    serial : bool
+        Never run it in two threads at once.
+
+    Returns
+    -------
+    Product
+        Callable like the function itself. It pickles if the function can be imported by its name, and always with
+        cloudpickle.
+
+    Raises
+    ------
+    PlanError
+        For options that don't fit the function.
+    """
+    if func is None:
+        return lambda func: define(
+            func, kdims=kdims, channels=channels, dtype=dtype, name=name, units=units, fill_value=fill_value,
+            halo=halo, serial=serial,
+        )  # fmt: skip
+    if not callable(func):
+        raise PlanError(f"a product is a name, a function or a Product; got {func!r}")
+    label = str(name or getattr(func, "__name__", type(func).__name__))
+    style, axes = _signature(func, label, kdims, channels)
+    expected = f"product {label!r}: halo is one or two whole numbers of at least 0, got {halo!r}"
+    margin = (halo, halo) if isinstance(halo, int) else converted(lambda: tuple(halo), expected)
+    if len(margin) != 2 or any(not isinstance(n, int) or n < 0 for n in margin):
+        raise PlanError(expected)
+    declared = None if dtype is None else supported(label, dtype)
+    return Function(func, label, style, axes, declared, units, fill_value, (margin[0], margin[1]), serial)
+
+
+def _signature(
+    func: Callable[..., Any],
+    label: str,
+    kdims: int | Sequence[str] | Mapping[str, int | None] | None,
+    channels: Mapping[str, int] | None,
+) -> tuple[str, tuple[tuple[str, int | None], ...]]:
+    """Style and kdims of a function, checked against its arguments."""
+    try:
+        parameters = list(inspect.signature(func).parameters.values())
+    except (TypeError, ValueError):
+        parameters = None
+    style, given = "channels", 1
+    if channels is not None:
+        if kdims is not None:
+            raise PlanError(f"product {label!r}: kdims= is for functions of channels, channels= for those of blocks")
+        style = "block"
+        expected = f"product {label!r}: channels is a mapping of names to sizes, got {channels!r}"
+        axes: dict[str, int | None] = converted(lambda: dict(channels), expected)
+    else:
+        names = [p.name for p in parameters or ()]
+        if names[1:3] == ["xslice", "yslice"]:
+            style, given = "slices", 3
+        axes = _named(label, kdims, parameters, given)
+    for axis, size in axes.items():
+        fine = isinstance(axis, str) and axis.isidentifier() and axis not in ("y", "x")
+        if not fine or not ((size is None and style != "block") or (isinstance(size, int | np.integer) and size > 0)):
+            raise PlanError(f"product {label!r}: an axis needs a name other than y, x and a size above 0, got {axes!r}")
+    if parameters is not None:
+        count = given + (0 if style == "block" else len(axes))
+        try:
+            inspect.signature(func).bind(*range(count))
+        except TypeError as error:
+            raise PlanError(
+                f"product {label!r} is called with {count} argument(s) ({_call(style, axes)}), which its signature "
+                f"{inspect.signature(func)} doesn't take: {error}"
+            ) from None
+    return style, tuple((axis, None if size is None else int(size)) for axis, size in axes.items())
+
+
+def _call(style: str, axes: Mapping[str, Any]) -> str:
+    first = {"channels": ["z"], "block": ["block"], "slices": ["data", "xslice", "yslice"]}[style]
+    return ", ".join([*first, *([] if style == "block" else axes)])
+
+
+def _named(
+    label: str,
+    kdims: int | Sequence[str] | Mapping[str, int | None] | None,
+    parameters: list[inspect.Parameter] | None,
+    given: int,
+) -> dict[str, int | None]:
+    """Names and sizes of the kdims, from what was declared or else from the function's arguments."""
+    if isinstance(kdims, Mapping):
+        return dict(kdims)
+    if isinstance(kdims, int):
+        if not 0 <= kdims <= len(KDIM_NAMES):
+            raise PlanError(f"product {label!r}: kdims={kdims} is not between 0 and {len(KDIM_NAMES)}; give names")
+        return dict.fromkeys(KDIM_NAMES[:kdims])
+    if kdims is not None:
+        expected = f"product {label!r}: kdims is a number, names, or names with sizes, got {kdims!r}"
+        given_names = converted(lambda: dict.fromkeys(kdims), expected)
+        if len(given_names) != len(tuple(kdims)):
+            raise PlanError(f"product {label!r}: kdims {tuple(kdims)!r} has a name twice")
+        return given_names
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    if parameters is None or any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+        raise PlanError(f"product {label!r}: its arguments don't say which kdims it has; declare kdims=")
+    plain = [p for p in parameters if p.kind not in open_ended and p.default is inspect.Parameter.empty]
+    return dict.fromkeys(p.name for p in plain[given:])

@@ -1,0 +1,385 @@
+"""A product of a pyramid, and of a source, as a pyramid and a source again."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lazypyr._util.tokenize import token
+from lazypyr.errors import LazypyrError, PlanError
+from lazypyr.geometry import windows
+from lazypyr.geometry.windows import Window
+from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, empty_of
+from lazypyr.products.sampling import enough, sample_pixels
+from lazypyr.pyramids.base import DIRECT, Level, Pyramid, Runner
+from lazypyr.sources.base import Source
+
+__all__ = ["LevelSource", "MappedPyramid", "ProductSource", "map_pyramids", "map_sources"]
+
+# Attributes that say something about the values, which are others after a product.
+_OF_VALUES: tuple[str, ...] = (
+    "units",
+    "long_name",
+    "standard_name",
+    "scale_factor",
+    "add_offset",
+    "_FillValue",
+    "missing_value",
+)
+_OF_VALUES += ("valid_min", "valid_max", "valid_range", "actual_range", "omero")
+
+
+class MappedPyramid(Pyramid):
+    """A product at every level of its parents, computed where it is looked at.
+
+    Attributes
+    ----------
+    parents : tuple[Pyramid, ...]
+        What the product is of; the first gives y and x, their levels and their coordinates.
+    product : Product
+    units : str or None
+        UDUNITS name of the values, e.g. "radian".
+    display : Mapping or None
+        How a viewer may show it: ``window`` (low, high), ``colors`` ("FF0000") and ``labels``, one a channel.
+    """
+
+    def __init__(self, parents: Sequence[Pyramid], product: Product) -> None:
+        self.parents, self.product = tuple(parents), product
+        first = self.parents[0]
+        depth = min(len(p.levels) for p in self.parents)
+        self._inputs = [tuple(_input(p, level) for p in self.parents) for level in range(depth)]
+        self._out = out = _planned(product, self._inputs[0])
+        for at in self._inputs:
+            _same_field(product, at)
+        self._check_channels()
+        self.axes, self.dtype = out.axes, out.dtype
+        self.levels = tuple(_level(first, level, out) for level in first.levels[:depth])
+        self.chunks = _chunks(first.axes, first.chunks, out)
+        self.fill_value = _fill(out)
+        self.nodata, self.units, self.display = out.nodata, out.units, out.display
+        self.name = f"{product.name}({first.name})" if product.words else first.name
+        self.method, self.crs = first.method, first.crs
+        self.coords = {a: c for a, c in first.coords.items() if a in out.axes and a not in out.sizes}
+        self.attrs = _attrs(first.attrs, product, out)
+        self._token = token(product)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.parents, self.product)
+
+    @property
+    def parent(self) -> Pyramid:
+        """The first of `parents`."""
+        return self.parents[0]
+
+    def compute(self, level: int, window: Window, run: Runner) -> Array:
+        """Pixels of the product, from just the input pixels that it asks for."""
+
+        def read(n: int, ranges: Ranges) -> Array:
+            return run.read(self.parents[n], level, tuple([(r.start, r.stop) for r in ranges]))
+
+        place = Place(self.product.name, self.parents[0].name, level, self.axes, window)
+        where = tuple([range(a, b) for a, b in window])
+        return _evaluated(self.product, self._inputs[level], self._out, where, read, place)
+
+    def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
+        """Its own pixels, those it may read of its parents, and what the hungriest parent holds meanwhile."""
+        own = 3 * windows.pixels_in(window) * max(self.dtype.itemsize, 4)
+        known = {a: w for a, w in zip(self.axes, window, strict=True) if a not in self._out.sizes}
+        meanwhile = []
+        for p in self.parents:
+            sizes = zip(p.axes, p.levels[level].shape, p.chunks, strict=True)
+            reach = tuple(known.get(a, (0, n if self.product.takes_all else min(n, c))) for a, n, c in sizes)
+            own += windows.pixels_in(reach) * p.dtype.itemsize
+            tile = tuple(known.get(a, (0, c)) for a, c in zip(p.axes, p.chunks, strict=True))
+            meanwhile.append(p.working_bytes(level, tile, block_bytes))
+        return own + max(meanwhile)
+
+    def _check_channels(self) -> None:
+        used = [a for a in self.parent.axes if a not in self._out.axes or a in self._out.sizes]
+        for a in used:
+            n = self.parent.axes.index(a)
+            sizes = {level.shape[n] for level in self.parent.levels}
+            if len(sizes) > 1:
+                raise PlanError(
+                    f"product {self.product.name!r}: axis {a!r} of {self.parent.name} has {sorted(sizes)} channels at its "
+                    "levels; it needs as many at each: don't downsample that axis"
+                )
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the product and of all that is underneath."""
+        return _hash([self._token, *(p.fingerprint for p in self.parents)])
+
+    @property
+    def identity(self) -> Hashable:
+        """Of the product and of all that is underneath, in this process."""
+        return "product", self._token, *(p.identity for p in self.parents)
+
+    @property
+    def recipe(self) -> str:
+        """The first parent's recipe, then the product in words."""
+        return "; ".join(filter(None, [self.parent.recipe, self.product.words]))
+
+    def refreshed(self) -> Pyramid:
+        """The same product of the refreshed parents; what was estimated of them stays."""
+        parents = tuple(p.refreshed() for p in self.parents)
+        same = all(a is b for a, b in zip(parents, self.parents, strict=True))
+        return self if same else MappedPyramid(parents, self.product)
+
+
+class LevelSource(Source):
+    """Level 0 of a pyramid as a source."""
+
+    def __init__(self, pyramid: Pyramid) -> None:
+        self.pyramid = pyramid
+        self.name, self.shape, self.dtype, self.axes = pyramid.name, pyramid.shape, pyramid.dtype, pyramid.axes
+        self.chunks, self.nodata, self.fill_value = pyramid.chunks, pyramid.nodata, pyramid.fill_value
+        self.attrs, self.coords, self.crs = pyramid.attrs, pyramid.coords, pyramid.crs
+
+    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
+        """Pixels of level 0."""
+        return _stepped(DIRECT.read(self.pyramid, 0, window), step)
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the pyramid."""
+        return self.pyramid.fingerprint
+
+    @property
+    def identity(self) -> Hashable:
+        """That of the pyramid."""
+        return "level 0", self.pyramid.identity
+
+    def refreshed(self) -> Source:
+        """Level 0 of the refreshed pyramid."""
+        pyramid = self.pyramid.refreshed()
+        return self if pyramid is self.pyramid else LevelSource(pyramid)
+
+
+class ProductSource(Source):
+    """A product at full resolution: what is reduced afterwards, e.g. to a multilooked interferogram.
+
+    Attributes
+    ----------
+    parents : tuple[Source, ...]
+    product : Product
+    """
+
+    def __init__(self, parents: Sequence[Source], product: Product) -> None:
+        self.parents, self.product = tuple(parents), product
+        first = self.parents[0]
+        self._inputs = tuple(_input_of_source(s) for s in self.parents)
+        self._out = out = _planned(product, self._inputs)
+        _same_field(product, self._inputs)
+        sizes = dict(zip(first.axes, first.shape, strict=True)) | dict(out.sizes)
+        self.name = f"{product.name}({first.name})" if product.words else first.name
+        self.axes, self.dtype, self.shape = out.axes, out.dtype, tuple(sizes[a] for a in out.axes)
+        self.chunks = _chunks(first.axes, first.chunks, out)
+        self.fill_value, self.nodata = _fill(out), out.nodata
+        self.attrs, self.crs = _attrs(first.attrs, product, out), first.crs
+        self.coords = {a: c for a, c in first.coords.items() if a in out.axes and a not in out.sizes}
+        self.cheap_stride = product.pixelwise and all(s.cheap_stride for s in self.parents)
+        self.units, self.display = out.units, out.display
+        self._token = token(product)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.parents, self.product)
+
+    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
+        """Pixels of the product; where it looks at single pixels, only every ``step``-th is read and computed."""
+        inner = step if self.product.pixelwise else None
+        where = tuple(range(a, b, s) for (a, b), s in zip(window, inner or (1,) * len(window), strict=True))
+
+        def read(n: int, ranges: Ranges) -> Array:
+            steps = [r.step for r in ranges]
+            bounds = tuple((r.start, r.stop) for r in ranges)
+            return self.parents[n].read(bounds, steps if any(s != 1 for s in steps) else None)
+
+        place = Place(self.product.name, self.parents[0].name, 0, self.axes, window)
+        block = _evaluated(self.product, self._inputs, self._out, where, read, place)
+        return block if inner is step else _stepped(block, step)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the product and of all that is underneath."""
+        return _hash([self._token, *(s.fingerprint for s in self.parents)])
+
+    @property
+    def identity(self) -> Hashable:
+        """Of the product and of all that is underneath, in this process."""
+        return "source product", self._token, *(s.identity for s in self.parents)
+
+    def refreshed(self) -> Source:
+        """The same product of the refreshed parents; what was estimated of them stays."""
+        parents = tuple(s.refreshed() for s in self.parents)
+        same = all(a is b for a, b in zip(parents, self.parents, strict=True))
+        return self if same else ProductSource(parents, self.product)
+
+
+def map_pyramids(parents: Sequence[Pyramid], product: Product) -> MappedPyramid:
+    """The pyramid of a product, fitted to its first input if it has anything to fit."""
+    first = parents[0]
+    levels = [_input(first, level) for level in range(len(first.levels))]
+
+    def sample(channels: Sequence[int] | None) -> Array:
+        base = enough(levels[: _present(first)], channels)
+        return sample_pixels(
+            levels[base:],
+            first.chunks,
+            lambda level, window: DIRECT.read(first, base + level, window),
+            channels,
+            cost=lambda n: _decoded(first, n),
+        )
+
+    _counted(product, parents)
+    product = product.fitted([_input(p, 0) for p in parents], sample)
+    mapped = MappedPyramid(parents, product)
+    return mapped if product.then is None else map_pyramids([mapped], product.then)
+
+
+def map_sources(parents: Sequence[Source], product: Product) -> ProductSource:
+    """The source of a product, fitted to its first input if it has anything to fit."""
+    first = parents[0]
+    inputs = [_input_of_source(s) for s in parents]
+
+    def sample(channels: Sequence[int] | None) -> Array:
+        return sample_pixels(
+            inputs[:1],
+            first.chunks,
+            lambda _, window: first.read(window),
+            channels,
+            cost=lambda n: _decoded(first, n),
+        )
+
+    _counted(product, parents)
+    product = product.fitted(inputs, sample)
+    mapped = ProductSource(parents, product)
+    return mapped if product.then is None else map_sources([mapped], product.then)
+
+
+def _present(pyramid: Pyramid) -> int:
+    """How many levels exist already, or are products of such; any other costs as much as the last of them."""
+    if isinstance(pyramid, MappedPyramid):
+        return min(_present(p) for p in pyramid.parents)
+    return len(getattr(pyramid, "bases", ("level 0",)))
+
+
+def _decoded(what: Pyramid | Source, n: int) -> int:
+    """Bytes of the stored chunks that hold a pixel of n channels of the input, as far as can be known."""
+    if isinstance(what, MappedPyramid | ProductSource):
+        return sum(_decoded(p, n) for p in what.parents)
+    if isinstance(what, LevelSource):
+        return _decoded(what.pyramid, n)
+    bases: Sequence[Source] = getattr(what, "bases", ()) if isinstance(what, Pyramid) else (what,)
+    if not bases:
+        return 0
+    last = bases[-1]
+    channels = math.prod(c for a, c in zip(last.axes, last.chunks, strict=True) if a not in "yx")
+    return math.prod(last.chunks) * last.dtype.itemsize * windows.cdiv(n, channels)
+
+
+def _evaluated(
+    product: Product, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place
+) -> Array:
+    """The product's pixels, from a window wider by its halo; what goes wrong in it is a ComputeError."""
+    if not all(where):
+        return np.empty([len(r) for r in where], out.dtype)
+    halo = product.halo
+    wide, crop = (where, None) if halo == (0, 0) else _widened(inputs[0], out, where, halo)
+    try:
+        with np.errstate(all="ignore"):
+            block = product.compute(inputs, out, wide, read, place)
+    except (LazypyrError, MemoryError):
+        raise
+    except Exception as error:
+        raise place.error(f"{type(error).__name__}: {error}") from error
+    return block if crop is None else block[crop].copy()
+
+
+def _widened(first: Input, out: Output, where: Ranges, halo: tuple[int, int]) -> tuple[Ranges, tuple[slice, ...]]:
+    """A window wider by a halo, clipped at the edges of the level, and what to cut out of it."""
+    wide, crop = list(where), [slice(None)] * len(where)
+    for axis, margin in zip("yx", halo, strict=True):
+        n, at = first.shape[first.axes.index(axis)], out.axes.index(axis)
+        a, b = where[at].start, where[at].stop
+        wide[at] = range(max(0, a - margin), min(n, b + margin)) if margin else where[at]
+        crop[at] = slice(a - wide[at].start, a - wide[at].start + len(where[at]))
+    return tuple(wide), tuple(crop)
+
+
+def _planned(product: Product, inputs: Sequence[Input]) -> Output:
+    out = product.plan(*inputs)
+    if len(set(out.axes)) != len(out.axes):
+        raise PlanError(f"product {product.name!r} of {inputs[0].name}: the result's axes {out.axes} have a name twice")
+    return out
+
+
+def _counted(product: Product, parents: Sequence[Any]) -> None:
+    if len(parents) != product.inputs:
+        raise PlanError(f"product {product.name!r} is of {product.inputs} input(s), got {len(parents)}")
+
+
+def _same_field(product: Product, inputs: Sequence[Input]) -> None:
+    sizes = [tuple(i.shape[i.axes.index(a)] for a in "yx") for i in inputs]
+    if len(set(sizes)) > 1:
+        told = ", ".join(f"{i.name} {ny} x {nx}" for i, (ny, nx) in zip(inputs, sizes, strict=True))
+        raise PlanError(f"product {product.name!r}: its inputs must have the same y and x at each level; got {told}")
+
+
+def _input(pyramid: Pyramid, level: int) -> Input:
+    return Input(
+        pyramid.name, pyramid.axes, pyramid.levels[level].shape, pyramid.dtype, pyramid.nodata, pyramid.fill_value,
+        pyramid.attrs.get("units"), getattr(pyramid, "display", None),
+    )  # fmt: skip
+
+
+def _input_of_source(source: Source) -> Input:
+    return Input(
+        source.name, source.axes, source.shape, source.dtype, source.nodata, source.fill_value,
+        source.attrs.get("units"), getattr(source, "display", None),
+    )  # fmt: skip
+
+
+def _level(first: Pyramid, level: Level, out: Output) -> Level:
+    of = {a: n for n, a in enumerate(first.axes) if a not in out.sizes}
+
+    def each(kept: Sequence[float], made: Callable[[str], float]) -> tuple[Any, ...]:
+        return tuple(kept[of[a]] if a in of else made(a) for a in out.axes)
+
+    return Level(
+        each(level.shape, lambda a: out.sizes[a]),
+        each(level.scale, lambda a: 1.0),
+        each(level.translation, lambda a: 0.0),
+    )
+
+
+def _chunks(axes: Sequence[str], chunks: Sequence[int], out: Output) -> tuple[int, ...]:
+    kept = dict(zip(axes, chunks, strict=True))
+    return tuple(out.chunks.get(a, 1) if a in out.sizes else kept[a] for a in out.axes)
+
+
+def _fill(out: Output) -> Any:
+    return empty_of(out.dtype) if out.fill_value is None else np.array(out.fill_value, out.dtype)[()]
+
+
+def _attrs(parent: Mapping[str, Any], product: Product, out: Output) -> dict[str, Any]:
+    if not product.words:
+        return dict(parent)
+    attrs = {key: value for key, value in parent.items() if key not in _OF_VALUES}
+    if out.units is not None:
+        attrs["units"] = out.units
+    before = parent.get("products", ())
+    attrs["products"] = [*before, {"name": product.name, "recipe": product.words, **out.attrs}]
+    return attrs
+
+
+def _stepped(block: Array, step: Sequence[int] | None) -> Array:
+    return block if step is None else block[tuple(slice(None, None, s) for s in step)]
+
+
+def _hash(parts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,174 @@
+"""Ranges of values, given or estimated, and the product that spreads one over a dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lazypyr.errors import PlanError
+from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, converted, need_real
+from lazypyr.products.strip import scratch, strips
+from lazypyr.products.user import supported
+
+__all__ = ["Sample", "Stretch", "rescale"]
+
+
+Sample = Callable[[Sequence[int] | None], Array]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A range of values, given or to be estimated from percentiles."""
+
+    low: float | None
+    high: float | None
+    percentiles: tuple[float, float] | None = None  # those that were, or will be, estimated
+
+    @classmethod
+    def of(cls, product: str, low: Any, high: Any, percentiles: Any) -> Stretch:
+        """Checked; PlanError names what is wrong."""
+        expected = f"{product}: vmin and vmax must be finite numbers, got vmin={low!r}, vmax={high!r}"
+        bottom, top = converted(lambda: [None if v is None else float(v) for v in (low, high)], expected)
+        if not all(v is None or np.isfinite(v) for v in (bottom, top)):
+            raise PlanError(expected)
+        expected = f"{product}: percentiles are two ascending numbers of 0 to 100, got {percentiles!r}"
+        pair = converted(lambda: [float(p) for p in percentiles], expected)
+        if len(pair) != 2 or not 0 <= pair[0] <= pair[1] <= 100:
+            raise PlanError(expected)
+        if bottom is None or top is None:
+            return cls(bottom, top, (pair[0], pair[1]))
+        if bottom > top:
+            raise PlanError(f"{product}: vmin={low!r} is above vmax={high!r}")
+        return cls(bottom, top)
+
+    @property
+    def open(self) -> bool:
+        """Whether something has to be estimated."""
+        return self.low is None or self.high is None
+
+    def fitted(self, values: Array) -> Stretch:
+        """With the percentiles of valid values where nothing was given; 0 and 1 where there are none."""
+        asked = self.percentiles or (0.0, 100.0)
+        low, high = np.percentile(values.astype(np.float64), asked) if values.size else (0.0, 1.0)
+        if self.low is not None:
+            return replace(self, high=max(self.low, float(high)))
+        if self.high is not None:
+            return replace(self, low=min(self.high, float(low)))
+        return replace(self, low=float(low), high=float(high))
+
+    def unit(self, block: Array, result: Array) -> None:
+        """0 at `low`, 1 at `high`, clipped; float64, so that nothing wraps. All 0 up to `low` where they coincide."""
+        low, high = self.low or 0.0, self.high or 0.0
+        result[...] = block
+        if low:
+            result -= low
+        if high > low:
+            result /= high - low
+        np.clip(result, 0.0, 1.0, out=result)
+
+    def attrs(self) -> dict[str, Any]:
+        """For the record."""
+        estimated = {"percentiles": list(self.percentiles)} if self.percentiles else {}
+        return {"vmin": self.low, "vmax": self.high, **estimated}
+
+
+@dataclass(frozen=True)
+class Rescale(Product):
+    """A range of values spread over a dtype."""
+
+    stretch: Stretch
+    dtype: np.dtype[Any]
+    hole: int | None
+
+    @property
+    def name(self) -> str:
+        return "rescale"
+
+    @property
+    def words(self) -> str:
+        return f"{self.stretch.low:g} to {self.stretch.high:g} rescaled to {self.dtype}" if self.ready else "rescaled"
+
+    @property
+    def ready(self) -> bool:
+        """Whether the range is known."""
+        return not self.stretch.open
+
+    def fitted(self, inputs: Sequence[Input], sample: Sample) -> Product:
+        need_real(self.name, inputs[0])
+        if self.ready:
+            return self
+        pixels = sample(None)
+        return replace(self, stretch=self.stretch.fitted(pixels[~inputs[0].invalid(pixels)]))
+
+    def _range(self) -> tuple[float, float]:
+        if self.dtype.kind == "f":
+            return 0.0, 1.0
+        top = int(np.iinfo(self.dtype).max)
+        # the value that marks holes stays free for them
+        return (1, top) if self.hole == 0 else (0, top - 1) if self.hole == top else (0, top)
+
+    def plan(self, *inputs: Input) -> Output:
+        (source,) = inputs
+        need_real(self.name, source)
+        fill = self.hole if self.hole is not None else 0 if self.dtype.kind != "f" else None
+        return Output(
+            source.axes,
+            self.dtype,
+            fill_value=fill,
+            nodata=self.hole,
+            display={"window": self._range()},
+            attrs=self.stretch.attrs(),
+        )
+
+    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+        block = read(0, where)
+        result = np.empty(block.shape, out.dtype)
+        with scratch("f8", "?") as (doubles, flags):
+            for pixels, into in strips(block, result):
+                unit = doubles[: pixels.size]
+                self._scale(pixels, inputs[0].gaps(pixels, flags), unit)
+                into[...] = unit
+        return result
+
+    def _scale(self, block: Array, bad: Array | None, unit: Array) -> None:
+        self.stretch.unit(block, unit)
+        hole = np.nan if self.dtype.kind == "f" else self.hole or 0
+        if self.dtype.kind != "f":
+            low, high = self._range()
+            unit *= high - low
+            if low:
+                unit += low
+            np.rint(unit, out=unit)
+        if bad is not None:
+            unit[bad] = hole
+
+
+def rescale(
+    vmin: float | None = None,
+    vmax: float | None = None,
+    *,
+    percentiles: tuple[float, float] = (2, 98),
+    dtype: Any = "uint8",
+    nodata: int | None = None,
+) -> Product:
+    """Values from `vmin` to `vmax` spread over a dtype: 0 to its largest number, or 0.0 to 1.0 of floats.
+
+    Parameters
+    ----------
+    vmin, vmax : float, optional
+        What isn't given is estimated when the product is applied, from `percentiles` of a bounded sample.
+    percentiles : (float, float)
+    dtype : dtype-like
+        Unsigned or signed integers up to 32 bits, or floats.
+    nodata : {None, 0, largest}
+        Keep this number for pixels that hold nothing and declare it. Without it they are 0 (NaN in floats).
+    """
+    kind = supported("rescale", dtype)
+    if kind.kind not in "iuf" or (kind.kind != "f" and kind.itemsize > 4):
+        raise PlanError(f"rescale: dtype is an integer of at most 32 bits or a float, got {kind}")
+    if nodata is not None and (kind.kind == "f" or nodata not in (0, np.iinfo(kind).max)):
+        raise PlanError(f"rescale: nodata is None, 0 or the largest integer of the dtype, got {nodata!r} for {kind}")
+    return Rescale(Stretch.of("rescale", vmin, vmax, percentiles), kind, nodata)

@@ -1,0 +1,1 @@
+"""Pyramids: levels of an array, each computed when it is read."""

@@ -1,0 +1,301 @@
+"""A pyramid is a recipe: levels, axes, dtype and how to compute any window of any level. It holds no pixel."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from lazypyr.errors import PlanError
+from lazypyr.geometry import windows
+from lazypyr.geometry.grid import Coord, Grid
+from lazypyr.geometry.windows import Window
+
+__all__ = ["DIRECT", "Level", "ProductLike", "Pyramid", "Runner", "provide_products"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level: `shape` by axis; `scale` level-0 pixels a pixel; its first sample sits `translation` level-0 pixels in."""
+
+    shape: tuple[int, ...]
+    scale: tuple[float, ...]
+    translation: tuple[float, ...]
+
+
+class Key:
+    """A value whose hash is computed once."""
+
+    __slots__ = ("_hash", "value")
+
+    def __init__(self, value: Hashable) -> None:
+        self.value, self._hash = value, hash(value)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and self._hash == other._hash and self.value == other.value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Key, (self.value,)  # strings hash otherwise in every process
+
+
+class Runner(Protocol):
+    """What a recipe may ask of whoever runs it (the engine, or `DIRECT`)."""
+
+    @property
+    def room_bytes(self) -> int:
+        """Bytes of tiles that may be offered on the way; 0: nothing is kept."""
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes that one leaf task may hold."""
+
+    @property
+    def workers(self) -> int:
+        """How many leaf tasks run at once."""
+
+    def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
+        """Pixels of another pyramid, cached by tile; read-only."""
+
+    def peek(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
+        """The finished tile (full-size chunk) if it is there, without computing it."""
+
+    def offer(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
+        """Hand in a tile (clipped to the level) that came out on the way; kept if there is room."""
+
+    def parallel(self, tasks: Iterable[Callable[[], None]]) -> None:
+        """Run leaf tasks, which wait for nothing, on all cores; returns when all are done, raises the first error."""
+
+
+class SupportsName(Protocol):
+    """A product, as far as this package knows one: `lazypyr.product.Product` is."""
+
+    @property
+    def name(self) -> str:
+        """Name in messages and metadata."""
+
+
+ProductLike = str | Callable[..., Any] | SupportsName
+"""A product by name, a function, or a `lazypyr.product.Product`."""
+
+
+class Products(Protocol):
+    """Application of products to pyramids and sources, implemented by `lazypyr.products`, which builds on this package."""
+
+    def apply(self, pyramid: Pyramid, product: ProductLike, /, **options: Any) -> Pyramid:
+        """The product of a pyramid, after reduction."""
+
+    def apply_to_source(self, source: Any, product: ProductLike, /, **options: Any) -> Any:
+        """The product of a source, before reduction."""
+
+
+_load: Callable[[], Products]
+
+
+def provide_products(load: Callable[[], Products]) -> None:
+    """Set the function that imports `lazypyr.products`; the package root does, so that imports run one way."""
+    global _load
+    _load = load
+
+
+def load_products() -> Products:
+    """The products, imported when first asked for."""
+    return _load()
+
+
+class Pyramid(ABC):
+    """Levels over the same field of view, each computed when asked for. Immutable and picklable.
+
+    Attributes
+    ----------
+    name : str
+        For messages and metadata.
+    axes : tuple[str, ...]
+        One name an axis, the same at all levels; "y" and "x" are among them.
+    dtype : numpy.dtype
+        Little-endian; the same at all levels.
+    chunks : tuple[int, ...]
+        Shape of a tile, by axis; the same at all levels.
+    levels : tuple[Level, ...]
+        Finest first.
+    fill_value : scalar
+        What stands where there is nothing (beyond the edge in an edge chunk; no data).
+    nodata : scalar or None
+        The value that declares a pixel to hold nothing (NaN needs no declaration).
+    method : str
+        Name of the reducer, for metadata.
+    coords : Mapping[str, Coord]
+        World coordinates of the axes that have any, for level 0.
+    crs : str or None
+    attrs : Mapping[str, Any]
+        Attributes that are passed on to readers, JSON-like.
+    display : Mapping[str, Any] or None
+        How viewers may show it: "window" (low, high), "colors", "labels".
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...]
+    levels: tuple[Level, ...]
+    fill_value: Any
+    nodata: Any = None
+    method: str = "stride"
+    coords: Mapping[str, Coord] = {}
+    crs: str | None = None
+    attrs: Mapping[str, Any] = {}
+    display: Mapping[str, Any] | None = None
+
+    @abstractmethod
+    def compute(self, level: int, window: Window, run: Runner) -> Array:
+        """Pixels of a window that lies within the level: exactly its shape and `dtype`. Pure."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Of the recipe and its source; the same in every process."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> Hashable:
+        """Equal for pyramids known at no cost to have the same pixels: the key of caches in this process."""
+
+    @cached_property
+    def key(self) -> Key:
+        """`identity`, hashed once: caches ask for it many times a tile."""
+        return Key(self.identity)
+
+    @property
+    @abstractmethod
+    def recipe(self) -> str:
+        """The recipe in words, for people and for metadata."""
+
+    def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
+        """Estimate of the bytes that `compute` holds at once, given blocks of `block_bytes` for all threads together."""
+        return 3 * windows.pixels_in(window) * self.dtype.itemsize
+
+    def neighbourhood(self, level: int, window: Window, run: Runner) -> Window:
+        """All that `compute` computes, and offers, besides a window: the same for neighbours that come out together."""
+        return window
+
+    def refreshed(self) -> Pyramid:
+        """The pyramid over the source as it is now."""
+        return self
+
+    @property
+    def extras(self) -> Mapping[str, Pyramid]:
+        """Further arrays that a store serves beside the levels, by path; "{level}" stands for the level's number."""
+        return {}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of level 0, by axis."""
+        return self.levels[0].shape
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """What the axes mean and where they lie: pyramids of equal pixels may differ in it."""
+        return self.axes, dict(self.coords), self.crs
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.axes)
+
+    @property
+    def grid(self) -> Grid:
+        """Where level 0 lies in the plane of x and y (in pixels where the source doesn't say)."""
+        y, x = self.axes.index("y"), self.axes.index("x")
+        boxed = any(t for level in self.levels for t in level.translation)
+        return Grid.of(self.coords, self.shape[x], self.shape[y], boxed=boxed)
+
+    def read(self, level: int, window: Sequence[slice | tuple[int, int]] | None = None) -> Array:
+        """Pixels of a window, computed here and now, in this thread, without a cache.
+
+        Parameters
+        ----------
+        level : int
+            0 is the finest; negative counts from the coarsest.
+        window : sequence of slices or of ``(start, stop)``, one an axis; half-open
+            The whole level without it. Axes left out at the end are taken whole.
+        """
+        level, clean = self.checked(level, window)
+        return DIRECT.read(self, level, clean)
+
+    def checked(self, level: int, window: Sequence[slice | tuple[int, int]] | None) -> tuple[int, Window]:
+        """A level and a window as `compute` wants them; PlanError names what is wrong."""
+        n = len(self.levels)
+        if not -n <= level < n:
+            raise PlanError(f"{self.name}: no level {level}; there are {n}, 0 (finest) to {n - 1}")
+        level %= n
+        shape = self.levels[level].shape
+        if window is None:
+            return level, windows.full_window(shape)
+        if len(window) > len(shape):
+            raise PlanError(
+                f"{self.name}: a window of {len(window)} axes for an array of axes {windows.axes_told(self.axes)!r}"
+            )
+        clean: list[tuple[int, int]] = []
+        for axis, n in enumerate(shape):
+            part = window[axis] if axis < len(window) else slice(None)
+            if isinstance(part, slice):
+                start, stop, step = part.indices(n)
+                if step != 1:
+                    raise PlanError(
+                        f"{self.name}: a window takes every pixel, got step {step} along {self.axes[axis]!r}"
+                    )
+                part = (start, max(start, stop))
+            a, b = part
+            if not 0 <= a <= b <= n:
+                raise PlanError(
+                    f"{self.name}: window {tuple(part)} along {self.axes[axis]!r} is outside level {level}, "
+                    f"which has {n} pixels there"
+                )
+            clean.append((int(a), int(b)))
+        return level, tuple(clean)
+
+    def map(self, product: ProductLike, **options: Any) -> Pyramid:
+        """The pyramid of a product of this one, e.g. ``map("intf_all")``; see `lazypyr.product`."""
+        return load_products().apply(self, product, **options)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pyramid) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.shape))
+        return f"<{type(self).__name__} {self.name!r}: {len(self.levels)} levels, {windows.axes_told(self.axes)} {size} {self.dtype}>"
+
+
+class _Direct:
+    """Runs a recipe here and now: serial, nothing kept."""
+
+    room_bytes = 0
+    block_bytes = 64 * 2**20
+    workers = 1
+
+    def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
+        return pyramid.compute(level, window, self)
+
+    def peek(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
+        return None
+
+    def offer(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
+        pass
+
+    def parallel(self, tasks: Iterable[Callable[[], None]]) -> None:
+        for task in tasks:
+            task()
+
+
+DIRECT: Runner = _Direct()

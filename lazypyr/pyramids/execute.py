@@ -1,0 +1,320 @@
+"""The pass that computes the levels of a reduced pyramid.
+
+A tile of level k needs ``4**k`` tiles of level 0. They are read in *blocks*, each at least a stored chunk in size, so
+that every chunk is decoded once; a block is reduced level by level as far as chunks and boxes fit, and whatever comes
+out on the way is offered to the cache as long as there is room for the whole level.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lazypyr.errors import PlanError
+from lazypyr.geometry import windows
+from lazypyr.geometry.windows import Window
+from lazypyr.pyramids.base import Runner
+from lazypyr.pyramids.plan import Plan, bytes_of, widened
+from lazypyr.sources.base import Source
+
+if TYPE_CHECKING:
+    from lazypyr.pyramids.reduced import ReducedPyramid
+
+__all__ = ["Pass"]
+
+Array = np.ndarray[Any, Any]
+Index = tuple[int, ...]
+# Reading a few rows of a chunk takes less than handing the interpreter from thread to thread (measured: 1 ms for 16
+# chunks in one thread, 4 ms in two).
+_FEW_CHUNKS = 64
+# A look into the cache costs about a microsecond.
+_MAX_LOOKS = 64
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One computation of a window, with all that comes out on the way."""
+
+    pyramid: ReducedPyramid
+    run: Runner
+
+    def compute(self, level: int, window: Window) -> Array:
+        ways = {"stored": self._stored, "sampled": self._sampled, "boxes": self._boxes, "reduced": self._reduced}
+        return ways[self.strategy(level)](level, window)
+
+    def strategy(self, level: int) -> str:
+        """How a window of a level is computed: "stored", "sampled", "boxes" or "reduced"."""
+        p = self.pyramid
+        if level <= p.base_level:
+            return "stored"
+        if p.reducer.name == "stride" and self._sampling_is_cheaper(level):
+            return "sampled"
+        return "reduced" if p.reducer.composable else "boxes"
+
+    def extent(self, level: int, window: Window) -> Window:
+        """All that is computed with a window."""
+        p, strategy = self.pyramid, self.strategy(level)
+        if strategy == "reduced":
+            return self.plan(level, window).window
+        if strategy != "stored" or p.bases[level].cheap_stride:
+            return window
+        wide = widened(p, p.bases[level], window, (1,) * p.ndim, p.bases[level].shape)
+        return window if bytes_of(wide, p) > self.run.room_bytes // 2 else wide
+
+    def plan(self, level: int, window: Window) -> Plan:
+        """The plan of a window; the last one is remembered, as a tile asks for its extent first."""
+        p, run = self.pyramid, self.run
+        asked = level, window, run.room_bytes, run.block_bytes, run.workers
+        if (known := p.planned) is not None and known[0] == asked:
+            return known[1]
+        plan = Plan.of(p, level, window, run)
+        p.planned = asked, plan
+        return plan
+
+    # Levels that exist
+
+    def _stored(self, level: int, window: Window) -> Array:
+        """Read a window; what else of the stored chunks is decoded with it is offered as tiles."""
+        base, wide = self.pyramid.bases[level], self.extent(level, window)
+        block = base.read(wide)
+        if wide == window:
+            return block
+        self._offer(level, wide, block, besides=window)
+        return block[tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(window, wide, strict=True))].copy()
+
+    # Stride without what lies between
+
+    def _sampling_is_cheaper(self, level: int) -> bool:
+        """Whether few chunks hold a sample, or a sample costs no more than itself."""
+        p, base = self.pyramid, self.pyramid.bases[-1]
+        steps = [f ** (level - p.base_level) for f in p.factors]
+        return base.cheap_stride or any(s > c for s, c, f in zip(steps, base.chunks, p.factors, strict=True) if f > 1)
+
+    def _sampled(self, level: int, window: Window) -> Array:
+        p, base = self.pyramid, self.pyramid.bases[-1]
+        steps = tuple(f ** (level - p.base_level) for f in p.factors)
+        out = np.empty(windows.window_shape(window), p.dtype)
+
+        def part(here: Window) -> None:
+            there = tuple(
+                (a * s, min((b - 1) * s + 1, n)) for (a, b), s, n in zip(here, steps, base.shape, strict=True)
+            )
+            out[_inside(here, window)] = base.read(there, steps)
+
+        # A part is at least a chunk's worth of samples along each axis, so that no chunk is decoded twice.
+        sizes = [max(1, c // s) for c, s in zip(base.chunks, steps, strict=True)]
+        chunks = math.prod(windows.cdiv(b - a, s) for (a, b), s in zip(window, sizes, strict=True))
+        if base.cheap_stride and chunks < _FEW_CHUNKS:
+            part(window)
+        else:
+            self.run.parallel(partial(part, w) for w in self._parts(window, sizes))
+        return out
+
+    def _parts(self, window: Window, sizes: list[int]) -> Iterator[Window]:
+        """Cut a window into some pieces for each worker, at multiples of `sizes` along the first axis that is long."""
+        counts = [windows.cdiv(b, s) - a // s for (a, b), s in zip(window, sizes, strict=True)]
+        axis = counts.index(max(counts))
+        a, b = window[axis]
+        size = sizes[axis] * max(1, counts[axis] // (8 * self.run.workers))
+        first = a // size * size
+        for low in range(first, b, size):
+            piece = (max(low, a), min(low + size, b))
+            yield (*window[:axis], piece, *window[axis + 1 :])
+
+    # Reducers that need the whole box of level 0
+
+    def _boxes(self, level: int, window: Window) -> Array:
+        p, base = self.pyramid, self.pyramid.bases[-1]
+        depth = level - p.base_level
+        factors = tuple(f**depth for f in p.factors)
+        box = math.prod(factors) * p.dtype.itemsize
+        if box > self.run.block_bytes * 4 * self.run.workers:
+            msg = (
+                f"{p.name}: one pixel of level {level} by {p.reducer.name!r} needs {box} bytes of level {p.base_level} at "
+                f"once, inflight_bytes allows {self.run.block_bytes * 4 * self.run.workers}: raise it, or take fewer levels="
+            )
+            raise PlanError(msg)
+        out = np.empty(windows.window_shape(window), p.dtype)
+
+        def part(here: Window) -> None:
+            block = base.read(windows.refine_window(here, p.factors, base.shape, depth))
+            p.reducer(block, factors, nodata=p.nodata, out=out[_inside(here, window)])
+
+        # Pieces as near to squares as the bytes allow, whole chunks wherever a chunk holds more than a box.
+        sizes = [max(1, windows.cdiv(c, f)) for c, f in zip(base.chunks, factors, strict=True)]
+        order = sorted(range(len(sizes)), key=lambda a: p.factors[a], reverse=True)
+        while math.prod(sizes) * box > self.run.block_bytes and max(sizes) > 1:
+            largest = max(order, key=lambda a: sizes[a])
+            sizes[largest] = windows.cdiv(sizes[largest], 2)
+        self.run.parallel(partial(part, w) for w in _cells(window, sizes))
+        return out
+
+    # Reducers that work level by level
+
+    def _reduced(self, level: int, window: Window) -> Array:
+        plan = self.plan(level, window)
+        block = self._node(level, plan.window, plan)
+        if plan.window == window:
+            return block
+        self._offer(level, plan.window, block, besides=window)
+        return block[_inside(window, plan.window)].copy()
+
+    def _node(self, level: int, window: Window, plan: Plan) -> Array:
+        """Pixels of a window of `level`: by blocks, or of the level before where tiles of it are cached."""
+        p = self.pyramid
+        if level <= plan.group and not self.any_cached(level, window, plan):
+            return self._group(level, window, plan)
+        out = np.empty(windows.window_shape(window), p.dtype)
+        for here, finer in self._parts_of(level, window):
+            block = self._cached(level - 1, finer)
+            if block is None:
+                block = self._node(level - 1, finer, plan)
+                if level - 1 >= plan.keep:
+                    self._offer(level - 1, finer, block)
+            p.reducer(block, p.factors, nodata=p.nodata, out=out[_inside(here, window)])
+        return out
+
+    def _parts_of(self, level: int, window: Window) -> Iterator[tuple[Window, Window]]:
+        """Parts of a window, each with the window of the level before that it is made of: one tile, where tiles halve."""
+        p = self.pyramid
+        for here in _cells(window, [max(1, c // f) for c, f in zip(p.chunks, p.factors, strict=True)]):
+            yield here, windows.refine_window(here, p.factors, self._shape(level - 1))
+
+    def finer_windows(self, level: int, window: Window) -> Iterator[Window]:
+        """The windows of the level before of which a window is put together."""
+        return (finer for _, finer in self._parts_of(level, window))
+
+    def any_cached(self, level: int, window: Window, plan: Plan) -> bool:
+        """Whether some tile between the blocks and `level` is cached, as far as looking costs little."""
+        p, run = self.pyramid, self.run
+        for k in range(level - 1, plan.block, -1):
+            finer = windows.refine_window(window, p.factors, self._shape(k), level - k)
+            if (
+                not run.room_bytes
+                or math.prod(windows.window_shape(windows.coarsen_window(finer, p.chunks))) > _MAX_LOOKS
+            ):
+                return False
+            if any(run.peek(p, k, index) is not None for index in windows.chunk_index_windows(finer, p.chunks)):
+                return True
+        return False
+
+    def _cached(self, level: int, window: Window) -> Array | None:
+        """The pixels of a window if every tile of it is cached."""
+        p, run = self.pyramid, self.run
+        if not run.room_bytes:
+            return None
+        out: Array | None = None
+        for index in windows.chunk_index_windows(window, p.chunks):
+            tile = run.peek(p, level, index)
+            if tile is None:
+                return None
+            if out is None:
+                out = np.empty(windows.window_shape(window), p.dtype)
+            part = windows.chunk_window(index, p.chunks, self._shape(level))
+            part = tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(part, window, strict=True))
+            origin = [i * c for i, c in zip(index, p.chunks, strict=True)]
+            there = tuple(slice(a - o, b - o) for (a, b), o in zip(part, origin, strict=True))
+            out[_inside(part, window)] = tile[there]
+        return out
+
+    def _group(self, level: int, window: Window, plan: Plan) -> Array:
+        """Pixels of a window whose blocks are computed side by side, then reduced on to `level`."""
+        p, at = self.pyramid, plan.block
+        wide = windows.refine_window(window, p.factors, self._shape(at), level - at)
+        out = np.empty(windows.window_shape(wide), p.dtype)
+
+        def block(here: Window) -> None:
+            there = out[_inside(here, wide)]
+            known = self._cached(at, here) if at > p.base_level else None
+            if known is not None:
+                there[...] = known
+            elif plan.aligned:
+                self._block(at, here, plan, there)
+            else:
+                steps = tuple(f ** (at - p.base_level) for f in p.factors)
+                samples = zip(here, steps, p.bases[-1].shape, strict=True)
+                base_window = tuple((a * s, min((b - 1) * s + 1, n)) for (a, b), s, n in samples)
+                there[...] = p.bases[-1].read(base_window, steps)
+            if known is None and plan.aligned and plan.keep <= at < plan.top:
+                self._offer(at, here, there)
+
+        self.run.parallel(partial(block, here) for here in plan.leaves(wide))
+        if not plan.aligned and plan.keep <= at < level:
+            self._offer(at, wide, out)
+        for coarser in range(at + 1, level + 1):
+            out = p.reducer(out, p.factors, nodata=p.nodata)
+            if plan.keep <= coarser < level:
+                self._offer(
+                    coarser, windows.refine_window(window, p.factors, self._shape(coarser), level - coarser), out
+                )
+        return out
+
+    def _shape(self, level: int) -> tuple[int, ...]:
+        return self.pyramid.levels[level].shape
+
+    def _block(self, level: int, window: Window, plan: Plan, out: Array) -> None:
+        """Read the chunks under a window of `level` and reduce each by itself as far as its boxes are whole."""
+        p, base = self.pyramid, self.pyramid.bases[-1]
+        footprint = windows.refine_window(window, p.factors, base.shape, level - p.base_level)
+        if plan.within_chunk:
+            reach, pieces = min(level, p.base_level + plan.within_chunk), _cells(footprint, base.batch)
+        else:
+            reach, pieces = level, iter([footprint])
+        levels: dict[int, tuple[Window, Array]] = {level: (window, out)}
+        for k in range(max(p.base_level + 1, min(plan.keep, reach)), level):
+            part = windows.refine_window(window, p.factors, self._shape(k), level - k)
+            levels[k] = part, np.empty(windows.window_shape(part), p.dtype)
+        for piece in pieces:
+            self._chain(base, piece, reach, levels)
+        for k in range(reach + 1, level + 1):
+            p.reducer(levels[k - 1][1], p.factors, nodata=p.nodata, out=levels[k][1])
+        for k, (part, block) in levels.items():
+            if plan.keep <= k < level:
+                self._offer(k, part, block)
+
+    def _chain(self, base: Source, piece: Window, reach: int, levels: dict[int, tuple[Window, Array]]) -> None:
+        p = self.pyramid
+        first = p.base_level + 1
+        if p.reducer.name == "stride":
+            # Samples of the finest level that is wanted are samples of all coarser ones: nothing lies between.
+            first = min(levels)
+            block = base.read(piece, tuple(f ** (first - p.base_level) for f in p.factors))
+        else:
+            with base.borrowed(piece) as finest:
+                block = p.reducer(finest, p.factors, nodata=p.nodata)
+        for k in range(first, reach + 1):
+            if k > first:
+                block = p.reducer(block, p.factors, nodata=p.nodata)
+            if k in levels:
+                part, whole = levels[k]
+                whole[_inside(windows.coarsen_window(piece, p.factors, k - p.base_level), part)] = block
+
+    def _offer(self, level: int, window: Window, block: Array, *, besides: Window | None = None) -> None:
+        """Offer the tiles that lie whole in a window; not those of `besides`, which the caller returns."""
+        p, run = self.pyramid, self.run
+        if not run.room_bytes:
+            return
+        shape = self._shape(level)
+        mine = set(windows.chunk_index_windows(besides, p.chunks)) if besides else ()
+        for index in windows.chunk_index_windows(window, p.chunks):
+            tile = windows.chunk_window(index, p.chunks, shape)
+            if index not in mine and all(a <= c and d <= b for (a, b), (c, d) in zip(window, tile, strict=True)):
+                run.offer(p, level, index, block if tile == window else block[_inside(tile, window)])
+
+
+def _cells(window: Window, sizes: Sequence[int]) -> Iterator[Window]:
+    """Cut a window at the multiples of `sizes`."""
+    edges = []
+    for (a, b), size in zip(window, sizes, strict=True):
+        edges.append([(max(low, a), min(low + size, b)) for low in range(a // size * size, b, size)])
+    return itertools.product(*edges)
+
+
+def _inside(part: Window, window: Window) -> tuple[slice, ...]:
+    return tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(part, window, strict=True))

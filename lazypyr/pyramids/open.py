@@ -1,0 +1,364 @@
+"""Opening: from what a user has to a recipe. Reads metadata, and no pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lazypyr.errors import PlanError
+from lazypyr.geometry import windows
+from lazypyr.geometry.grid import Coord, Grid
+from lazypyr.pyramids.base import DIRECT, ProductLike, Pyramid, load_products
+from lazypyr.pyramids.function import FunctionPyramid
+from lazypyr.pyramids.reduced import ReducedPyramid
+from lazypyr.pyramids.transposed import ReorderedPyramid
+from lazypyr.reducers import METHODS, Reducer, reducer_of
+from lazypyr.sources.array import Transposed
+from lazypyr.sources.axes import given_axes
+from lazypyr.sources.base import Source, native
+from lazypyr.sources.open import Opened, open_source
+
+__all__ = ["from_function", "is_pyramid", "open_pyramid"]
+
+Array = np.ndarray[Any, Any]
+# Readers hold many chunks at once; a larger one is nearly always a mistake.
+_MAX_CHUNK_BYTES = 2**30
+_MAX_LEVELS = 64
+
+
+class LevelSource(Source):
+    """A level of a pyramid as a source."""
+
+    def __init__(self, pyramid: Pyramid, level: int = 0) -> None:
+        self._pyramid, self._level = pyramid, level
+        at = pyramid.levels[level]
+        self.name, self.dtype, self.axes = f"{pyramid.name}, level {level}", pyramid.dtype, pyramid.axes
+        self.shape, self.chunks, self.attrs, self.crs = at.shape, pyramid.chunks, pyramid.attrs, pyramid.crs
+        self.nodata, self.fill_value = pyramid.nodata, pyramid.fill_value
+        self.coords = {
+            axis: Coord(coord.at(shift), coord.step * scale, coord.unit)
+            for axis, scale, shift in zip(pyramid.axes, at.scale, at.translation, strict=True)
+            if (coord := pyramid.coords.get(axis)) is not None
+        }
+
+    def read(self, window: windows.Window, step: Sequence[int] | None = None) -> Array:
+        block = DIRECT.read(self._pyramid, self._level, window)
+        return block[tuple(slice(None, None, s) for s in step)] if step else block
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self._pyramid.fingerprint}:{self._level}"
+
+    @property
+    def identity(self) -> Any:
+        return self._pyramid.identity, self._level
+
+    def refreshed(self) -> Source:
+        return LevelSource(self._pyramid.refreshed(), self._level)
+
+
+def open_pyramid(
+    src: Any,
+    *,
+    method: str | Callable[..., Any] | Reducer | None = None,
+    product: ProductLike | None = None,
+    source_product: ProductLike | None = None,
+    axes: str | Iterable[str] | None = None,
+    order: str | Iterable[str] | None = None,
+    levels: int | None = None,
+    chunks: Sequence[int] | None = None,
+    factors: Mapping[str, int] | None = None,
+    nodata: Any = "declared",
+    bounds: Sequence[float] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Pyramid:
+    """The pyramid of a source: a recipe. No pixel is read.
+
+    Parameters
+    ----------
+    src
+        Path, URL (fsspec), zarr.Array, zarr.Group, zarr store, mapping of chunks, numpy, dask or xarray array, Source,
+        Pyramid, or lazypyr store. Of a multiscale group the levels that it has are used as they are.
+    method : str, callable or Reducer, optional
+        How a coarser level is made: "stride" (default), "mean", ...; see `lazypyr.reducers`. A pyramid that lazypyr wrote
+        goes on by the method it was made by.
+    product : optional
+        Applied to every level, after reduction; see `lazypyr.product`.
+    source_product : optional
+        Applied to level 0, before reduction.
+    axes : str or sequence of str, optional
+        Names of the source's axes, "yxi" or ("azimuth"-like names, with "y" and "x" among them).
+    order : str or sequence of str, optional
+        The same names in the order in which the pyramid has them: a virtual transpose.
+    levels : int, optional
+        How many, level 0 included; by default until y and x fit in one chunk.
+    chunks : sequence of int
+        Shape of a tile along y and x, or along every axis in `order`; by default 256 x 256. Other axes have tiles of one
+        pixel.
+    factors : mapping, optional
+        Pixels of one level in a pixel of the next, by axis; 2 for y and x, 1 for others where nothing is said.
+    nodata : scalar, None or "declared"
+        The value that holds nothing; by default what the source's attributes declare. NaN never needs declaring.
+    bounds : (x_first, y_first, x_last, y_last), optional
+        World coordinates of the centres of the first and the last pixel, instead of the source's own.
+    storage_options : mapping, optional
+        For fsspec, with a URL.
+
+    Raises
+    ------
+    PlanError
+        Bad input, named.
+    """
+    src, whole = _unwrapped(src)
+    settings = {
+        "method": method,
+        "levels": levels,
+        "chunks": chunks,
+        "factors": factors,
+        "bounds": bounds,
+        "storage_options": storage_options,
+        "nodata": None if isinstance(nodata, str) and nodata == "declared" else (nodata,),
+    }
+    given = [name for name, value in settings.items() if value is not None]
+    if isinstance(src, Pyramid) and source_product is None and (whole or not given):
+        if axes is not None and tuple(axes) != src.axes:
+            raise PlanError(f"{src.name}: its axes are {windows.axes_told(src.axes)!r}, got axes={axes!r}")
+        changed = [name for name in given if not _is_so(src, name, settings[name])]
+        if changed:
+            raise PlanError(f"{src.name} is a pyramid already: {', '.join(changed)} must be given where it is opened")
+        result = src if order is None else _reordered(src, order)
+    else:
+        source = LevelSource(src) if isinstance(src, Pyramid) else src
+        opened = open_source(source, axes=axes, nodata=nodata, storage_options=storage_options)
+        if source_product is not None:
+            opened = Opened((load_products().apply_to_source(opened.sources[0], source_product),))
+        reducer = reducer_of(_recorded_method(opened) if method is None else method)
+        result = _assembled(opened, reducer, order, levels, chunks or (256, 256), factors, bounds)
+    return result if product is None else result.map(product)
+
+
+def _is_so(pyramid: Pyramid, name: str, value: Any) -> bool:
+    """Whether a pyramid has a setting already."""
+    if name == "method":
+        return reducer_of(value).name == pyramid.method
+    if name == "chunks":
+        return _tile(value, pyramid.axes, pyramid.dtype, pyramid.name) == pyramid.chunks
+    return name == "levels" and value == len(pyramid.levels)
+
+
+def is_pyramid(src: Any) -> bool:
+    """Whether a source is a pyramid already, or a lazypyr store: its recipe is settled."""
+    found, whole = _unwrapped(src)
+    return whole and isinstance(found, Pyramid)
+
+
+def _recorded_method(opened: Opened) -> str:
+    """The method by which lazypyr made the levels that are there, else the default."""
+    ours = opened.attrs.get("lazypyr")
+    recorded = ours.get("method") if isinstance(ours, Mapping) else None
+    return recorded if isinstance(recorded, str) and recorded in METHODS else "stride"
+
+
+def _unwrapped(src: Any) -> tuple[Any, bool]:
+    """The pyramid of a lazypyr store or of a node in it, a coarser level as a source; else what is given.
+
+    Reading them through zarr would wait for itself. The second value is False for an array, which may be the finest
+    level of another pyramid too.
+    """
+    if isinstance(src, Pyramid):
+        return src, True
+    if isinstance(getattr(src, "pyramid", None), Pyramid):
+        return src.pyramid, True
+    store, path = getattr(src, "store", None), getattr(src, "path", None)
+    find = getattr(store, "pyramid_at", None)
+    if find is not None and isinstance(path, str):
+        found: tuple[Pyramid, int | None] | None = find(path)
+        if found is not None:
+            pyramid, level = found
+            return LevelSource(pyramid, level) if level else pyramid, level is None
+    return src, True
+
+
+def _assembled(
+    opened: Opened,
+    reducer: Reducer,
+    order: str | Iterable[str] | None,
+    levels: int | None,
+    chunks: Sequence[int],
+    factors: Mapping[str, int] | None,
+    bounds: Sequence[float] | None,
+) -> Pyramid:
+    first = opened.sources[0]
+    name, axes = first.name, first.axes
+    reducer.check(first.dtype, first.nodata)
+    scales = opened.scales
+    sources = opened.sources
+    if bounds is not None:
+        ny, nx = (first.shape[axes.index(a)] for a in "yx")
+        place = Grid.of_bounds(bounds, nx, ny).coords()
+        for source in sources:
+            source.coords = {**source.coords, **place}
+    if order is not None:
+        ordered = _ordered(order, axes, name)
+        back = [axes.index(a) for a in ordered]
+        sources = tuple(Transposed(source, ordered) for source in sources)
+        scales = scales and tuple((tuple(s[a] for a in back), tuple(t[a] for a in back)) for s, t in scales)
+        axes = ordered
+    by_axis = _factors(factors, axes, name)
+    tile = _tile(chunks, axes, first.dtype, name)
+    _check_levels(levels, len(sources), name)
+    return ReducedPyramid(
+        sources[: levels or len(sources)],
+        reducer,
+        factors=by_axis,
+        chunks=tile,
+        levels=levels,
+        nodata=first.nodata,
+        scales=scales,
+    )
+
+
+def _held(value: Any, dtype: np.dtype[Any], name: str) -> Any:
+    """A fill value as the dtype holds it; PlanError if it doesn't."""
+    try:
+        with np.errstate(all="ignore"):
+            held = np.asarray(value).astype(dtype)[()]
+        same = bool(held == value) or bool(held != held)  # noqa: PLR0124 - NaN and NaT
+    except (TypeError, ValueError, OverflowError):
+        same = False
+    if not same:
+        raise PlanError(f"{name}: fill_value={value!r} is no {dtype}")
+    return held
+
+
+def _check_levels(levels: Any, least: int, name: str) -> None:
+    if levels is None:
+        return
+    if isinstance(levels, bool) or not isinstance(levels, int | np.integer) or not 1 <= levels <= _MAX_LEVELS:
+        raise PlanError(f"{name}: levels: expected a whole number from 1 to {_MAX_LEVELS}, got {levels!r}")
+
+
+def _factors(factors: Mapping[str, int] | None, axes: tuple[str, ...], name: str) -> tuple[int, ...]:
+    if factors is not None and not isinstance(factors, Mapping):
+        raise PlanError(f"{name}: factors: expected a mapping such as {{'z': 2}}, got {factors!r}")
+    wanted = {"y": 2, "x": 2, **(factors or {})}
+    for axis, f in wanted.items():
+        if axis not in axes:
+            raise PlanError(f"{name}: factors names the axis {axis!r}, the axes are {windows.axes_told(axes)!r}")
+        if isinstance(f, bool) or not isinstance(f, int | np.integer) or not 1 <= f <= 1024:
+            raise PlanError(f"{name}: the factor along {axis!r}: expected a whole number from 1 to 1024, got {f!r}")
+    if all(f == 1 for f in wanted.values()):
+        raise PlanError(f"{name}: factors={dict(factors or {})!r} downsamples no axis")
+    return tuple(int(wanted.get(axis, 1)) for axis in axes)
+
+
+def _tile(chunks: Sequence[int], axes: tuple[str, ...], dtype: np.dtype[Any], name: str) -> tuple[int, ...]:
+    sizes = tuple(chunks) if isinstance(chunks, Sequence) else (chunks,)
+    whole = len(sizes) == len(axes)
+    if (len(sizes) != 2 and not whole) or not all(
+        isinstance(c, int | np.integer) and not isinstance(c, bool) and c > 0 for c in sizes
+    ):
+        raise PlanError(f"{name}: chunks: expected 2 sizes above 0 (y, x), or one for each of the axes "
+                        f"{windows.axes_told(axes)!r}, got {chunks!r}")  # fmt: skip
+    if whole and len(axes) > 2:
+        tile = tuple(int(c) for c in sizes)
+    else:
+        y, x = (int(c) for c in sizes)
+        tile = tuple(y if axis == "y" else x if axis == "x" else 1 for axis in axes)
+    n_bytes = dtype.itemsize
+    for c in tile:
+        n_bytes *= c
+    if n_bytes > _MAX_CHUNK_BYTES:
+        raise PlanError(f"{name}: chunks={tuple(chunks)!r} of {dtype} make tiles of {n_bytes} bytes, at most "
+                        f"{_MAX_CHUNK_BYTES} are allowed")  # fmt: skip
+    return tile
+
+
+def _ordered(order: str | Iterable[str], axes: tuple[str, ...], name: str) -> tuple[str, ...]:
+    ordered = given_axes(order, len(axes), name, what="order")
+    if set(ordered) != set(axes):
+        raise PlanError(f"{name}: order={order!r} must have the axes {windows.axes_told(axes)!r}, each once")
+    return ordered
+
+
+def _reordered(pyramid: Pyramid, order: str | Iterable[str]) -> Pyramid:
+    ordered = _ordered(order, pyramid.axes, pyramid.name)
+    if ordered == pyramid.axes:
+        return pyramid
+    return pyramid.reordered(ordered) if isinstance(pyramid, ReducedPyramid) else ReorderedPyramid(pyramid, ordered)
+
+
+def from_function(
+    read: Callable[[int, windows.Window], Array],
+    *,
+    shape: Sequence[int],
+    dtype: Any,
+    levels: int | None = None,
+    axes: str | Iterable[str] | None = None,
+    chunks: Sequence[int] = (256, 256),
+    fill_value: Any = 0,
+    boxed: bool = False,
+    bounds: Sequence[float] | None = None,
+    attrs: Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> Pyramid:
+    """A pyramid whose every tile is the answer of a function.
+
+    Parameters
+    ----------
+    read : callable
+        ``read(level, window) -> ndarray``: the pixels of a half-open window ``((start, stop), ...)``, one pair an axis,
+        of that level. Pure, and able to run in several threads at once.
+    shape : sequence of int
+        Of level 0, by axis; level k has ``ceil(n / 2**k)`` along y and x.
+    dtype : dtype-like
+    levels : int, optional
+        How many; by default until y and x fit in one chunk.
+    axes : optional
+        Names of the axes; by default y and x are the last two.
+    chunks : sequence of int
+        Shape of a tile along y and x, or along every axis.
+    boxed : bool
+        Whether coarser samples stand for the centre of a box (else for its first pixel).
+    bounds : (x_first, y_first, x_last, y_last), optional
+        World coordinates of the centres of the first and last pixel of level 0.
+
+    Raises
+    ------
+    PlanError
+        Bad input, named.
+    """
+    what = name or str(getattr(read, "__name__", "function"))
+    if not callable(read):
+        raise PlanError(f"{what}: expected a function read(level, window), got {type(read).__name__}")
+    sizes = tuple(shape) if isinstance(shape, Iterable) else ()
+    if len(sizes) < 2 or not all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in sizes):
+        raise PlanError(f"{what}: shape: expected at least 2 sizes above 0, got {shape!r}")
+    sizes = tuple(int(n) for n in sizes)
+    try:
+        kind = native(np.dtype(dtype))
+    except TypeError as error:
+        raise PlanError(f"{what}: dtype: {error}") from error
+    if kind.kind not in "biufcmM":
+        raise PlanError(f"{what}: tiles of {kind} can't be shown; expected numbers, booleans or times")
+    positional = (*"ijklmnop"[: len(sizes) - 2], "y", "x")
+    names = given_axes(axes, len(sizes), what) if axes else positional
+    tile = _tile(chunks, names, kind, what)
+    _check_levels(levels, 1, what)
+    factors = tuple(2 if axis in "yx" else 1 for axis in names)
+    ny, nx = (sizes[names.index(axis)] for axis in "yx")
+    return FunctionPyramid(
+        read,
+        shape=sizes,
+        dtype=kind,
+        axes=names,
+        chunks=tile,
+        levels=levels or windows.level_count(sizes, factors, tile),
+        fill_value=_held(fill_value, kind, what),
+        boxed=boxed,
+        coords=Grid.of_bounds(bounds, nx, ny).coords() if bounds is not None else None,
+        attrs=attrs,
+        name=name,
+    )

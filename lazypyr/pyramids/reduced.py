@@ -1,0 +1,154 @@
+"""The pyramid of a source and a reducer."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Hashable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lazypyr.geometry import windows
+from lazypyr.geometry.windows import Window
+from lazypyr.pyramids.base import Level, Pyramid, Runner
+from lazypyr.pyramids.execute import Pass
+from lazypyr.pyramids.plan import Plan
+from lazypyr.reducers import Reducer
+from lazypyr.sources.array import Transposed
+from lazypyr.sources.base import Source
+
+__all__ = ["ReducedPyramid"]
+
+Array = np.ndarray[Any, Any]
+
+
+class ReducedPyramid(Pyramid):
+    """Levels of a source: those that it has are read, coarser ones are reduced from the last of them.
+
+    Parameters
+    ----------
+    bases : tuple of Source
+        What exists, finest first; all of the same axes and dtype.
+    reducer : Reducer
+    levels : int, optional
+        How many; by default until every downsampled axis fits in one chunk.
+    factors : tuple of int
+        Pixels of the level before in one pixel, by axis; 1 where an axis is not downsampled.
+    chunks : tuple of int
+        Shape of a tile, by axis.
+    nodata : scalar, optional
+        Value that is left out of the reduction.
+    """
+
+    def __init__(
+        self,
+        bases: tuple[Source, ...],
+        reducer: Reducer,
+        *,
+        factors: tuple[int, ...],
+        chunks: tuple[int, ...],
+        levels: int | None = None,
+        nodata: Any = None,
+        scales: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] | None = None,
+    ) -> None:
+        base = bases[0]
+        self.bases, self.reducer, self.factors, self.chunks = bases, reducer, factors, chunks
+        self.name, self.axes, self.dtype, self.attrs = base.name, base.axes, base.dtype, base.attrs
+        self.coords, self.crs, self.nodata, self.method = base.coords, base.crs, nodata, reducer.name
+        self.fill_value = base.fill_value if nodata is None else np.asarray(nodata).astype(base.dtype)[()]
+        # What the planner decided last, and for what; see Pass.plan.
+        self.planned: tuple[Hashable, Plan] | None = None
+        last = bases[-1]
+        if levels is None:
+            levels = len(bases) - 1 + windows.level_count(last.shape, factors, chunks)
+        self._scales = scales
+        self.levels = tuple(self._level(k) for k in range(levels))
+
+    def _level(self, k: int) -> Level:
+        n_bases, last = len(self.bases), self.bases[-1]
+        shape = self.bases[k].shape if k < n_bases else windows.level_shape(last.shape, self.factors, k - n_bases + 1)
+        known = min(k, n_bases - 1)
+        if self._scales is not None:
+            scale, translation = self._scales[known]
+        else:
+            scale = tuple(float(f**known) for f in self.factors)
+            translation = tuple((s - 1) / 2 if self.reducer.boxed else 0.0 for s in scale)
+        more = tuple(float(f ** (k - known)) for f in self.factors)
+        if self.reducer.boxed:
+            translation = tuple(t + s * (m - 1) / 2 for t, s, m in zip(translation, scale, more, strict=True))
+        return Level(shape, tuple(s * m for s, m in zip(scale, more, strict=True)), translation)
+
+    # What it is
+
+    @property
+    def recipe(self) -> str:
+        made = f"{len(self.bases)} levels as stored, then " if len(self.bases) > 1 else ""
+        return f"{self.name}: {made}{self.reducer.name} of {'x'.join(map(str, self.factors))} ({windows.axes_told(self.axes)})"
+
+    def _key(self) -> tuple[Hashable, ...]:
+        nodata = None if self.nodata is None else str(self.nodata)
+        return self.reducer, self.factors, self.chunks, len(self.levels), nodata
+
+    @cached_property
+    def fingerprint(self) -> str:
+        from lazypyr._util.tokenize import token
+
+        digest = hashlib.blake2b(token(self._key()).encode(), digest_size=16)
+        for base in self.bases:
+            digest.update(base.fingerprint.encode())
+        return digest.hexdigest()
+
+    @cached_property
+    def identity(self) -> Hashable:
+        return (tuple(base.identity for base in self.bases), *self._key())
+
+    def refreshed(self) -> Pyramid:
+        bases = tuple(base.refreshed() for base in self.bases)
+        return ReducedPyramid(
+            bases,
+            self.reducer,
+            factors=self.factors,
+            chunks=self.chunks,
+            levels=len(self.levels),
+            nodata=self.nodata,
+            scales=self._scales,
+        )
+
+    def reordered(self, order: tuple[str, ...]) -> ReducedPyramid:
+        """The pyramid of the same sources with their axes in another order."""
+        back = [self.axes.index(axis) for axis in order]
+        scales = self._scales and tuple((tuple(s[a] for a in back), tuple(t[a] for a in back)) for s, t in self._scales)
+        return ReducedPyramid(
+            tuple(Transposed(base, order) for base in self.bases),
+            self.reducer,
+            factors=tuple(self.factors[a] for a in back),
+            chunks=tuple(self.chunks[a] for a in back),
+            levels=len(self.levels),
+            nodata=self.nodata,
+            scales=scales,
+        )
+
+    # Computing
+
+    @property
+    def base_level(self) -> int:
+        """The coarsest level that is read, not computed."""
+        return len(self.bases) - 1
+
+    def compute(self, level: int, window: Window, run: Runner) -> Array:
+        if windows.pixels_in(window) == 0:
+            return np.empty(windows.window_shape(window), self.dtype)
+        return Pass(self, run).compute(level, window)
+
+    def neighbourhood(self, level: int, window: Window, run: Runner) -> Window:
+        return Pass(self, run).extent(level, window)
+
+    def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
+        depth = level - self.base_level
+        footprint = windows.pixels_in(window) * self.dtype.itemsize
+        if depth > 0 and not (self.reducer.name == "stride" and self.bases[-1].cheap_stride):
+            footprint *= math.prod(self.factors) ** depth
+        chunk = math.prod(self.bases[-1].chunks) * self.dtype.itemsize
+        return min(footprint + chunk, block_bytes) + 3 * windows.pixels_in(window) * self.dtype.itemsize

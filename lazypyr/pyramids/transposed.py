@@ -1,0 +1,69 @@
+"""A pyramid with its axes in another order."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from lazypyr.geometry import windows
+from lazypyr.geometry.windows import Window
+from lazypyr.pyramids.base import Level, Pyramid, Runner
+
+__all__ = ["ReorderedPyramid"]
+
+T = TypeVar("T")
+
+
+class ReorderedPyramid(Pyramid):
+    """Another pyramid, its axes in another order: a virtual transpose."""
+
+    def __init__(self, pyramid: Pyramid, order: tuple[str, ...]) -> None:
+        self.parent, self.axes = pyramid, order
+        self._from = tuple(pyramid.axes.index(axis) for axis in order)
+        self._to = tuple(order.index(axis) for axis in pyramid.axes)
+        self.name, self.dtype, self.fill_value, self.nodata = (
+            pyramid.name,
+            pyramid.dtype,
+            pyramid.fill_value,
+            pyramid.nodata,
+        )
+        self.method, self.coords, self.crs, self.attrs = pyramid.method, pyramid.coords, pyramid.crs, pyramid.attrs
+        self.display = getattr(pyramid, "display", None)
+        self.chunks = self._permuted(pyramid.chunks)
+        self.levels = tuple(
+            Level(self._permuted(at.shape), self._permuted(at.scale), self._permuted(at.translation))
+            for at in pyramid.levels
+        )
+
+    def _permuted(self, values: Sequence[T]) -> tuple[T, ...]:
+        return tuple(values[a] for a in self._from)
+
+    def _inner(self, window: Window) -> Window:
+        return tuple(window[a] for a in self._to)
+
+    def compute(self, level: int, window: Window, run: Runner) -> np.ndarray[Any, Any]:
+        return self.parent.compute(level, self._inner(window), run).transpose(self._from)
+
+    def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
+        return self.parent.working_bytes(level, self._inner(window), block_bytes)
+
+    @property
+    def extras(self) -> Mapping[str, Pyramid]:
+        return self.parent.extras
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.parent.fingerprint}:{''.join(map(str, self._from))}"
+
+    @property
+    def identity(self) -> Hashable:
+        return self.parent.identity, self._from
+
+    @property
+    def recipe(self) -> str:
+        return f"{self.parent.recipe}, axes as {windows.axes_told(self.axes)}"
+
+    def refreshed(self) -> Pyramid:
+        return ReorderedPyramid(self.parent.refreshed(), self.axes)

@@ -1,0 +1,154 @@
+"""What a reducer is, and the table of methods."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lazypyr.errors import PlanError
+from lazypyr.reducers import custom, dispatch
+from lazypyr.reducers.loops import reduced_shape
+
+__all__ = ["METHODS", "Reducer", "reducer", "reducer_of"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Reducer:
+    """Makes a coarser block of a finer one.
+
+    Attributes
+    ----------
+    name : str
+        Of a method of the table, or of the user's function.
+    composable : bool
+        True: level k is this reducer applied to level k-1. False (median, mode): to the ``factor**k`` box of level 0.
+    boxed : bool
+        True: a sample sits at the centre of its box. False (stride): on the first pixel of it.
+    function : callable or None
+        The user's; None for the methods of the table.
+    serial : bool
+        True: the function never runs twice at once in this process.
+    """
+
+    name: str
+    composable: bool = True
+    boxed: bool = True
+    function: Callable[..., Any] | None = None
+    serial: bool = False
+
+    def check(self, dtype: np.dtype[Any] | str | type, nodata: Any = None) -> None:
+        """Raise PlanError if the method can't take this dtype, or the dtype can't hold `nodata`."""
+        dispatch.check_nodata(np.dtype(dtype), nodata)
+        if self.function is None:
+            dispatch.check_dtype(self.name, np.dtype(dtype))
+
+    def __call__(
+        self, block: Array, factors: tuple[int, ...], *, nodata: Any = None, out: Array | None = None
+    ) -> Array:
+        """Reduce a block.
+
+        Parameters
+        ----------
+        block : ndarray
+            Any shape and strides, native byte order. It is not written to.
+        factors : tuple[int, ...]
+            Pixels of a box along each axis, each at least 1. Boxes start at pixel 0 and are clipped at the end.
+        nodata : scalar, optional
+            The value that declares a pixel to hold nothing. NaN and NaT hold nothing in any case; a complex number is
+            NaN when either part is.
+        out : ndarray, optional
+            Where the result goes; may be a view.
+
+        Returns
+        -------
+        ndarray
+            Shape ``ceil(n / factor)`` along each axis, of the dtype of `block`; never a view of it.
+
+        Raises
+        ------
+        PlanError
+            For factors, an `out`, or a dtype that don't fit.
+        ComputeError
+            When a user's function raises or returns something else than it must; `key` is the reducer's name.
+        """
+        if out is None:
+            out = np.empty(reduced_shape(block.shape, factors), block.dtype)
+        elif out.shape != reduced_shape(block.shape, factors) or out.dtype != block.dtype:
+            raise PlanError(
+                f"out: expected shape {reduced_shape(block.shape, factors)} and dtype {block.dtype}, "
+                f"got {out.shape} and {out.dtype}"
+            )
+        if self.function is not None:
+            custom.run(self.function, self.name, block, factors, out, serial=self.serial)
+        elif self.name == "stride":
+            out[...] = block[tuple(slice(None, None, f) for f in factors)]
+        else:
+            dispatch.run(self.name, block, factors, nodata, out)
+        return out
+
+
+METHODS: Mapping[str, Reducer] = {
+    r.name: r
+    for r in (
+        Reducer("stride", boxed=False),
+        Reducer("mean"),
+        Reducer("min"),
+        Reducer("max"),
+        Reducer("first_valid"),
+        Reducer("sum"),
+        Reducer("rms"),
+        Reducer("median", composable=False),
+        Reducer("mode", composable=False),
+    )
+}
+
+
+def reducer(
+    function: Callable[..., Any] | None = None,
+    *,
+    name: str | None = None,
+    composable: bool = True,
+    boxed: bool = True,
+    serial: bool = False,
+) -> Any:
+    """Make a `Reducer` of a function ``f(boxes, axis=(1, 3)) -> array``; also a decorator.
+
+    Parameters
+    ----------
+    function : callable
+        In the manner of `numpy.nanmean`: reduces the axes `axis` of `boxes`, a read-only view of shape
+        ``(boxes along y, pixels of a box along y, boxes along x, ...)``, to one value a box, in a dtype that casts
+        safely to that of the boxes. It is called from several threads at once, and must be picklable where the store
+        has to be (no lambda).
+    name : str, optional
+        For messages and metadata; the function's own without it.
+    composable : bool
+        False where reducing twice by 2 is not reducing by 4, and the latter is what is wanted: then each level is
+        made of level 0.
+    boxed : bool
+        False if a sample belongs on the first pixel of its box instead of the centre.
+    serial : bool
+        True for a function that isn't thread-safe: it and all other serial reducers take turns.
+    """
+    if function is None:
+        return functools.partial(reducer, name=name, composable=composable, boxed=boxed, serial=serial)
+    if not callable(function):
+        raise PlanError(f"method: expected a callable, got {function!r}")
+    return Reducer(name or custom.name_of(function), composable, boxed, function, serial)
+
+
+def reducer_of(method: str | Callable[..., Any] | Reducer) -> Reducer:
+    """The reducer of a name, a callable or a reducer; PlanError for anything else."""
+    if isinstance(method, Reducer):
+        return method
+    if isinstance(method, str) and method in METHODS:
+        return METHODS[method]
+    if callable(method):
+        return reducer(method)  # type: ignore[no-any-return]
+    raise PlanError(f"method: expected one of {', '.join(METHODS)}, or a callable, got {method!r}")

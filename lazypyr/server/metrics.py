@@ -1,0 +1,107 @@
+"""Counts of what a server did, as JSON and in Prometheus' text format."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from lazypyr.engine.engine import Engine
+from lazypyr.sources.base import tally
+
+__all__ = ["Stats"]
+
+_KEPT = 4096
+_QUANTILES = (0.5, 0.9, 0.99)
+
+
+class Stats:
+    """Of one process. The event loop alone counts, so there is no lock.
+
+    Attributes
+    ----------
+    requests : Counter[int]
+        By status; 499 where the client had gone.
+    sent_bytes : int
+        Of bodies.
+    open_bytes : int
+        Of bodies that clients are taking at present.
+    """
+
+    def __init__(self) -> None:
+        self.started = time.time()
+        self.requests: Counter[int] = Counter()
+        self.sent_bytes = 0
+        self.open_bytes = 0
+        self._seconds: deque[float] = deque(maxlen=_KEPT)
+
+    def count(self, status: int, n_bytes: int, seconds: float) -> None:
+        """One answer: its status, the bytes of its body, and the time from request to end."""
+        self.requests[status] += 1
+        self.sent_bytes += n_bytes
+        self._seconds.append(seconds)
+
+    def latency(self) -> dict[str, float]:
+        """Quantiles of the last requests, in seconds."""
+        ordered = sorted(self._seconds)
+        return {f"{q:g}": ordered[int(q * (len(ordered) - 1))] if ordered else 0.0 for q in _QUANTILES}
+
+    def document(self, engines: Mapping[str, Engine]) -> dict[str, Any]:
+        """All of it, for ``/stats``."""
+        return {
+            "pid": os.getpid(),
+            "uptime_s": round(time.time() - self.started, 3),
+            "requests": {str(status): n for status, n in sorted(self.requests.items())},
+            "sent_bytes": self.sent_bytes,
+            "open_bytes": self.open_bytes,
+            "latency_s": self.latency(),
+            "memory_bytes": _resident(),
+            "absent_chunks": tally.absent_chunks,
+            "sources": {
+                name: {**asdict(engine.cache_info()), "inflight_bytes": engine.inflight_used}
+                for name, engine in engines.items()
+            },
+        }
+
+    def text(self, engines: Mapping[str, Engine]) -> str:
+        """All of it, for ``/metrics``."""
+        lines = ["# TYPE lazypyr_requests_total counter"]
+        lines += [f'lazypyr_requests_total{{status="{status}"}} {n}' for status, n in sorted(self.requests.items())]
+        lines += ["# TYPE lazypyr_request_seconds summary"]
+        lines += [f'lazypyr_request_seconds{{quantile="{q}"}} {value:.6f}' for q, value in self.latency().items()]
+        lines += [f"lazypyr_request_seconds_count {self.requests.total()}"]
+        for name, kind, value in (
+            ("sent_bytes_total", "counter", self.sent_bytes),
+            ("open_bytes", "gauge", self.open_bytes),
+            ("memory_bytes", "gauge", _resident()),
+            ("absent_chunks_total", "counter", tally.absent_chunks),
+        ):
+            lines += [f"# TYPE lazypyr_{name} {kind}", f"lazypyr_{name} {value}"]
+        infos = {name: (engine.cache_info(), engine.inflight_used) for name, engine in engines.items()}
+        for metric, kind, field in (
+            ("cache_hits_total", "counter", "hits"),
+            ("cache_misses_total", "counter", "misses"),
+            ("computes_total", "counter", "computes"),
+            ("cache_bytes", "gauge", "currsize"),
+            ("cache_limit_bytes", "gauge", "maxsize"),
+            ("computing", "gauge", "in_flight"),
+        ):
+            lines += [f"# TYPE lazypyr_{metric} {kind}"]
+            lines += [f'lazypyr_{metric}{{source="{n}"}} {getattr(info, field)}' for n, (info, _) in infos.items()]
+        lines += ["# TYPE lazypyr_inflight_bytes gauge"]
+        lines += [f'lazypyr_inflight_bytes{{source="{n}"}} {used}' for n, (_, used) in infos.items()]
+        return "\n".join(lines) + "\n"
+
+
+def _resident() -> int:
+    """Bytes of memory that this process holds; its peak where the system doesn't tell."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - no file, a question to the kernel
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,168 @@
+"""The HTML of the two pages. All text from outside is escaped here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from lazypyr.geometry import windows
+from lazypyr.metadata.conventions.ome import ome_reason
+from lazypyr.pyramids.base import Pyramid
+from lazypyr.store.hierarchy import Face
+
+__all__ = ["NEUROGLANCER_DTYPES", "index_page", "view_page"]
+
+_HEAD = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/static/page.css">
+"""
+_PASTED_BYTES = 2**24
+# What neuroglancer's client reads of zarr.
+NEUROGLANCER_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32")
+_HOSTED = "https://hms-dbmi.github.io/vizarr/"
+
+
+def index_page(
+    shown: Sequence[tuple[str, Pyramid, str, Face]], base: str, *, own_vizarr: bool, has_viewer: bool
+) -> str:
+    """The page at ``/``: `shown` has name, pyramid, fingerprint and face of each source."""
+    count = "one source" if len(shown) == 1 else f"{len(shown)} sources"
+    cards = "".join(_card(*each, base=base, own_vizarr=own_vizarr, has_viewer=has_viewer) for each in shown)
+    return f"""{_HEAD}<title>lazypyr</title>
+<header><h1>lazypyr</h1><p>{count}, every level computed when it is read</p>
+<nav><a href="/stats">stats</a><a href="/metrics">metrics</a></nav></header>
+<main>{cards}</main>
+<script src="/static/index.js"></script>
+"""
+
+
+def _card(
+    name: str, pyramid: Pyramid, version: str, face: Face, *, base: str, own_vizarr: bool, has_viewer: bool
+) -> str:
+    label, where, first = escape(name), f"{base}/{name}/", face.zarr_format
+    other = f"{base}/v{5 - first}/{name}/"
+    picture = f'<img src="/thumbnail/{label}.png?v={version}" alt="{label}" loading="lazy">'
+    view = f"/view/{label}"
+    vizarr = f"{'/viewers/vizarr/' if own_vizarr else _HOSTED}?source={quote(where, safe='')}"
+    buttons = [f'<a class="button" href="{view}">Look at it</a>'] if has_viewer else []
+    reason = ome_reason(pyramid)
+    if reason is None and pyramid.dtype.kind in "uif":
+        buttons.append(f'<a class="button plain" href="{escape(vizarr)}">vizarr</a>')
+    note = f'<p class="note">Not for vizarr and neuroglancer: {escape(reason)}.</p>' if reason else ""
+    tabs = _snippets(where, f"{base}/v2/{name}/", vizarr, pyramid, face.layout)
+    heads = "".join(f'<button data-tab="{k}">{escape(title)}</button>' for k, (title, _) in enumerate(tabs))
+    texts = "".join(f"<pre data-tab='{k}'>{escape(text)}</pre>" for k, (_, text) in enumerate(tabs))
+    return f"""<article id="{label}">
+<a class="thumbnail" href="{view if has_viewer else where}">{picture}</a>
+<section>
+<h2>{label}</h2>
+<p class="facts">{_facts(pyramid)}</p>
+<p>{"".join(buttons)}</p>{note}
+<p class="url"><b>zarr v{first}</b><code>{escape(where)}</code><button class="copy">copy</button></p>
+<p class="url"><b>zarr v{5 - first}</b><code>{escape(other)}</code><button class="copy">copy</button></p>
+<details open><summary>{len(pyramid.levels)} levels</summary>{_levels(pyramid)}</details>
+<div class="tabs"><nav>{heads}<button class="copy">copy</button></nav>{texts}</div>
+</section>
+</article>
+"""
+
+
+def _facts(pyramid: Pyramid) -> str:
+    facts = [
+        " × ".join(f"{axis} {n:,}" for axis, n in zip(pyramid.axes, pyramid.shape, strict=True)),
+        str(pyramid.dtype),
+        f"levels by {pyramid.method}",
+        f"tiles of {' × '.join(map(str, pyramid.chunks))}",
+    ]
+    if pyramid.crs:
+        facts.append(pyramid.crs if len(pyramid.crs) < 40 else "georeferenced")
+    return " · ".join(map(escape, facts))
+
+
+def _levels(pyramid: Pyramid) -> str:
+    rows = ""
+    for number, level in enumerate(pyramid.levels):
+        scale = max(level.scale)
+        count = math.prod(windows.chunk_count(level.shape, pyramid.chunks))
+        rows += (
+            f"<tr><td>{number}<td>{' × '.join(f'{n:,}' for n in level.shape)}<td>{_short(scale)}<td>{_short(count)}"
+            f"<td>{_size(math.prod(level.shape) * pyramid.dtype.itemsize)}"
+        )
+    head = "<tr><th>level<th>shape<th>scale<th>chunks<th>bytes"
+    return f'<div class="scroll"><table>{head}{rows}</table></div>'
+
+
+def _short(number: float) -> str:
+    return f"{number:,.10g}" if number < 1e10 else f"{number:.2e}".replace("e+", "e")
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.3g} EiB"
+
+
+def _snippets(url: str, url2: str, vizarr: str, pyramid: Pyramid, layout: str) -> list[tuple[str, str]]:
+    sizes = [math.prod(level.shape) * pyramid.dtype.itemsize for level in pyramid.levels]
+    # Whoever pastes it reads the whole of this level.
+    number = next((k for k, size in enumerate(sizes) if size <= _PASTED_BYTES), len(sizes) - 1)
+    level, each = layout.format(level=number), layout.replace("{level}", "{k}")
+    full = vizarr if "://" in vizarr else "/".join(url.split("/")[:3]) + vizarr
+    opened = f'import zarr\n\ngroup = zarr.open_group("{url}", mode="r")\n'
+    tabs = {
+        "zarr": f'{opened}level = group["{level}"]\nlevel[...]',
+        "xarray": f"""import xarray as xr
+import zarr
+
+array = zarr.open_array("{url}{level}", mode="r")
+xr.DataArray(array, dims={tuple(pyramid.axes)!r})""",
+        "napari": f"""import napari
+{opened}levels = [group[f"{each}"] for k in range({len(pyramid.levels)})]
+viewer = napari.Viewer()
+viewer.add_image(levels, multiscale=True)
+napari.run()""",
+        "neuroglancer": f"""import neuroglancer
+
+viewer = neuroglancer.Viewer()
+with viewer.txn() as s:
+    s.layers["image"] = neuroglancer.ImageLayer(source="{url}|zarr:")
+print(viewer)""",
+        "vizarr": full,
+        "GDAL": f"gdalinfo 'ZARR:\"/vsicurl/{url2}{level}\"'",
+    }
+    ome, kind = ome_reason(pyramid) is None, pyramid.dtype.kind
+    fits = {
+        "napari": kind in "buif",
+        "neuroglancer": ome and pyramid.dtype.name in NEUROGLANCER_DTYPES,
+        "vizarr": ome and kind in "uif",
+    }
+    return [(name, text) for name, text in tabs.items() if fits.get(name, True)]
+
+
+def view_page(info: Mapping[str, Any]) -> str:
+    """The viewer of one source; `info` is what ``/api/NAME/info`` says."""
+    title = escape(str(info["name"]))
+    # "</script>" must not end the element from within a name.
+    facts = json.dumps(info, allow_nan=False).replace("<", "\\u003c")
+    return f"""{_HEAD}<title>{title} · lazypyr</title>
+<body class="viewer">
+<header><a href="/"><h1>lazypyr</h1></a><h2>{title}</h2>
+<form id="controls"></form>
+</header>
+<div id="plot"></div>
+<div id="scalebar"><span></span></div>
+<footer><span id="where"></span><span id="value"></span><span id="zoom"></span></footer>
+<script id="info" type="application/json">{facts}</script>
+<script src="/static/bokeh.min.js"></script>
+<script src="/static/bokeh-api.min.js"></script>
+<script src="/static/view.js"></script>
+"""

@@ -1,0 +1,310 @@
+"""Pictures of pyramids: which products a viewer may choose of one, and tiles of them as PNG."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from lazypyr._util.optional import need
+from lazypyr.engine.engine import Engine
+from lazypyr.errors import LazypyrError
+from lazypyr.products.palettes import palette
+from lazypyr.pyramids.base import Pyramid
+
+__all__ = ["PALETTES", "TILE", "Look", "View", "lookup_table", "views_of"]
+
+Array = np.ndarray[Any, Any]
+TILE = 256
+PALETTES = ("gray", "viridis", "inferno", "cividis", "Turbo256", "RdBu11_r", "phase")
+# What one tile may read: a pyramid with too few levels must not be read whole for its overview.
+_MAX_PIXELS = 2**26
+_SAMPLE = 1024
+_PERCENTILES = (0.5, 99.5)
+_PAIRS = ("intf_0", "intf_seq", "intf_all")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What of a view is drawn, and how.
+
+    Attributes
+    ----------
+    at : tuple[int, ...]
+        Index along each axis that isn't y or x; where a view shows colours, the first one is of red, green and blue.
+    window : tuple[float, float]
+        Values that become the first and the last colour.
+    palette : str
+    bands : tuple[int, int, int] or None
+        Indices along the colour axis for red, green and blue.
+    """
+
+    at: tuple[int, ...]
+    window: tuple[float, float]
+    palette: str
+    bands: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """A pyramid as a viewer may look at it.
+
+    Attributes
+    ----------
+    name : str
+        "raw", "rgb" or the name of a product.
+    pyramid : Pyramid
+    palette : str
+        The one to begin with.
+    window : tuple[float, float] or None
+        Contrast that is known beforehand.
+    colour_axis : str or None
+        The axis whose entries are red, green and blue.
+    start : tuple[int, ...]
+        Index along the axes beside y and x to begin with; zeros if empty.
+    """
+
+    name: str
+    pyramid: Pyramid
+    palette: str
+    window: tuple[float, float] | None = None
+    colour_axis: str | None = None
+    start: tuple[int, ...] = ()
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Axes beside y and x."""
+        return tuple(axis for axis in self.pyramid.axes if axis not in "yx")
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Entries along each of these axes."""
+        return {axis: self.pyramid.shape[self.pyramid.axes.index(axis)] for axis in self.others}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(ny, nx)`` of level 0."""
+        axes = self.pyramid.axes
+        return self.pyramid.shape[axes.index("y")], self.pyramid.shape[axes.index("x")]
+
+    @property
+    def max_zoom(self) -> int:
+        """The zoom at which a pixel of a tile is one of level 0; at zoom 0 one tile holds everything."""
+        return max(0, math.ceil(math.log2(max(self.size) / TILE)))
+
+    def level_at(self, zoom: int) -> int:
+        """The level that tiles of a zoom are made of."""
+        return self._level_for(2.0 ** (self.max_zoom - zoom))
+
+    def has_tile(self, zoom: int, x: int, y: int) -> bool:
+        """Whether any of the image lies in a tile in TMS numbering (row 0 at the bottom of the square of zoom 0)."""
+        ny, nx = self.size
+        if zoom > self.max_zoom or max(x, y) >= 2**zoom:
+            return False
+        span = TILE * 2 ** (self.max_zoom - zoom)
+        return bool(x * span < nx and (2**zoom - 1 - y) * span < ny)
+
+    def pixel_at(self, level: int, row: float, column: float) -> tuple[int, int]:
+        """Row and column of a level of a place in level-0 pixels."""
+        scale = self.pyramid.levels[level].scale
+        return math.floor(row / scale[self._y]), math.floor(column / scale[self._x])
+
+    def auto_window(
+        self, engine: Engine, at: tuple[int, ...], bands: tuple[int, int, int] | None = None
+    ) -> tuple[float, float]:
+        """Percentiles of the middle of the coarsest level: at most 1024 x 1024 pixels are read."""
+        if self.window is not None:
+            return self.window
+        level = len(self.pyramid.levels) - 1
+        shape = self.pyramid.levels[level].shape
+        begins = [max(0, (shape[axis] - _SAMPLE) // 2) for axis in (self._y, self._x)]
+        ends = [min(shape[axis], begin + _SAMPLE) for axis, begin in zip((self._y, self._x), begins, strict=True)]
+        window = tuple(zip(begins, ends, strict=True))
+        values = [self._plane(engine, level, window, index) for index in self._planes(at, bands)]
+        held = np.concatenate([v[good] for v, good in values])
+        if not held.size:
+            return 0.0, 1.0
+        low, high = (float(v) for v in np.percentile(held, _PERCENTILES))
+        if low < high:
+            return low, high
+        return (float(held.min()), float(held.max())) if held.min() < held.max() else (low - 0.5, low + 0.5)
+
+    def tile(self, engine: Engine, look: Look, zoom: int, x: int, y: int) -> bytes | None:
+        """PNG of a tile; see `has_tile`. None where it would have to read too much."""
+        pixels = 2.0 ** (self.max_zoom - zoom)
+        begin = ((2**zoom - 1 - y) * TILE, x * TILE)
+        return self.picture(engine, look, begin, (TILE, TILE), pixels)
+
+    def thumbnail(self, engine: Engine, look: Look, size: int) -> bytes | None:
+        """PNG of all of it, at most `size` pixels wide and high."""
+        pixels = max(1.0, max(self.size) / size)
+        height, width = (max(1, math.ceil(n / pixels)) for n in self.size)
+        return self.picture(engine, look, (0, 0), (height, width), pixels)
+
+    def picture(
+        self, engine: Engine, look: Look, begin: tuple[int, int], shape: tuple[int, int], pixels: float
+    ) -> bytes | None:
+        """PNG of `shape` picture pixels of `pixels` level-0 pixels each, from picture pixel `begin` on."""
+        level = self._level_for(pixels)
+        at = self.pyramid.levels[level]
+        rows = _indices(begin[0], shape[0], pixels, at.scale[self._y], at.shape[self._y])
+        columns = _indices(begin[1], shape[1], pixels, at.scale[self._x], at.shape[self._x])
+        if not rows.size or not columns.size:
+            return None
+        window = ((int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1))
+        if math.prod(b - a for a, b in window) > _MAX_PIXELS:
+            return None
+        chosen = np.ix_(rows - rows[0], columns - columns[0])
+        planes = [self._plane(engine, level, window, index) for index in self._planes(look.at, look.bands)]
+        cut = [(values[chosen], good[chosen]) for values, good in planes]
+        return _png(cut, look, shape)
+
+    def value(self, tile: Array, level: int, row: int, column: int, at: tuple[int, ...]) -> Any:
+        """The value of one pixel, out of the tile that holds it."""
+        index = self._full(at, row, column)
+        return tile[tuple(i % c for i, c in zip(index, self.pyramid.chunks, strict=True))]
+
+    def chunk_index(self, row: int, column: int, at: tuple[int, ...]) -> tuple[int, ...]:
+        """Index of the tile of the pyramid that holds a pixel."""
+        return tuple(i // c for i, c in zip(self._full(at, row, column), self.pyramid.chunks, strict=True))
+
+    @property
+    def _y(self) -> int:
+        return self.pyramid.axes.index("y")
+
+    @property
+    def _x(self) -> int:
+        return self.pyramid.axes.index("x")
+
+    def _level_for(self, pixels: float) -> int:
+        levels = self.pyramid.levels
+        fine = [k for k, at in enumerate(levels) if max(at.scale[self._y], at.scale[self._x]) <= pixels]
+        return max(fine, default=0)
+
+    def _full(self, at: Sequence[int], row: int, column: int) -> list[int]:
+        rest = iter(at)
+        return [row if axis == "y" else column if axis == "x" else next(rest) for axis in self.pyramid.axes]
+
+    def _planes(self, at: tuple[int, ...], bands: tuple[int, int, int] | None = None) -> list[tuple[int, ...]]:
+        if self.colour_axis is None:
+            return [at]
+        where = self.others.index(self.colour_axis)
+        return [(*at[:where], band, *at[where + 1 :]) for band in bands or (0, 1, 2)]
+
+    def _plane(
+        self, engine: Engine, level: int, window: tuple[tuple[int, int], ...], at: tuple[int, ...]
+    ) -> tuple[Array, Array]:
+        """Real values of one plane, y first, and which of them are any."""
+        rows, columns = window
+        rest = iter(at)
+        full = [
+            rows if axis == "y" else columns if axis == "x" else (i := next(rest), i + 1) for axis in self.pyramid.axes
+        ]
+        block = engine.read(self.pyramid, level, tuple(full))
+        if self._y > self._x:
+            block = np.swapaxes(block, self._y, self._x)
+        plane = block.reshape(rows[1] - rows[0], columns[1] - columns[0])
+        nodata = self.pyramid.nodata
+        good = np.ones(plane.shape, bool) if nodata is None else plane != nodata
+        if plane.dtype.kind in "mM":
+            good &= ~np.isnat(plane)
+            plane = plane.astype("i8")
+        if plane.dtype.kind == "c":
+            plane = np.abs(plane)
+        if plane.dtype.kind == "f":
+            good &= np.isfinite(plane)
+        return plane, good
+
+
+def _indices(begin: int, count: int, pixels: float, scale: float, n: int) -> Array:
+    """Of a level's `n` pixels along an axis, those in the middle of the pixels of a picture that lie in it."""
+    middle = (begin + np.arange(count) + 0.5) * (pixels / scale)
+    found = np.floor(middle).astype(np.int64)
+    inside: Array = found[found < n]
+    return inside
+
+
+def _png(planes: Sequence[tuple[Array, Array]], look: Look, shape: tuple[int, int]) -> bytes:
+    image = need("PIL.Image", feature="lazypyr serve", extra="serve")
+    scaled = [(_unit(values, look.window), good) for values, good in planes]
+    rows, columns = scaled[0][0].shape
+    out = io.BytesIO()
+    if len(scaled) == 1:
+        unit, good = scaled[0]
+        # Index 0 is transparent; the colours are 1 to 255.
+        table = np.zeros(shape, "u1")
+        table[:rows, :columns] = np.where(good, 1 + np.minimum(unit * 255, 254).astype("u1"), 0)
+        picture = image.fromarray(table)
+        picture.putpalette(bytes(3) + lookup_table(look.palette))
+        picture.save(out, "PNG", transparency=0, compress_level=1)
+    else:
+        colours = np.zeros((*shape, 4), "u1")
+        for band, (unit, _) in enumerate(scaled):
+            colours[:rows, :columns, band] = np.minimum(unit * 256, 255)
+        colours[:rows, :columns, 3] = 255 * np.logical_and.reduce([good for _, good in scaled])
+        image.fromarray(colours).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def _unit(values: Array, window: tuple[float, float]) -> Array:
+    low, high = window
+    with np.errstate(invalid="ignore", over="ignore"):
+        unit: Array = np.clip((values.astype("f8") - low) / (high - low), 0, 1)
+    return np.nan_to_num(unit, copy=False)
+
+
+@lru_cache(maxsize=32)
+def lookup_table(name: str) -> bytes:
+    """255 colours of a palette, three bytes each."""
+    table = np.frombuffer(palette(name), "u1").reshape(-1, 3)
+    chosen = np.round(np.linspace(0, len(table) - 1, 255)).astype(int)
+    return bytes(table[chosen].tobytes())
+
+
+def views_of(pyramid: Pyramid) -> Mapping[str, View]:
+    """What a viewer may choose of a pyramid, the best one first. No pixel is read."""
+    views: dict[str, View] = {}
+    others = {axis: n for axis, n in zip(pyramid.axes, pyramid.shape, strict=True) if axis not in "yx"}
+    wave = pyramid.dtype.kind == "c"
+    colour = next((axis for axis in ("c", "channel", "band", "rgb") if others.get(axis, 0) >= 3), None)
+    colour = colour or next((axis for axis, n in others.items() if n in (3, 4)), None)
+    if colour and not wave:
+        views["rgb"] = View("rgb", pyramid, "gray", _given(pyramid), colour)
+    plain = "gray" if pyramid.dtype.kind in "bu" or wave else "viridis"
+    views["raw"] = View("raw", pyramid, plain, _given(pyramid))
+    names = ["intensity", "phase"] if wave else []
+    if (wave or pyramid.dtype.kind == "f") and any(n > 1 for n in others.values()):
+        names += _PAIRS
+    for name in names:
+        try:
+            made = pyramid.map(name)
+        except LazypyrError:  # not for this pyramid
+            continue
+        angle = wave and name != "intensity"
+        view = View(name, made, "phase" if angle else "gray" if wave else "viridis", _turn if angle else None)
+        # Of a pair with itself there is nothing to see.
+        pair = name in ("intf_0", "intf_all") and view.sizes[view.others[-1]] > 1
+        views[name] = replace(view, start=(*(0 for _ in view.others[1:]), 1)) if pair else view
+    if "intensity" in views:
+        views = {"intensity": views.pop("intensity"), **views}
+    return views
+
+
+_turn = (-math.pi, math.pi)
+
+
+def _given(pyramid: Pyramid) -> tuple[float, float] | None:
+    """The contrast that the source declares."""
+    if pyramid.dtype == np.bool_:
+        return 0.0, 1.0
+    window = (pyramid.display or {}).get("window")
+    try:
+        low, high = (float(v) for v in window)  # type: ignore[union-attr]
+    except (TypeError, ValueError):
+        return None
+    return (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else None

@@ -1,0 +1,212 @@
+"""From a value to an HTTP answer: status, headers, ranges, patience with clients, and errors that tell no secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+from starlette.types import Message, Receive, Scope, Send
+
+from lazypyr.errors import BusyError, ComputeError, LazypyrError
+from lazypyr.server.metrics import Stats
+from lazypyr.server.ranges import Verdict, etag_matches, range_of
+
+__all__ = ["ALLOWED", "ClientGone", "Outgoing", "failed", "header", "parted", "reply", "unless_gone", "unmodified"]
+
+ALLOWED = "GET, HEAD, OPTIONS"
+# A body below this goes out in one message; a longer one counts until its client has taken it.
+_SMALL = 64 * 1024
+log = logging.getLogger("lazypyr.server")
+
+
+class ClientGone(Exception):
+    """The client has closed the connection before its answer was ready."""
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """A header of the request; None where there is none, or several."""
+    found = [value for key, value in scope["headers"] if key == name]
+    return found[0].decode("latin-1") if len(found) == 1 else None
+
+
+async def reply(
+    scope: Scope, send: Send, status: int, body: Any = b"", *, headers: Mapping[str, str] | None = None
+) -> None:
+    """Send an answer. `body` is bytes-like; of HEAD only its length is told.
+
+    A header ``Content-Length`` in `headers` stands for a body that isn't sent; an empty one, for a length that
+    nobody knows.
+    """
+    view = memoryview(body)
+    fields = {"Content-Length": str(view.nbytes), **(headers or {})}
+    raw = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in fields.items() if v]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    if scope["method"] == "HEAD" or view.nbytes < _SMALL:
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else view})
+        return
+    await send({"type": "http.response.body", "body": view, "more_body": True})
+    # uvicorn takes a message only when the client has taken most of the one before.
+    await send({"type": "http.response.body", "body": b""})
+
+
+def unmodified(scope: Scope, etag: str) -> bool:
+    """Whether the client has this value already."""
+    return etag_matches(header(scope, b"if-none-match"), etag)
+
+
+async def parted(scope: Scope, send: Send, body: Any, headers: Mapping[str, str]) -> None:
+    """Send a value that may be asked for in parts; `headers` has its ETag."""
+    view = memoryview(body)
+    size = view.nbytes
+    condition = header(scope, b"if-range")
+    wanted = header(scope, b"range") if scope["method"] == "GET" else None
+    part = range_of(wanted if condition in (None, headers["ETag"]) else None, size)
+    if part is Verdict.WHOLE:
+        await reply(scope, send, 200, view, headers=headers)
+    elif part is Verdict.UNSATISFIABLE:
+        await reply(scope, send, 416, headers={**headers, "Content-Range": f"bytes */{size}"})
+    else:
+        start, stop = part
+        told = {**headers, "Content-Range": f"bytes {start}-{stop - 1}/{size}"}
+        await reply(scope, send, 206, view[start:stop], headers=told)
+
+
+def failed(error: BaseException, key: str) -> tuple[int, bytes, dict[str, str]]:
+    """Status, body and headers for an error: its class and the key, not its message, which may hold paths or worse."""
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
+    name = type(error).__name__
+    if isinstance(error, BusyError | MemoryError):
+        status, headers["Retry-After"] = 503, "1"
+    elif isinstance(error, LazypyrError) and not isinstance(error, ComputeError):
+        status = 502
+    else:
+        status = 500
+    log.warning("%s: %s: %s", key, name, error, exc_info=error if status == 500 else None)
+    return status, f"{name}: {key}\n".encode(errors="replace"), headers
+
+
+@contextlib.asynccontextmanager
+async def unless_gone(receive: Receive) -> AsyncIterator[None]:
+    """While one waits for something on behalf of a client: stop when the client goes, with `ClientGone`.
+
+    Costs nothing when there is no waiting: the connection is looked at only once the event loop turns.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    watchers: list[asyncio.Task[None]] = []
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    start = loop.call_soon(lambda: watchers.append(loop.create_task(watch())))
+    try:
+        yield
+    except asyncio.CancelledError:
+        if gone:
+            task.uncancel()
+            raise ClientGone from None
+        raise
+    finally:
+        start.cancel()
+        for watcher in watchers:
+            watcher.cancel()
+
+
+class Outgoing:
+    """Bounds the bytes of bodies that clients are taking at once.
+
+    Parameters
+    ----------
+    max_bytes : int
+        A body larger than this goes out alone.
+    timeout_s : float
+        How long a body waits for its turn.
+    """
+
+    def __init__(self, max_bytes: int, timeout_s: float, stats: Stats) -> None:
+        self.max_bytes, self.timeout_s, self._stats = max_bytes, timeout_s, stats
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def has_room(self, n_bytes: int) -> bool:
+        """Whether `n_bytes` may go out without waiting."""
+        return not self._waiting and self._fits(n_bytes)
+
+    async def deliver(self, scope: Scope, send: Send, body: Any, headers: Mapping[str, str]) -> None:
+        """`parted`, in its turn."""
+        n_bytes = memoryview(body).nbytes
+        await self.admit(n_bytes)
+        try:
+            await parted(scope, send, body, headers)
+        finally:
+            self.release(n_bytes)
+
+    async def admit(self, n_bytes: int) -> None:
+        """Wait until `n_bytes` may go out; give them back with `release`.
+
+        Raises
+        ------
+        BusyError
+            When there was no room in time.
+        """
+        if self.has_room(n_bytes):
+            self._stats.open_bytes += n_bytes
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((n_bytes, turn))
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self.release(n_bytes)
+            else:
+                turn.cancel()
+                self._let_in()
+            if isinstance(error, TimeoutError):
+                msg = f"other clients hold {self._stats.open_bytes} bytes that they do not read"
+                raise BusyError(msg) from None
+            raise
+
+    def release(self, n_bytes: int) -> None:
+        """Bytes have gone out."""
+        self._stats.open_bytes -= n_bytes
+        self._let_in()
+
+    def _let_in(self) -> None:
+        for n_bytes, turn in self._next():
+            self._stats.open_bytes += n_bytes
+            turn.set_result(None)
+
+    def _next(self) -> Iterator[tuple[int, asyncio.Future[None]]]:
+        # Whoever has left is cancelled before it can say so.
+        while self._waiting and (self._waiting[0][1].cancelled() or self._fits(self._waiting[0][0])):
+            n_bytes, turn = self._waiting.popleft()
+            if not turn.cancelled():
+                yield n_bytes, turn
+
+    def _fits(self, n_bytes: int) -> bool:
+        used = self._stats.open_bytes
+        return used == 0 or used + n_bytes <= self.max_bytes
+
+
+def counted(send: Send) -> tuple[Send, list[int]]:
+    """A `send` that notes the status and the bytes that go through it."""
+    seen = [0, 0]
+
+    async def through(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            seen[0] = message["status"]
+        else:
+            seen[1] += len(message.get("body", b""))
+        await send(message)
+
+    return through, seen

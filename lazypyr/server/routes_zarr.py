@@ -1,0 +1,78 @@
+"""Keys of a store over HTTP. What a key means is the store's business: no client's text gets any further."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+from zarr.core.buffer import default_buffer_prototype
+
+from lazypyr.server.dataset import Exhibit, Snapshot
+from lazypyr.server.responses import Outgoing, parted, reply, unless_gone, unmodified
+from lazypyr.store.derived import known_size
+
+__all__ = ["serve_key"]
+
+
+async def serve_key(
+    exhibit: Exhibit, zarr_format: int, key: str, scope: Scope, receive: Receive, send: Send, outgoing: Outgoing
+) -> None:
+    """GET or HEAD of a key. HEAD, 304 and 404 compute nothing."""
+
+    async def get(snapshot: Snapshot) -> Any:
+        return await snapshot.faces[zarr_format].get(key, default_buffer_prototype())
+
+    async def read() -> tuple[Snapshot, memoryview | None]:
+        async with unless_gone(receive):
+            snapshot, value = await exhibit.read(get)
+        if value is None:
+            return snapshot, None
+        body = memoryview(value.as_numpy_array()).cast("B")
+        snapshot.remember(zarr_format, key, body.nbytes)
+        return snapshot, body
+
+    snapshot = await exhibit.current()
+    if key not in snapshot.faces[zarr_format]:
+        await reply(scope, send, 404)
+        return
+    headers = _headers(snapshot, zarr_format, key)
+    if unmodified(scope, headers["ETag"]):
+        await reply(scope, send, 304, headers={**headers, "Content-Length": ""})
+        return
+    if scope["method"] == "HEAD":
+        length = _length(snapshot, zarr_format, key)
+        await reply(scope, send, 200, headers={**headers, "Content-Length": "" if length is None else str(length)})
+        return
+    snapshot, body = await read()
+    if body is None:  # the source has changed its shape meanwhile
+        await reply(scope, send, 404)
+        return
+    n_bytes = body.nbytes
+    if not outgoing.has_room(n_bytes):
+        body = None  # many that wait would hold more than the cache may
+    async with unless_gone(receive):
+        await outgoing.admit(n_bytes)
+    try:
+        if body is None:
+            snapshot, body = await read()
+        if body is None:
+            await reply(scope, send, 404)
+        else:
+            await parted(scope, send, body, _headers(snapshot, zarr_format, key))
+    finally:
+        outgoing.release(n_bytes)
+
+
+def _headers(snapshot: Snapshot, zarr_format: int, key: str) -> dict[str, str]:
+    document = key.rpartition("/")[2] in ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+    return {
+        "Content-Type": "application/json" if document else "application/octet-stream",
+        "ETag": snapshot.etag(zarr_format, key),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "no-cache",
+    }
+
+
+def _length(snapshot: Snapshot, zarr_format: int, key: str) -> int | None:
+    size = known_size(snapshot.faces[zarr_format], key)
+    return snapshot.lengths.get((zarr_format, key)) if size is None else size

@@ -1,0 +1,135 @@
+"""What a source of pixels is."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lazypyr.geometry.grid import Coord
+from lazypyr.geometry.windows import Window
+
+__all__ = ["Source", "native", "tally"]
+
+
+def native(dtype: np.dtype[Any] | str | type) -> np.dtype[Any]:
+    """The dtype in which pixels are handed out: little-endian, whatever the byte order of the source."""
+    dtype = np.dtype(dtype)
+    return dtype.newbyteorder("<") if dtype.byteorder != "|" else dtype
+
+
+class Source(ABC):
+    """One array that can be read window by window. Immutable and picklable.
+
+    Attributes
+    ----------
+    name : str
+        How messages call it (a path, a URL, "numpy array").
+    shape : tuple[int, ...]
+        Pixels along each axis, in the order of `axes`.
+    dtype : numpy.dtype
+        Little-endian, whatever is stored.
+    axes : tuple[str, ...]
+        One name an axis; "y" and "x" are among them.
+    chunks : tuple[int, ...]
+        What is cheapest to read at once (stored chunks, shards, dask blocks).
+    nodata : scalar or None
+        The value that *declares* a pixel to hold nothing; None when the source declares none. The value of an absent
+        chunk (`fill_value`) is not a declaration: zero is data.
+    fill_value : scalar
+        What a chunk that is absent reads as.
+    attrs : Mapping[str, Any]
+        The source's own attributes, JSON-like.
+    coords : Mapping[str, Coord]
+        World coordinates of the axes that have any.
+    crs : str or None
+        "EPSG:32633", WKT or None.
+    cheap_stride : bool
+        True where ``read(window, step)`` costs in proportion to the samples (memory, uncompressed files), not to
+        the window.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    axes: tuple[str, ...]
+    chunks: tuple[int, ...]
+    nodata: Any = None
+    fill_value: Any = 0
+    attrs: Mapping[str, Any] = {}
+    coords: Mapping[str, Coord] = {}
+    crs: str | None = None
+    cheap_stride: bool = False
+
+    @abstractmethod
+    def read(self, window: Window, step: Sequence[int] | None = None) -> np.ndarray[Any, Any]:
+        """Pixels of a half-open window, every ``step``-th along each axis, from its first pixel on.
+
+        Returns
+        -------
+        ndarray
+            Shape ``ceil((stop - start) / step)`` along each axis, of `dtype`; it may be a view of the source's own
+            memory and must not be written to.
+
+        Raises
+        ------
+        SourceError
+            When a chunk fails to read or decode, or the source has gone or changed its shape.
+        """
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """What a pass over many chunks reads at once: a multiple of `chunks` by axis, more where each read waits long."""
+        return self.chunks
+
+    @contextlib.contextmanager
+    def borrowed(self, window: Window) -> Iterator[np.ndarray[Any, Any]]:
+        """As `read`, but the pixels are there within the block only: their memory may be used again after it."""
+        yield self.read(window)
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Changes when the content is known to have changed; the same in every process."""
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for sources that are known, at no cost, to hold the same pixels: the key of caches in this process."""
+        return self.fingerprint
+
+    def refreshed(self) -> Source:
+        """The source as it is now, its metadata read again (itself where nothing can have changed)."""
+        return self
+
+
+class Tally:
+    """Counts since the process began. No lock, which a fork could leave locked: threads that race may lose a count."""
+
+    def __init__(self) -> None:
+        # Chunks that were asked for and that their array lacks, so that its fill value stood for them.
+        self.absent_chunks = 0
+
+
+tally = Tally()
+
+_known: dict[int, tuple[weakref.ref[Any], Hashable]] = {}
+
+
+def fresh_identity(kind: str) -> Hashable:
+    """An identity that no other source has, in this process or another."""
+    return kind, uuid.uuid4().hex
+
+
+def identity_of(value: Any) -> Hashable:
+    """The same for the same object (an array, a store) as long as it lives."""
+    known = _known.get(id(value))
+    if known is None or known[0]() is not value:
+        number = id(value)
+        known = weakref.ref(value, lambda _: _known.pop(number, None)), fresh_identity(type(value).__name__)
+        _known[number] = known
+    return known[1]

@@ -1,0 +1,1 @@
+"""Overlay: chunks and attributes kept beside a pyramid."""

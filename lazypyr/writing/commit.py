@@ -1,0 +1,150 @@
+"""Making levels visible: their metadata, once their chunks are all there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lazypyr.errors import DestinationError, PlanError
+from lazypyr.kvstore.base import LocalPlace
+from lazypyr.kvstore.open import MappingPlace, StorePlace, UrlPlace
+from lazypyr.pyramids.base import Pyramid
+from lazypyr.sources.base import Source
+from lazypyr.store.hierarchy import keys_of
+from lazypyr.writing.job import Job
+from lazypyr.writing.sharding import sharded
+from lazypyr.writing.stages import unit_shape
+
+__all__ = ["check_apart", "commit", "complete"]
+
+
+# What of the attributes names the source as somebody spelled it; the fingerprint beside it tells sources apart.
+_ATTRIBUTES = ("attributes", "lazypyr", "multiscales", ".zattrs")
+_WORDS = ("name", "description", "recipe")
+
+
+def documents_of(job: Job, stages: int) -> dict[str, bytes]:
+    """Metadata of the arrays that are whole after the first so many stages."""
+    paths = {
+        job.families[stage.family].paths[level]: job.families[stage.family].pyramid
+        for stage in job.stages[:stages]
+        for level in range(stage.lo, stage.hi + 1)
+        if level in job.families[stage.family].paths
+    }
+    if not paths:
+        return {}
+    documents = dict(keys_of(job.pyramids, job.face, only=paths, stamped=True).documents)
+    if job.shards is None:
+        return documents
+    shapes = {path: unit_shape(pyramid, job.shards) for path, pyramid in paths.items()}
+    return sharded(documents, {p: s for p, s in shapes.items() if s != paths[p].chunks})
+
+
+def commit(job: Job, stage: int) -> None:
+    """Show the levels of a stage, and of all before it: arrays first, then their groups, the root last.
+
+    Raises
+    ------
+    DestinationError
+        When a document can't be written; it names key and bytes.
+    """
+    documents = documents_of(job, stage + 1)
+    for key in sorted(documents, key=_order):
+        data = documents[key]
+        if job.place.get(key) == data:
+            continue
+        try:
+            job.place.put_whole(key, data)
+        except Exception as error:
+            msg = f"{job.place.name}: writing {len(data)} bytes of {key} failed: {type(error).__name__}: {error}"
+            code = getattr(error, "errno", None)
+            raise DestinationError(*((code, msg) if code else (msg,))) from error
+
+
+def _order(key: str) -> tuple[Any, ...]:
+    # What makes a node of a folder comes after what describes it; the consolidated copy of all comes last.
+    return -key.count("/"), key.endswith(".zmetadata"), not key.endswith(".zattrs"), key
+
+
+def complete(job: Job) -> bool:
+    """Whether all is there already.
+
+    Raises
+    ------
+    PlanError
+        When something else is there.
+    """
+    place = job.place
+    if place.get(".lazypyr/journal.json") is not None:
+        return False
+    if place.is_empty():
+        return False
+    wanted = documents_of(job, len(job.stages))
+    differs = next((key for key in wanted if not _same(place.get(key), wanted[key])), None)
+    if differs is None:
+        return True
+    raise PlanError(
+        f"{place.name} is not empty, and holds something else ({differs} is not what this recipe and source give); give "
+        f"another destination, or delete it"
+    )
+
+
+def _same(found: bytes | None, wanted: bytes) -> bool:
+    """Whether two documents say the same, however the source's path was spelled in what is for people."""
+    try:
+        return found is not None and (found == wanted or _alike(json.loads(found), json.loads(wanted), words=False))
+    except ValueError:
+        return False
+
+
+def _alike(a: Any, b: Any, *, words: bool) -> bool:
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        return all(
+            (words and key in _WORDS) or _alike(a[key], b[key], words=words or key.endswith(_ATTRIBUTES)) for key in a
+        )
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return all(_alike(x, y, words=words) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+def check_apart(job: Job) -> None:
+    """Refuse a destination that is the source, within it, or around it."""
+    place = job.place
+    for pyramid in job.pyramids.values():
+        for source in _sources(pyramid, set()):
+            array, mapping = getattr(source, "array", None), getattr(source, "mapping", None)
+            store = getattr(array, "store", None)
+            inside = False
+            if isinstance(place, MappingPlace):
+                inside = place.mapping is mapping or place.mapping is getattr(store, "_store_dict", ())
+            elif isinstance(place, StorePlace):
+                inside = place.store is store
+            elif isinstance(place, LocalPlace):
+                where = str(getattr(array, "store_path", "")) or source.name
+                if "://" not in where.removeprefix("file://"):
+                    theirs = LocalPlace(where.removeprefix("file://")).local
+                    inside = theirs is not None and place.local is not None and (
+                        theirs == place.local or theirs in place.local.parents or place.local in theirs.parents
+                    ) and (theirs.exists())  # fmt: skip
+            elif isinstance(place, UrlPlace):
+                mine, theirs_ = f"{place.name.rstrip('/')}/", f"{source.name.rstrip('/')}/"
+                inside = mine.startswith(theirs_) or theirs_.startswith(mine)
+            if inside:
+                raise PlanError(f"the destination {place.name} is the source {source.name}, lies in it, or around it")
+
+
+def _sources(node: Any, seen: set[int]) -> Iterator[Source]:
+    """All sources under a pyramid."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, Source):
+        yield node
+    if isinstance(node, Source | Pyramid):
+        yield from _sources(tuple(vars(node).values()), seen)
+    elif isinstance(node, tuple | list):
+        for each in node[:64]:
+            yield from _sources(each, seen)
+    elif isinstance(node, Mapping):
+        yield from _sources([v for v in node.values() if isinstance(v, Source | Pyramid)], seen)

@@ -1,0 +1,136 @@
+"""What a worker must know to compute a region, and what regions share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numcodecs
+import numpy as np
+
+from lazypyr._util.cache import FlightCache
+from lazypyr.engine.engine import Engine
+from lazypyr.errors import DestinationError
+from lazypyr.geometry.windows import Window
+from lazypyr.kvstore.base import HIDDEN, Place
+from lazypyr.pyramids.base import Pyramid
+from lazypyr.store.byte_range import bytes_of, encoded
+from lazypyr.store.hierarchy import Face, keys_of
+from lazypyr.store.keys import Keys
+from lazypyr.writing.stages import Family, Stage
+
+__all__ = ["Done", "Job", "Parallel", "Stopped", "inside", "overlap", "put", "serial", "spill_folder", "spill_key"]
+
+Array = np.ndarray[Any, Any]
+Parallel = Callable[[Iterable[Callable[[], None]]], None]
+
+
+class Stopped(Exception):
+    """The work was asked to stop before this region was done."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a region came to: chunks (or shards) written, their bytes, and the bytes of the pixels in them."""
+
+    chunks: int = 0
+    written: int = 0
+    pixels: int = 0
+
+
+@dataclass
+class Job:
+    """All that a worker must know; picklable.
+
+    Attributes
+    ----------
+    pyramids : dict[str, Pyramid]
+        By path of the group.
+    face : Face
+    families : list of Family
+    stages : tuple of Stage
+    shards : (int, int) or None
+        Along y and x, in pixels.
+    place : Place
+    region_bytes : int
+        What a region may hold in memory.
+    """
+
+    pyramids: dict[str, Pyramid]
+    face: Face
+    families: list[Family]
+    stages: tuple[Stage, ...]
+    shards: tuple[int, int] | None
+    place: Place
+    region_bytes: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        made = ("keys", "encoder", "beyond", "across")
+        return {k: v for k, v in self.__dict__.items() if k not in made}
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The keys of the hierarchy that is written."""
+        return keys_of(self.pyramids, self.face)
+
+    @cached_property
+    def encoder(self) -> Any:
+        """The codec, None if there is none."""
+        return numcodecs.get_codec(self.face.codec.numcodecs_config()) if self.face.codec else None
+
+    @cached_property
+    def beyond(self) -> Engine:
+        """Computes what a product asks for outside of its region."""
+        return Engine(cache_bytes=self.region_bytes, inflight_bytes=max(self.region_bytes, 1), workers=1)
+
+    @cached_property
+    def across(self) -> FlightCache:
+        """Chunks of sources that lie across the edges of regions: the regions beside them need them next."""
+        return FlightCache(self.region_bytes, lambda chunk: chunk.nbytes)
+
+    def encode(self, tile: Array) -> Any:
+        """A full-size tile as its chunk's bytes, the same as the lazy store gives."""
+        return bytes_of(tile) if self.encoder is None else encoded(self.encoder, tile)
+
+
+def spill_folder(stage: int) -> str:
+    """Where the pixels that a stage leaves to later ones are."""
+    return f"{HIDDEN}/spill/{stage}"
+
+
+def spill_key(stage: int, root: int, level: int, region: int, unit: tuple[int, ...]) -> str:
+    """Key of what one region leaves of one level of a root."""
+    return f"{spill_folder(stage)}/{root}/{level}/{region}-{'.'.join(map(str, unit))}"
+
+
+def serial(tasks: Iterable[Callable[[], None]]) -> None:
+    """Run tasks one after the other."""
+    for task in tasks:
+        task()
+
+
+def put(place: Place, key: str, data: Any, *, level: int | None = None, window: Window | None = None) -> None:
+    """Write a value; DestinationError names the place, the key and its bytes."""
+    try:
+        place.put(key, data)
+    except Exception as error:
+        where = "" if level is None else f", level {level}, window {window}"
+        size = memoryview(data).nbytes
+        msg = f"{place.name}: writing {size} bytes of {key}{where} failed: {type(error).__name__}: {error}"
+        raise DestinationError(*_os_args(error, msg)) from error
+
+
+def _os_args(error: Exception, message: str) -> tuple[Any, ...]:
+    return (message,) if getattr(error, "errno", None) is None else (error.errno, message)  # type: ignore[attr-defined]
+
+
+def inside(part: Window, window: Window) -> tuple[slice, ...]:
+    """Where a part lies in a window."""
+    return tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(part, window, strict=True))
+
+
+def overlap(a: Window, b: Window) -> Window:
+    """What two windows have in common."""
+    return tuple((max(p, r), min(q, s)) for (p, q), (r, s) in zip(a, b, strict=True))

@@ -1,0 +1,54 @@
+"""The page about plotting says what works: its Python runs, and every plot it makes can be drawn."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from support.paths import ROOT
+
+hv = pytest.importorskip("holoviews")
+pytest.importorskip("PIL")
+
+PAGE = ROOT / "docs" / "plotting.md"
+
+
+class Drawing(ast.NodeTransformer):
+    """Hands what stands alone on a line, as in a notebook, to ``draw``."""
+
+    def visit_Expr(self, node):
+        call = ast.Call(ast.Name("draw", ast.Load()), [node.value], [])
+        return ast.copy_location(ast.Expr(call), node)
+
+    def visit_FunctionDef(self, node):
+        return node
+
+
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+def test_python_of_the_page_runs(tmp_path, monkeypatch, demo_data):
+    looks = zarr.open_array(demo_data / "sar_gotcha_xband" / "slc.zarr" / "slc", mode="r")[:, :, :3]
+    zarr.create_array(tmp_path / "slc.zarr", data=looks, chunks=(256, 256, 1))
+    monkeypatch.chdir(tmp_path)
+    drawn = []
+
+    def draw(plot):
+        if isinstance(plot, tuple):
+            plot = plot[0] * plot[1]
+        if plot is not None and not isinstance(plot, Path):
+            drawn.append(hv.render(plot, backend="bokeh"))
+
+    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL))
+    tree = ast.fix_missing_locations(Drawing().visit(ast.parse(code)))
+    names = {"draw": draw}
+    exec(compile(tree, str(PAGE), "exec"), names)
+    assert len(drawn) >= 9
+    assert (tmp_path / "pair.png").stat().st_size > 10_000
+    assert "<html" in (tmp_path / "points.html").read_text(encoding="utf-8")
+    np.testing.assert_allclose(
+        names["pairs"][0, 2].data[::-1], np.angle(looks[..., 0] * looks[..., 2].conj()), atol=2e-6
+    )
