@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lazypyr._util.optional import need
+from lazypyr.display import auto_limits, declared_limits, other_axes
 from lazypyr.errors import PlanError
 from lazypyr.store import LazyPyramidStore
 
@@ -109,14 +110,14 @@ def napari(src: Any, *, viewer: Any = None, **options: Any) -> Any:
         )
     if viewer is None:
         viewer = need("napari", feature="lazypyr.viewers.napari", extra="viewers").Viewer()
-    place, window = pyramid.coords, (pyramid.display or {}).get("window")
+    place = pyramid.coords
     viewer.add_image(
         [zarr.open_array(store, path=_path(store, level), mode="r") for level in range(len(pyramid.levels))],
         multiscale=True,
         name=pyramid.name,
         axis_labels=pyramid.axes,
         scale=[abs(place[axis].step) if axis in place else 1 for axis in pyramid.axes],
-        contrast_limits=tuple(window) if window is not None else _limits(store),
+        contrast_limits=declared_limits(pyramid) or _limits(store),
     )
     return viewer
 
@@ -137,10 +138,8 @@ def _path(store: LazyPyramidStore, level: int) -> str:
 
 def _limits(store: LazyPyramidStore) -> tuple[float, float]:
     """Contrast, of the coarsest level: without it napari reads whole planes of the finest."""
-    from lazypyr.server.rendering import View
-
-    view = View("raw", store.pyramid, "gray")
-    return view.auto_window(store.engine, (0,) * len(view.others))
+    pyramid = store.pyramid
+    return auto_limits(pyramid, store.engine, [(0,) * len(other_axes(pyramid))])
 
 
 def _shader(store: LazyPyramidStore) -> str:

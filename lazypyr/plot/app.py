@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lazypyr._util.optional import need
+from lazypyr.display import applicable_products, other_axes
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.plot.points import CloudPainting
@@ -116,14 +117,7 @@ def server(
 
 def choices(pyramid: Pyramid) -> list[str]:
     """Products that a pyramid has, by name."""
-    out = [] if pyramid.dtype.kind == "c" else [_AS_IT_IS]
-    for name in _NAMES:
-        try:
-            pyramid.map(name)
-        except PlanError:
-            continue
-        out.append(name)
-    return out
+    return [*([] if pyramid.dtype.kind == "c" else [_AS_IT_IS]), *applicable_products(pyramid, _NAMES)]
 
 
 class _Subject:
@@ -171,7 +165,7 @@ def _now(call: Callable[[], None]) -> None:
 
 
 def _channels(pyramid: Pyramid) -> tuple[int, ...]:
-    return tuple(n for axis, n in zip(pyramid.axes, pyramid.shape, strict=True) if axis not in "yx")
+    return tuple(other_axes(pyramid).values())
 
 
 def _page(tabs: Mapping[str, _Subject], links: Mapping[str, str]) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import holoviews as hv
 import numpy as np
 
+from lazypyr.display import other_axes
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import ComputeError, PlanError, SourceError
 from lazypyr.plot.raster import opened
@@ -174,11 +175,11 @@ class _FromRaster:
     """Picks the pixel under the tap, at level 0."""
 
     def __init__(self, pyramid: Pyramid, engine: Engine) -> None:
-        others = [axis for axis in pyramid.axes if axis not in "yx"]
-        if len(others) != 1:
+        lengths = list(other_axes(pyramid).values())
+        if len(lengths) != 1:
             raise PlanError(f"{pyramid.name}: a time series needs one axis besides y and x, got {pyramid.axes}")
         self._pyramid, self._engine = pyramid, engine
-        self.length, self.axes = pyramid.shape[pyramid.axes.index(others[0])], dimension(pyramid)
+        (self.length,), self.axes = lengths, dimension(pyramid)
 
     def pick(self, x: float, y: float) -> Any | None:
         grid = self._pyramid.grid

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr.display import declared_limits, other_axes, percentile_limits
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
@@ -117,7 +118,7 @@ class Screen:
             )
             for level in pyramid.levels
         ]
-        others = [axis for axis in pyramid.axes if axis not in "yx"]
+        others = list(other_axes(pyramid))
         self.colour_axis = others.pop() if _is_rgb(pyramid, others) else None
         self.kdims = tuple(others)
         self._limits: tuple[float, float] | None = None
@@ -200,8 +201,7 @@ class Screen:
     @property
     def declared_limits(self) -> tuple[float, float] | None:
         """Colour limits that come with the values, such as (-pi, pi) of phases; None where pixels must be looked at."""
-        declared = None if self.colour_axis is not None else (self.pyramid.display or {}).get("window")
-        return None if declared is None else (declared[0], declared[1])
+        return None if self.colour_axis is not None else declared_limits(self.pyramid)
 
     def limits(self, index: Sequence[int] = ()) -> tuple[float, float] | None:
         """Colour limits that hold for this screen from now on: what is declared, else 1st and 99th percentile.
@@ -226,12 +226,11 @@ class Screen:
         samples = [drawable(self._read(last, ((0, ny), (0, nx)), i, bool), self.pyramid) for i in sorted(indices)]
         values = np.concatenate([s.ravel() for s in samples]).astype("f8")
         values = values[np.isfinite(values)]
-        if not values.size:
+        limits = percentile_limits(values, (1, 99))
+        if limits is None:
             return None
-        low, high = (float(v) for v in np.percentile(values, (1, 99)))
-        return (
-            (low, high) if low < high else (float(values.min()), max(float(values.max()), low + 1e-9 + abs(low) * 1e-6))
-        )
+        low, high = limits
+        return (low, high) if low < high else (low, low + 1e-9 + abs(low) * 1e-6)
 
     def _framed(self, out: Array, level: int, window: Window) -> Frame:
         (r0, r1), (c0, c1) = window

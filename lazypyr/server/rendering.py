@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from lazypyr._util.optional import need
+from lazypyr.display import applicable_products, auto_limits, declared_limits, other_axes, read_plane
 from lazypyr.engine.engine import Engine
-from lazypyr.errors import LazypyrError
 from lazypyr.products.palettes import palette
 from lazypyr.pyramids.base import Pyramid
 
@@ -24,8 +24,6 @@ TILE = 256
 PALETTES = ("gray", "viridis", "inferno", "cividis", "Turbo256", "RdBu11_r", "phase")
 # What one tile may read: a pyramid with too few levels must not be read whole for its overview.
 _MAX_PIXELS = 2**26
-_SAMPLE = 1024
-_PERCENTILES = (0.5, 99.5)
 _PAIRS = ("intf_0", "intf_seq", "intf_all")
 
 
@@ -79,12 +77,12 @@ class View:
     @property
     def others(self) -> tuple[str, ...]:
         """Axes beside y and x."""
-        return tuple(axis for axis in self.pyramid.axes if axis not in "yx")
+        return tuple(self.sizes)
 
     @property
     def sizes(self) -> dict[str, int]:
         """Entries along each of these axes."""
-        return {axis: self.pyramid.shape[self.pyramid.axes.index(axis)] for axis in self.others}
+        return other_axes(self.pyramid)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -120,19 +118,7 @@ class View:
         """Percentiles of the middle of the coarsest level: at most 1024 x 1024 pixels are read."""
         if self.window is not None:
             return self.window
-        level = len(self.pyramid.levels) - 1
-        shape = self.pyramid.levels[level].shape
-        begins = [max(0, (shape[axis] - _SAMPLE) // 2) for axis in (self._y, self._x)]
-        ends = [min(shape[axis], begin + _SAMPLE) for axis, begin in zip((self._y, self._x), begins, strict=True)]
-        window = tuple(zip(begins, ends, strict=True))
-        values = [self._plane(engine, level, window, index) for index in self._planes(at, bands)]
-        held = np.concatenate([v[good] for v, good in values])
-        if not held.size:
-            return 0.0, 1.0
-        low, high = (float(v) for v in np.percentile(held, _PERCENTILES))
-        if low < high:
-            return low, high
-        return (float(held.min()), float(held.max())) if held.min() < held.max() else (low - 0.5, low + 0.5)
+        return auto_limits(self.pyramid, engine, self._planes(at, bands))
 
     def tile(self, engine: Engine, look: Look, zoom: int, x: int, y: int) -> bytes | None:
         """PNG of a tile; see `has_tile`. None where it would have to read too much."""
@@ -160,7 +146,7 @@ class View:
         if math.prod(b - a for a, b in window) > _MAX_PIXELS:
             return None
         chosen = np.ix_(rows - rows[0], columns - columns[0])
-        planes = [self._plane(engine, level, window, index) for index in self._planes(look.at, look.bands)]
+        planes = [read_plane(self.pyramid, engine, level, window, index) for index in self._planes(look.at, look.bands)]
         cut = [(values[chosen], good[chosen]) for values, good in planes]
         return _png(cut, look, shape)
 
@@ -195,30 +181,6 @@ class View:
             return [at]
         where = self.others.index(self.colour_axis)
         return [(*at[:where], band, *at[where + 1 :]) for band in bands or (0, 1, 2)]
-
-    def _plane(
-        self, engine: Engine, level: int, window: tuple[tuple[int, int], ...], at: tuple[int, ...]
-    ) -> tuple[Array, Array]:
-        """Real values of one plane, y first, and which of them are any."""
-        rows, columns = window
-        rest = iter(at)
-        full = [
-            rows if axis == "y" else columns if axis == "x" else (i := next(rest), i + 1) for axis in self.pyramid.axes
-        ]
-        block = engine.read(self.pyramid, level, tuple(full))
-        if self._y > self._x:
-            block = np.swapaxes(block, self._y, self._x)
-        plane = block.reshape(rows[1] - rows[0], columns[1] - columns[0])
-        nodata = self.pyramid.nodata
-        good = np.ones(plane.shape, bool) if nodata is None else plane != nodata
-        if plane.dtype.kind in "mM":
-            good &= ~np.isnat(plane)
-            plane = plane.astype("i8")
-        if plane.dtype.kind == "c":
-            plane = np.abs(plane)
-        if plane.dtype.kind == "f":
-            good &= np.isfinite(plane)
-        return plane, good
 
 
 def _indices(begin: int, count: int, pixels: float, scale: float, n: int) -> Array:
@@ -269,7 +231,7 @@ def lookup_table(name: str) -> bytes:
 def views_of(pyramid: Pyramid) -> Mapping[str, View]:
     """What a viewer may choose of a pyramid, the best one first. No pixel is read."""
     views: dict[str, View] = {}
-    others = {axis: n for axis, n in zip(pyramid.axes, pyramid.shape, strict=True) if axis not in "yx"}
+    others = other_axes(pyramid)
     wave = pyramid.dtype.kind == "c"
     colour = next((axis for axis in ("c", "channel", "band", "rgb") if others.get(axis, 0) >= 3), None)
     colour = colour or next((axis for axis, n in others.items() if n in (3, 4)), None)
@@ -280,11 +242,7 @@ def views_of(pyramid: Pyramid) -> Mapping[str, View]:
     names = ["intensity", "phase"] if wave else []
     if (wave or pyramid.dtype.kind == "f") and any(n > 1 for n in others.values()):
         names += _PAIRS
-    for name in names:
-        try:
-            made = pyramid.map(name)
-        except LazypyrError:  # not for this pyramid
-            continue
+    for name, made in applicable_products(pyramid, names).items():
         angle = wave and name != "intensity"
         view = View(name, made, "phase" if angle else "gray" if wave else "viridis", _turn if angle else None)
         # Of a pair with itself there is nothing to see.
@@ -300,11 +258,4 @@ _turn = (-math.pi, math.pi)
 
 def _given(pyramid: Pyramid) -> tuple[float, float] | None:
     """The contrast that the source declares."""
-    if pyramid.dtype == np.bool_:
-        return 0.0, 1.0
-    window = (pyramid.display or {}).get("window")
-    try:
-        low, high = (float(v) for v in window)  # type: ignore[union-attr]
-    except (TypeError, ValueError):
-        return None
-    return (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else None
+    return (0.0, 1.0) if pyramid.dtype == np.bool_ else declared_limits(pyramid)

@@ -1,0 +1,109 @@
+"""Display defaults of a pyramid, for the server, the plots and other projects' viewers: colour limits, products, planes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lazypyr.engine.engine import Engine
+from lazypyr.errors import PlanError
+from lazypyr.pyramids.base import Pyramid
+
+__all__ = ["applicable_products", "auto_limits", "declared_limits", "other_axes", "percentile_limits", "read_plane"]
+
+Array = np.ndarray[Any, Any]
+Limits = tuple[float, float]
+# Sides of the part of the coarsest level that limits are taken from.
+_SAMPLE_SIDE = 1024
+
+
+def other_axes(pyramid: Pyramid) -> dict[str, int]:
+    """Sizes of the axes beside y and x, in the pyramid's order."""
+    return {axis: size for axis, size in zip(pyramid.axes, pyramid.shape, strict=True) if axis not in "yx"}
+
+
+def applicable_products(pyramid: Pyramid, names: Iterable[str]) -> dict[str, Pyramid]:
+    """Pyramids of those of the named products that the pyramid allows. No pixel is read."""
+    products = {}
+    for name in names:
+        try:
+            products[name] = pyramid.map(name)
+        except PlanError:
+            continue
+    return products
+
+
+def declared_limits(pyramid: Pyramid) -> Limits | None:
+    """Colour limits that come with the values, such as (-pi, pi) of phases; None without usable ones."""
+    window = (pyramid.display or {}).get("window")
+    try:
+        low, high = (float(value) for value in window)  # type: ignore[union-attr]
+    except (TypeError, ValueError):
+        return None
+    return (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else None
+
+
+def percentile_limits(values: Array, percentiles: tuple[float, float]) -> Limits | None:
+    """Percentiles of valid values; where both are the same, the least and the largest value. None of no values."""
+    if not values.size:
+        return None
+    low, high = (float(value) for value in np.percentile(values, percentiles))
+    return (low, high) if low < high else (float(values.min()), float(values.max()))
+
+
+def auto_limits(
+    pyramid: Pyramid, engine: Engine, indices: Sequence[Sequence[int]], percentiles: tuple[float, float] = (0.5, 99.5)
+) -> Limits:
+    """Percentiles of the middle of the coarsest level: at most 1024 x 1024 pixels of each of some planes are read."""
+    level = len(pyramid.levels) - 1
+    shape = pyramid.levels[level].shape
+    window = []
+    for axis in "yx":
+        size = shape[pyramid.axes.index(axis)]
+        start = max(0, (size - _SAMPLE_SIDE) // 2)
+        window.append((start, min(size, start + _SAMPLE_SIDE)))
+    planes = [read_plane(pyramid, engine, level, (window[0], window[1]), index) for index in indices]
+    low, high = percentile_limits(np.concatenate([plane[valid] for plane, valid in planes]), percentiles) or (0.0, 1.0)
+    return (low, high) if low < high else (low - 0.5, low + 0.5)
+
+
+def read_plane(
+    pyramid: Pyramid,
+    engine: Engine,
+    level: int,
+    window: tuple[tuple[int, int], tuple[int, int]],
+    index: Sequence[int],
+) -> tuple[Array, Array]:
+    """Real values of a plane, y first, and the mask of valid ones.
+
+    Parameters
+    ----------
+    pyramid : Pyramid
+    engine : Engine
+        Reads the chunks, through its cache.
+    level : int
+    window : ((int, int), (int, int))
+        Rows and columns.
+    index : sequence of int
+        Position along each of the other axes.
+    """
+    rows, columns = window
+    other = iter(index)
+    full = [rows if axis == "y" else columns if axis == "x" else (i := next(other), i + 1) for axis in pyramid.axes]
+    block = engine.read(pyramid, level, tuple(full))
+    y, x = pyramid.axes.index("y"), pyramid.axes.index("x")
+    if y > x:
+        block = np.swapaxes(block, y, x)
+    plane = block.reshape(rows[1] - rows[0], columns[1] - columns[0])
+    valid = np.ones(plane.shape, bool) if pyramid.nodata is None else plane != pyramid.nodata
+    if plane.dtype.kind in "mM":
+        valid &= ~np.isnat(plane)
+        plane = plane.astype("i8")
+    if plane.dtype.kind == "c":
+        plane = np.abs(plane)
+    if plane.dtype.kind == "f":
+        valid &= np.isfinite(plane)
+    return plane, valid

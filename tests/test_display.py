@@ -1,0 +1,88 @@
+"""Display defaults: colour limits against numpy, planes against slices, products that apply."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import lazypyr
+from lazypyr.display import (
+    applicable_products,
+    auto_limits,
+    declared_limits,
+    other_axes,
+    percentile_limits,
+    read_plane,
+)
+from lazypyr.engine.engine import Engine
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("window", "limits"),
+    [
+        (None, None),
+        ((0, 5), (0.0, 5.0)),
+        ([0.5, 2], (0.5, 2.0)),
+        ((5, 0), None),
+        ((1, 1), None),
+        ((NAN, 1), None),
+        ((0, math.inf), None),
+        ("ab", None),
+        ((1, 2, 3), None),
+        (7, None),
+    ],
+)
+def test_only_usable_declared_limits_count(window, limits):
+    pyramid = lazypyr.open_pyramid(np.zeros((4, 4)), levels=1)
+    pyramid.display = {"window": window}
+    assert declared_limits(pyramid) == limits
+
+
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [
+        (np.arange(101.0), (1.0, 99.0)),
+        (np.array([]), None),
+        (np.array([3.0]), (3.0, 3.0)),
+        (np.array([0.0, *[2.0] * 500, 7.0]), (0.0, 7.0)),
+    ],
+)
+def test_percentiles_or_the_extremes(values, limits):
+    assert percentile_limits(values, (1, 99)) == limits
+
+
+@pytest.mark.parametrize("axes", ["yxi", "iyx", "xyi", "yix"])
+def test_a_plane_is_read_y_first_with_its_valid_pixels(axes):
+    data = np.arange(5 * 7 * 3, dtype="f4").reshape(5, 7, 3)  # y, x, i
+    data[1, 2, 1] = NAN
+    data[0, 3, 1] = -9
+    pyramid = lazypyr.open_pyramid(data.transpose(["yxi".index(a) for a in axes]), axes=axes, levels=1, nodata=-9)
+    plane, valid = read_plane(pyramid, Engine(), 0, ((0, 4), (1, 6)), (1,))
+    expected = data[0:4, 1:6, 1]
+    np.testing.assert_array_equal(valid, np.isfinite(expected) & (expected != -9))
+    np.testing.assert_array_equal(plane[valid], expected[valid])
+    assert other_axes(pyramid) == {"i": 3}
+
+
+def test_automatic_limits_read_the_middle_of_the_coarsest_level():
+    data = np.zeros((1100, 1200), "f4")
+    data[38:-38, 88:-88] = np.arange(1024 * 1024).reshape(1024, 1024)
+    data[:38] = 1e9  # outside the part that is looked at
+    pyramid = lazypyr.open_pyramid(data, levels=1)
+    expected = np.percentile(data[38 : 38 + 1024, 88 : 88 + 1024], (0.5, 99.5))
+    assert auto_limits(pyramid, Engine(), [()]) == pytest.approx(tuple(expected))
+    assert auto_limits(lazypyr.open_pyramid(np.full((9, 9), 4.0)), Engine(), [()]) == (3.5, 4.5)
+    assert auto_limits(lazypyr.open_pyramid(np.full((9, 9), NAN)), Engine(), [()]) == (0.0, 1.0)
+
+
+def test_products_that_do_not_apply_are_left_out():
+    names = ("amplitude", "phase", "intf_0", "intf_all")
+    waves = lazypyr.open_pyramid(np.ones((8, 8, 2), "c8"), axes="yxi")
+    assert list(applicable_products(waves, names)) == list(names)
+    plain = lazypyr.open_pyramid(np.ones((8, 8), "f4"))
+    assert "intf_all" not in applicable_products(plain, names)
+    assert applicable_products(waves, ["phase"])["phase"].dtype == np.float32
