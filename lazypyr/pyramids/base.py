@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -15,7 +15,11 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.grid import Coord, Grid
 from lazypyr.geometry.windows import Window
 
-__all__ = ["DIRECT", "Level", "ProductLike", "Pyramid", "Runner", "provide_products"]
+if TYPE_CHECKING:
+    from lazypyr.reducers import Reducer
+    from lazypyr.sources.base import Source
+
+__all__ = ["DIRECT", "Level", "ProductLike", "Pyramid", "Reduction", "Runner", "provide_products"]
 
 Array = np.ndarray[Any, Any]
 
@@ -275,6 +279,30 @@ class Pyramid(ABC):
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))
         return f"<{type(self).__name__} {self.name!r}: {len(self.levels)} levels, {windows.axes_told(self.axes)} {size} {self.dtype}>"
+
+
+class Reduction(Pyramid):
+    """A pyramid as its planner sees it: levels that are stored, and a reducer for those beyond.
+
+    Attributes
+    ----------
+    bases : tuple[Source, ...]
+        Levels that exist, finest first; all of the same axes and dtype.
+    reducer : Reducer
+    factors : tuple[int, ...]
+        Pixels of the level before in one pixel, by axis; 1 where an axis is not downsampled.
+    """
+
+    bases: tuple[Source, ...]
+    reducer: Reducer
+    factors: tuple[int, ...]
+    # What the planner decided last, and for what; see Pass.plan.
+    planned: tuple[Hashable, Any] | None = None
+
+    @property
+    def base_level(self) -> int:
+        """The coarsest level that is read, not computed."""
+        return len(self.bases) - 1
 
 
 class _Direct:

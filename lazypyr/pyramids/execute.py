@@ -12,19 +12,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import Runner
+from lazypyr.pyramids.base import Reduction, Runner
 from lazypyr.pyramids.plan import Plan, bytes_of, widened
 from lazypyr.sources.base import Source
-
-if TYPE_CHECKING:
-    from lazypyr.pyramids.reduced import ReducedPyramid
 
 __all__ = ["Pass"]
 
@@ -41,7 +38,7 @@ _MAX_LOOKS = 64
 class Pass:
     """One computation of a window, with all that comes out on the way."""
 
-    pyramid: ReducedPyramid
+    pyramid: Reduction
     run: Runner
 
     def compute(self, level: int, window: Window) -> Array:
@@ -71,8 +68,9 @@ class Pass:
         """The plan of a window; the last one is remembered, as a tile asks for its extent first."""
         p, run = self.pyramid, self.run
         asked = level, window, run.room_bytes, run.block_bytes, run.workers
-        if (known := p.planned) is not None and known[0] == asked:
-            return known[1]
+        if p.planned is not None and p.planned[0] == asked:
+            plan: Plan = p.planned[1]
+            return plan
         plan = Plan.of(p, level, window, run)
         p.planned = asked, plan
         return plan

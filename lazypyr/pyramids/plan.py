@@ -6,15 +6,11 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import Pyramid, Runner
+from lazypyr.pyramids.base import Pyramid, Reduction, Runner
 from lazypyr.sources.base import Source
-
-if TYPE_CHECKING:
-    from lazypyr.pyramids.reduced import ReducedPyramid
 
 __all__ = ["Plan", "bytes_of", "widened"]
 
@@ -75,7 +71,7 @@ class Plan:
         return itertools.product(*parts)
 
     @classmethod
-    def of(cls, p: ReducedPyramid, top: int, window: Window, run: Runner) -> Plan:
+    def of(cls, p: Reduction, top: int, window: Window, run: Runner) -> Plan:
         base, depth = p.bases[-1], top - p.base_level
         wide = widened(p, base, window, tuple(f**depth for f in p.factors), p.levels[top].shape)
         if not run.room_bytes or bytes_of(wide, p) > run.room_bytes // 4:

@@ -12,9 +12,8 @@ import numpy as np
 
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import Level, Pyramid, Runner
+from lazypyr.pyramids.base import Level, Pyramid, Reduction, Runner
 from lazypyr.pyramids.execute import Pass
-from lazypyr.pyramids.plan import Plan
 from lazypyr.reducers import Reducer
 from lazypyr.sources.array import Transposed
 from lazypyr.sources.base import Source
@@ -24,7 +23,7 @@ __all__ = ["ReducedPyramid"]
 Array = np.ndarray[Any, Any]
 
 
-class ReducedPyramid(Pyramid):
+class ReducedPyramid(Reduction):
     """Levels of a source: those that it has are read, coarser ones are reduced from the last of them.
 
     Parameters
@@ -58,8 +57,6 @@ class ReducedPyramid(Pyramid):
         self.name, self.axes, self.dtype, self.attrs = base.name, base.axes, base.dtype, base.attrs
         self.coords, self.crs, self.nodata, self.method = base.coords, base.crs, nodata, reducer.name
         self.fill_value = base.fill_value if nodata is None else np.asarray(nodata).astype(base.dtype)[()]
-        # What the planner decided last, and for what; see Pass.plan.
-        self.planned: tuple[Hashable, Plan] | None = None
         last = bases[-1]
         if levels is None:
             levels = len(bases) - 1 + windows.level_count(last.shape, factors, chunks)
@@ -131,11 +128,6 @@ class ReducedPyramid(Pyramid):
         )
 
     # Computing
-
-    @property
-    def base_level(self) -> int:
-        """The coarsest level that is read, not computed."""
-        return len(self.bases) - 1
 
     def compute(self, level: int, window: Window, run: Runner) -> Array:
         if windows.pixels_in(window) == 0:
