@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lazypyr._version import __version__
 from lazypyr.errors import (
     BusyError,
     ComputeError,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from lazypyr.store import LazyPyramidStore as LazyPyramidStore
     from lazypyr.store import collection as collection
     from lazypyr.writing import materialize as materialize
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BusyError",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-import lazypyr
+from lazypyr._version import __version__
 from lazypyr.engine.pools import Pool
 from lazypyr.errors import BusyError
 from lazypyr.store import LazyPyramidStore
@@ -45,7 +45,7 @@ class Snapshot:
         """Of sources, recipes, faces and the version of lazypyr, as ETags and URLs carry it."""
         store = self.faces[3]
         faces = [repr(face_of(self.faces[version])) for version in (2, 3)]
-        seed = "\n".join([lazypyr.__version__, store.fingerprint, *store.pyramids, *faces])
+        seed = "\n".join([__version__, store.fingerprint, *store.pyramids, *faces])
         return hashlib.blake2b(seed.encode(), digest_size=12).hexdigest()
 
     @cached_property
