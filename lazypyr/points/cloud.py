@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr.errors import PlanError
+from lazypyr.errors import DestinationError, LazypyrError, PlanError
 from lazypyr.points.columns import ChunkCache, Column, in_memory, taken
 from lazypyr.points.grid import Frame, check_columns, frame_of
 from lazypyr.points.index import external_sort
 from lazypyr.points.index.build import PointIndex, build
-from lazypyr.points.index.io import open_index, write_index
+from lazypyr.points.index.io import open_index, open_values, write_index
 from lazypyr.points.index.rtree import Tree
 from lazypyr.pyramids.base import DIRECT
 from lazypyr.sources.base import Source
@@ -144,9 +144,20 @@ class Cloud:
         same = all(a is b or (a is not None and b is not None and a.identity == b.identity) for a, b in pairs)
         return self if same else self._again(now, attributes=attributes)
 
-    def kept_at(self, path: Any) -> Cloud:
-        """The same cloud with its index at another place."""
-        return self._again((self.x, self.y, self.z), index_path=Path(path), frame=self.frame)
+    def keep(self, path: Path, values: Source | None) -> Cloud:
+        """Write the index, and values in its order, to a folder; returns the same cloud with its index there."""
+        try:
+            write_index(path, self.index, self.fingerprint, values, self.chunk_cache)
+        except LazypyrError:
+            raise
+        except OSError as error:
+            raise DestinationError(f"{path}: index and values can't be kept there: {error}") from error
+        return self._again((self.x, self.y, self.z), index_path=path, frame=self.frame)
+
+    def indexed_values(self, values: Source) -> Source | None:
+        """The values by row of the index, if `keep` wrote them."""
+        path = self.index_path
+        return None if path is None else open_values(path, self.index, self.fingerprint, values)
 
     # What is made once
 

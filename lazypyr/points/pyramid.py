@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,6 @@ from lazypyr.points.aggregations import (
 from lazypyr.points.cloud import Cloud
 from lazypyr.points.columns import array_of, as_column, in_memory, taken
 from lazypyr.points.companions import IndexPyramid, OnGrid, RawPyramid
-from lazypyr.points.index.io import keep_cloud, kept_values
 from lazypyr.points.materialized import FOLDER, LevelMajor, Written
 from lazypyr.pyramids.base import Pyramid, Runner
 from lazypyr.sources.base import Source
@@ -191,8 +191,7 @@ class PointsPyramid(OnGrid):
         DestinationError
             When it can't be written; what was there before is unchanged.
         """
-        keep_cloud(path, self.cloud, self.values)
-        return self._over(self.cloud.kept_at(path), self.values)
+        return self._over(self.cloud.keep(Path(path), self.values), self.values)
 
     def kept_in(self, found: Written | None) -> PointsPyramid:
         """The same pyramid, using the values that `materialize` wrote in the order of the index."""
@@ -281,7 +280,7 @@ class PointsPyramid(OnGrid):
     @cached_property
     def _kept(self) -> Source | None:
         kept = None if self._found is None else self._found.values_of(self.cloud)
-        return kept if kept is not None or self.values is None else kept_values(self.cloud, self.values)
+        return kept if kept is not None or self.values is None else self.cloud.indexed_values(self.values)
 
     def _show_runs(self, level: int, plane: Window, channels: list[tuple[int, ...]], flat: Array, run: Runner) -> None:
         pixel, first, stop = self.cloud.index.runs(level, plane)

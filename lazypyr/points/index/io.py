@@ -12,12 +12,11 @@ import shutil
 import warnings
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from lazypyr.errors import DestinationError, LazypyrError
-from lazypyr.points.columns import Rows
+from lazypyr.points.columns import ChunkCache, Rows
 from lazypyr.points.grid import Frame
 from lazypyr.points.index import kernels
 from lazypyr.points.index.build import PointIndex
@@ -25,10 +24,7 @@ from lazypyr.pyramids.base import DIRECT
 from lazypyr.sources.base import Source
 from lazypyr.sources.zarr import ZarrSource
 
-if TYPE_CHECKING:
-    from lazypyr.points.cloud import Cloud
-
-__all__ = ["keep_cloud", "kept_values", "open_index", "write_index"]
+__all__ = ["open_index", "open_values", "write_index"]
 
 Array = np.ndarray[Any, Any]
 
@@ -38,22 +34,28 @@ _COLUMNS = ("key", "point", "rank")
 _ROWS = 65536
 
 
-def write_index(path: Path, index: PointIndex, fingerprint: str) -> None:
-    """Write an index; what is at `path` is replaced when all of it is there. OSError when it can't be written."""
-    partial = _begin(path, index, fingerprint)
-    try:
-        _commit(partial, path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+def write_index(
+    path: Path, index: PointIndex, fingerprint: str, values: Source | None = None, cache: ChunkCache | None = None
+) -> None:
+    """Write an index, and values in its order if there are any; what is at `path` is replaced when all of it is there.
 
-
-def _begin(path: Path, index: PointIndex, fingerprint: str) -> Path:
-    import zarr
-
+    OSError when it can't be written; what was there before is unchanged then. `cache` is for chunks of the values.
+    """
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        group = _write_columns(partial, index, fingerprint)
+        if values is not None and cache is not None:
+            _write_values(group, index, fingerprint, values, cache)
+        _commit(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_columns(folder: Path, index: PointIndex, fingerprint: str) -> Any:
+    import zarr
+
     about = {
         "version": _VERSION,
         "fingerprint": fingerprint,
@@ -61,22 +63,38 @@ def _begin(path: Path, index: PointIndex, fingerprint: str) -> Path:
         "crc32": [_checksum(getattr(index, name)) for name in _COLUMNS],
         **_described(index.frame),
     }
-    try:
-        group = zarr.open_group(str(partial), mode="w", zarr_format=3, attributes={_ATTRIBUTE: about})
-        for name in _COLUMNS:
-            column = getattr(index, name)
-            group.create_array(
-                name, shape=column.shape, chunks=column.shape, dtype=column.dtype, compressors=None, filters=None
-            )
-            chunk = partial / name / "c" / "0"
-            chunk.parent.mkdir(parents=True)
-            with chunk.open("wb") as file:
-                for start in range(0, column.size, 1 << 22):
-                    file.write(np.ascontiguousarray(column[start : start + (1 << 22)]).data)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return partial
+    group = zarr.open_group(str(folder), mode="w", zarr_format=3, attributes={_ATTRIBUTE: about})
+    for name in _COLUMNS:
+        column = getattr(index, name)
+        group.create_array(
+            name, shape=column.shape, chunks=column.shape, dtype=column.dtype, compressors=None, filters=None
+        )
+        chunk = folder / name / "c" / "0"
+        chunk.parent.mkdir(parents=True)
+        with chunk.open("wb") as file:
+            for start in range(0, column.size, 1 << 22):
+                file.write(np.ascontiguousarray(column[start : start + (1 << 22)]).data)
+    return group
+
+
+def _write_values(group: Any, index: PointIndex, fingerprint: str, values: Source, cache: ChunkCache) -> None:
+    n, channels = index.point.size, values.shape[1:]
+    array = group.create_array(
+        "values",
+        shape=(n, *channels),
+        chunks=(min(n, _ROWS), *(1 for _ in channels)),
+        dtype=values.dtype,
+        compressors=None,
+        attributes={"fingerprint": values.fingerprint, "index": fingerprint},
+        dimension_names=("row", *values.axes[1:]),
+    )
+    # as many rows at once as memory allows: each of these rounds reads every chunk of the channel once
+    rows = max(1, cache.max_bytes // (values.dtype.itemsize + 24) // _ROWS) * _ROWS
+    for start in range(0, n, rows):
+        part = slice(start, min(start + rows, n))
+        wanted = Rows(values, np.asarray(index.point[part]))
+        for channel in np.ndindex(channels):
+            array[(part, *channel)] = wanted.taken(channel, cache, DIRECT)
 
 
 def _checksum(column: Array) -> int:
@@ -155,53 +173,11 @@ def _read(path: Path, frame: Frame, fingerprint: str) -> tuple[str, PointIndex |
     return "", PointIndex(frame, key, point, rank, starts)
 
 
-def keep_cloud(path: Any, cloud: Cloud, values: Source | None) -> None:
-    """Write the index and the values in its order; see `PointsPyramid.keep`."""
-    path = Path(path)
-    index = cloud.index
-    partial: Path | None = None
-    try:
-        partial = _begin(path, index, cloud.fingerprint)
-        if values is not None:
-            _write_values(partial, index, cloud, values)
-        _commit(partial, path)
-    except LazypyrError:
-        raise
-    except OSError as error:
-        raise DestinationError(f"{path}: index and values can't be kept there: {error}") from error
-    finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _write_values(folder: Path, index: PointIndex, cloud: Cloud, values: Source) -> None:
-    import zarr
-
-    n, channels = index.point.size, values.shape[1:]
-    array = zarr.open_group(str(folder), mode="r+").create_array(
-        "values",
-        shape=(n, *channels),
-        chunks=(min(n, _ROWS), *(1 for _ in channels)),
-        dtype=values.dtype,
-        compressors=None,
-        attributes={"fingerprint": values.fingerprint, "index": cloud.fingerprint},
-        dimension_names=("row", *values.axes[1:]),
-    )
-    # as many rows at once as memory allows: each of these rounds reads every chunk of the channel once
-    rows = max(1, cloud.max_memory_bytes // (4 * (values.dtype.itemsize + 24)) // _ROWS) * _ROWS
-    for start in range(0, n, rows):
-        part = slice(start, min(start + rows, n))
-        wanted = Rows(values, np.asarray(index.point[part]))
-        for channel in np.ndindex(channels):
-            array[(part, *channel)] = wanted.taken(channel, cloud.chunk_cache, DIRECT)
-
-
-def kept_values(cloud: Cloud, values: Source) -> Source | None:
+def open_values(path: Path, index: PointIndex, fingerprint: str, values: Source) -> Source | None:
     """The copy of the values in the order of the index, if one is kept and is of these values."""
     import zarr
 
-    path = cloud.index_path
-    if path is None or not (path / "values" / "zarr.json").exists():
+    if not (path / "values" / "zarr.json").exists():
         return None
     try:
         array: Any = zarr.open_array(str(path / "values"), mode="r")
@@ -212,7 +188,7 @@ def kept_values(cloud: Cloud, values: Source) -> Source | None:
             stacklevel=2,
         )
         return None
-    told = array.attrs.get("fingerprint"), array.attrs.get("index"), array.shape
-    if told != (values.fingerprint, cloud.fingerprint, (cloud.index.point.size, *values.shape[1:])):
+    stored = array.attrs.get("fingerprint"), array.attrs.get("index"), array.shape
+    if stored != (values.fingerprint, fingerprint, (index.point.size, *values.shape[1:])):
         return None
     return ZarrSource(array, values.axes, name=str(path / "values"))
