@@ -17,8 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from lazypyr._util.cache import CacheInfo, Flight, FlightCache, current_flight
+from lazypyr._util.checks import positive, whole_number
 from lazypyr.engine.pools import ByteGate, Pool, run_parallel
-from lazypyr.errors import BusyError, ComputeError, LazypyrError, PlanError, SourceError
+from lazypyr.errors import BusyError, ComputeError, LazypyrError, SourceError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Pyramid, Runner
@@ -85,15 +86,11 @@ class Engine:
             ("inflight_bytes", inflight_bytes, 1),
             ("workers", 1 if workers is None else workers, 1),
         ):
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise PlanError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-        if not isinstance(timeout_s, int | float | np.number) or not 0 < timeout_s <= threading.TIMEOUT_MAX:
-            raise PlanError(
-                f"timeout_s: expected seconds above 0, at most {threading.TIMEOUT_MAX:.0f}, got {timeout_s!r}"
-            )
+            whole_number(value, name, least)
+        most = threading.TIMEOUT_MAX
+        self.timeout_s = positive(timeout_s, "timeout_s", f"seconds above 0, at most {most:.0f}", most=most)
         self.cache_bytes, self.inflight_bytes = int(cache_bytes), int(inflight_bytes)
         self.workers = int(workers) if workers is not None else _cpus()
-        self.timeout_s = float(timeout_s)
         self._kept: tuple[KeptTiles, ...] = ()
         self._start()
         _engines.add(self)

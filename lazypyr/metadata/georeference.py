@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.checks import as_scalar
 from lazypyr.errors import PlanError
 from lazypyr.geometry.grid import Coord
 
@@ -180,17 +181,6 @@ def _decoded(value: Any, dtype: np.dtype[Any]) -> Any:
 
 def _as_dtype(value: Any, dtype: np.dtype[Any]) -> Any:
     """The same number in `dtype`; None for NaN and for what `dtype` can't hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float | complex):
+    if isinstance(value, bool) or not isinstance(value, int | float | complex) or value != value:  # noqa: PLR0124
         return None
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        return dtype.type(int(value)) if whole and info.min <= value <= info.max else None  # type: ignore[arg-type, operator]
-    if isinstance(value, complex) and dtype.kind != "c":
-        return None
-    try:
-        with np.errstate(over="ignore"):
-            scalar = dtype.type(value)
-        return scalar if np.isfinite(scalar) or np.isinf(complex(value)) else None
-    except OverflowError:
-        return None
+    return as_scalar(value, dtype)

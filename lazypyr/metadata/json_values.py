@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.checks import as_scalar
 from lazypyr.errors import PlanError
 
 __all__ = ["clean", "dump", "fill_json", "nodata_json", "v2_dtype", "v3_dtype"]
@@ -47,11 +48,9 @@ def fill_json(value: Any, dtype: np.dtype[Any]) -> Any:
     Floats that aren't finite become "NaN", "Infinity", "-Infinity"; complex numbers pairs; datetimes their integer
     (NaT the least one, as zarr-python writes it). None becomes zero: v3 has no undefined fill value.
     """
-    try:
-        with np.errstate(over="raise"):
-            scalar = np.zeros((), dtype)[()] if value is None else _scalar(value, dtype)
-    except (TypeError, ValueError, OverflowError, FloatingPointError) as error:
-        raise PlanError(f"fill_value: {value!r} is no value of dtype {dtype}") from error
+    scalar = np.zeros((), dtype)[()] if value is None else as_scalar(value, dtype)
+    if scalar is None:
+        raise PlanError(f"fill_value: {value!r} is no value of dtype {dtype}")
     if dtype.kind == "c":
         return [_float(scalar.real.item()), _float(scalar.imag.item())]
     if dtype.kind == "f":
@@ -59,16 +58,6 @@ def fill_json(value: Any, dtype: np.dtype[Any]) -> Any:
     if dtype.kind in "Mm":
         return scalar.view(np.int64).item()
     return scalar.item()
-
-
-def _scalar(value: Any, dtype: np.dtype[Any]) -> Any:
-    if dtype.kind in "Mm":
-        return np.asarray(value).astype(dtype)[()]
-    # A Python number is checked against the range of an integer dtype, a numpy one would wrap around.
-    plain = value.item() if isinstance(value, np.generic) else value
-    if dtype.kind in "iu" and isinstance(plain, float) and not plain.is_integer():
-        raise ValueError(value)
-    return np.asarray(plain, dtype)[()]
 
 
 def nodata_json(value: Any, dtype: np.dtype[Any], *, zarr_format: int) -> Any:
@@ -81,7 +70,7 @@ def nodata_json(value: Any, dtype: np.dtype[Any], *, zarr_format: int) -> Any:
     document = fill_json(value, dtype)
     if zarr_format == 2 or dtype.kind in "iu":
         return document
-    scalar = _scalar(value, dtype)
+    scalar = as_scalar(value, dtype)
     if dtype.kind == "c":
         return [_base64(scalar.real), _base64(scalar.imag)]
     return _base64(scalar)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.checks import whole_number
 from lazypyr.display import declared_limits, other_axes, percentile_limits
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
@@ -101,9 +102,8 @@ class Screen:
                 f"{pyramid.name} is complex and can't be drawn as it is: choose one of phase, amplitude, intensity, "
                 "intf_0, intf_seq, intf_all"
             )
-        if isinstance(level_increase, bool) or not isinstance(level_increase, int | np.integer):
-            raise PlanError(f"level_increase: expected a whole number, got {level_increase!r}")
-        self.pyramid, self.engine, self.level_increase = pyramid, engine, int(level_increase)
+        self.pyramid, self.engine = pyramid, engine
+        self.level_increase = whole_number(level_increase, "level_increase")
         self.grid, self._as_is = pyramid.grid, as_is
         y, x = pyramid.axes.index("y"), pyramid.axes.index("x")
         self._scales = [max(level.scale[y], level.scale[x]) for level in pyramid.levels]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.checks import as_scalar
 from lazypyr.errors import PlanError
 from lazypyr.reducers.jit import jit
 
@@ -116,15 +117,10 @@ def fill_of(method: Method, dtype: np.dtype[Any], given: Any) -> Any:
 
 
 def _cast(given: Any, dtype: np.dtype[Any]) -> Any:
-    try:
-        with np.errstate(all="raise"):
-            cast = np.asarray(given).astype(dtype)[()]
-    except (TypeError, ValueError, FloatingPointError, OverflowError) as error:
-        raise PlanError(f"fill_value: {given!r} is no {dtype}: {error}") from error
-    same = cast == given or (cast != cast and given != given)  # noqa: PLR0124 - NaN is itself here
-    if dtype.kind in "iu" and not same:
+    scalar = as_scalar(given, dtype)
+    if scalar is None:
         raise PlanError(f"fill_value: {given!r} is no {dtype}")
-    return cast
+    return scalar
 
 
 @jit

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.checks import positive
 from lazypyr.errors import PlanError
 from lazypyr.points.index import kernels
 from lazypyr.sources.base import Source
@@ -112,10 +113,7 @@ def check_columns(x: Source, y: Source, resolution: float) -> None:
         raise PlanError(f"{x.name} has {x.shape[0]} points, {y.name} has {y.shape[0]}: they must be as many")
     if not x.shape[0]:
         raise PlanError("the cloud is empty: x and y have no point")
-    if isinstance(resolution, bool) or not isinstance(resolution, int | float | np.number):
-        raise PlanError(f"resolution: expected a number of world units a pixel, got {resolution!r}")
-    if not (math.isfinite(resolution) and resolution > 0):
-        raise PlanError(f"resolution: expected a positive number of world units a pixel, got {resolution!r}")
+    positive(resolution, "resolution", "a positive number of world units a pixel")
 
 
 def _pixels(low: Any, high: Any, resolution: float, name: str) -> int:

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from lazypyr._util.checks import is_whole, whole_number
 from lazypyr.errors import PlanError
 from lazypyr.points.aggregations import method_of
 from lazypyr.points.cloud import Cloud
@@ -94,10 +93,9 @@ def from_points(
     if "x" not in columns or "y" not in columns:
         raise PlanError("x and y: both are needed")
     tile = _tile(chunks)
-    if levels is not None and (isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= 32):
-        raise PlanError(f"levels: expected a number from 1 to 32, got {levels!r}")
-    if isinstance(max_memory_bytes, bool) or not isinstance(max_memory_bytes, int) or max_memory_bytes < _MIB:
-        raise PlanError(f"max_memory_bytes: expected at least {_MIB}, got {max_memory_bytes!r}")
+    if levels is not None:
+        levels = whole_number(levels, "levels", 1, 32)
+    max_memory_bytes = whole_number(max_memory_bytes, "max_memory_bytes", _MIB)
     chosen = method_of(method or ("count" if values is None else "first_valid"))
     cloud = Cloud(
         columns["x"],
@@ -120,8 +118,7 @@ def _tile(chunks: Sequence[int]) -> tuple[int, int]:
         tile = tuple(chunks)
     except TypeError:
         tile = ()
-    good = len(tile) == 2 and all(isinstance(c, int | np.integer) and not isinstance(c, bool) for c in tile)
-    if not good or not all(1 <= c <= _MAX_CHUNK for c in tile):
+    if len(tile) != 2 or not all(is_whole(c, 1, _MAX_CHUNK) for c in tile):
         raise PlanError(f"chunks: expected two sizes from 1 to {_MAX_CHUNK}, of a tile along y and x, got {chunks!r}")
     return int(tile[0]), int(tile[1])
 

@@ -6,8 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from lazypyr._util.checks import is_whole, one_or_two
 from lazypyr.errors import PlanError
 from lazypyr.products.base import converted
 from lazypyr.products.user import Function, supported
@@ -81,12 +80,9 @@ def define(
         raise PlanError(f"a product is a name, a function or a Product; got {func!r}")
     label = str(name or getattr(func, "__name__", type(func).__name__))
     style, axes = _signature(func, label, kdims, channels)
-    expected = f"product {label!r}: halo is one or two whole numbers of at least 0, got {halo!r}"
-    margin = (halo, halo) if isinstance(halo, int) else converted(lambda: tuple(halo), expected)
-    if len(margin) != 2 or any(not isinstance(n, int) or n < 0 for n in margin):
-        raise PlanError(expected)
+    margin = one_or_two(halo, f"product {label!r}: halo is one or two whole numbers of at least 0", 0)
     declared = None if dtype is None else supported(label, dtype)
-    return Function(func, label, style, axes, declared, units, fill_value, (margin[0], margin[1]), serial)
+    return Function(func, label, style, axes, declared, units, fill_value, margin, serial)
 
 
 def _signature(
@@ -114,7 +110,7 @@ def _signature(
         axes = _named(label, kdims, parameters, given)
     for axis, size in axes.items():
         fine = isinstance(axis, str) and axis.isidentifier() and axis not in ("y", "x")
-        if not fine or not ((size is None and style != "block") or (isinstance(size, int | np.integer) and size > 0)):
+        if not fine or not ((size is None and style != "block") or is_whole(size, 1)):
             raise PlanError(f"product {label!r}: an axis needs a name other than y, x and a size above 0, got {axes!r}")
     if parameters is not None:
         count = given + (0 if style == "block" else len(axes))

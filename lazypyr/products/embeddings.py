@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from lazypyr._util.checks import whole_number
 from lazypyr.errors import PlanError
 from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, need_real
 from lazypyr.products.color import RGBA_DISPLAY, Planes, band_axis, chosen_planes, read_as
@@ -188,9 +189,7 @@ def pca(n: int = 3, *, axis: str | None = None) -> Product:
     Mean, basis and explained variance are found when the product is applied, of a bounded, seeded sample, and recorded
     in the attributes. The largest coefficient of each axis is positive; axes without variance give 0.
     """
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise PlanError(f"pca: n is a whole number of at least 1, got {n!r}")
-    return Pca(int(n), axis)
+    return Pca(whole_number(n, "pca: n", 1), axis)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lazypyr._util.checks import one_or_two
 from lazypyr.errors import PlanError
 from lazypyr.products.base import (
     Array,
@@ -18,7 +19,6 @@ from lazypyr.products.base import (
     Ranges,
     Read,
     by_channel,
-    converted,
     need_complex,
     need_real,
 )
@@ -315,8 +315,5 @@ def coherence(window: int | tuple[int, int] = 5, pairs: Literal["0", "seq", "all
     -----
     Between 0 and 1; NaN where either image has no valid pixel or no power. Invalid neighbours are left out.
     """
-    expected = f"coherence: window is one or two whole numbers of at least 1, got {window!r}"
-    sizes = (window, window) if isinstance(window, int) else converted(lambda: tuple(window), expected)
-    if len(sizes) != 2 or any(isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1 for n in sizes):
-        raise PlanError(expected)
-    return Coherence((int(sizes[0]), int(sizes[1])), _known_pairs("coherence", pairs))
+    sizes = one_or_two(window, "coherence: window is one or two whole numbers of at least 1")
+    return Coherence(sizes, _known_pairs("coherence", pairs))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.checks import as_scalar, is_whole, whole_number
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.grid import Coord, Grid
@@ -222,13 +223,8 @@ def _assembled(
 
 def _held(value: Any, dtype: np.dtype[Any], name: str) -> Any:
     """A fill value as the dtype holds it; PlanError if it doesn't."""
-    try:
-        with np.errstate(all="ignore"):
-            held = np.asarray(value).astype(dtype)[()]
-        same = bool(held == value) or bool(held != held)  # noqa: PLR0124 - NaN and NaT
-    except (TypeError, ValueError, OverflowError):
-        same = False
-    if not same:
+    held = as_scalar(value, dtype)
+    if held is None:
         raise PlanError(f"{name}: fill_value={value!r} is no {dtype}")
     return held
 
@@ -236,8 +232,7 @@ def _held(value: Any, dtype: np.dtype[Any], name: str) -> Any:
 def _check_levels(levels: Any, least: int, name: str) -> None:
     if levels is None:
         return
-    if isinstance(levels, bool) or not isinstance(levels, int | np.integer) or not 1 <= levels <= _MAX_LEVELS:
-        raise PlanError(f"{name}: levels: expected a whole number from 1 to {_MAX_LEVELS}, got {levels!r}")
+    whole_number(levels, f"{name}: levels", 1, _MAX_LEVELS)
 
 
 def _factors(factors: Mapping[str, int] | None, axes: tuple[str, ...], name: str) -> tuple[int, ...]:
@@ -247,8 +242,7 @@ def _factors(factors: Mapping[str, int] | None, axes: tuple[str, ...], name: str
     for axis, f in wanted.items():
         if axis not in axes:
             raise PlanError(f"{name}: factors names the axis {axis!r}, the axes are {windows.axes_told(axes)!r}")
-        if isinstance(f, bool) or not isinstance(f, int | np.integer) or not 1 <= f <= 1024:
-            raise PlanError(f"{name}: the factor along {axis!r}: expected a whole number from 1 to 1024, got {f!r}")
+        whole_number(f, f"{name}: the factor along {axis!r}", 1, 1024)
     if all(f == 1 for f in wanted.values()):
         raise PlanError(f"{name}: factors={dict(factors or {})!r} downsamples no axis")
     return tuple(int(wanted.get(axis, 1)) for axis in axes)
@@ -257,9 +251,7 @@ def _factors(factors: Mapping[str, int] | None, axes: tuple[str, ...], name: str
 def _tile(chunks: Sequence[int], axes: tuple[str, ...], dtype: np.dtype[Any], name: str) -> tuple[int, ...]:
     sizes = tuple(chunks) if isinstance(chunks, Sequence) else (chunks,)
     whole = len(sizes) == len(axes)
-    if (len(sizes) != 2 and not whole) or not all(
-        isinstance(c, int | np.integer) and not isinstance(c, bool) and c > 0 for c in sizes
-    ):
+    if (len(sizes) != 2 and not whole) or not all(is_whole(c, 1) for c in sizes):
         raise PlanError(f"{name}: chunks: expected 2 sizes above 0 (y, x), or one for each of the axes "
                         f"{windows.axes_told(axes)!r}, got {chunks!r}")  # fmt: skip
     if whole and len(axes) > 2:
@@ -334,7 +326,7 @@ def from_function(
     if not callable(read):
         raise PlanError(f"{what}: expected a function read(level, window), got {type(read).__name__}")
     sizes = tuple(shape) if isinstance(shape, Iterable) else ()
-    if len(sizes) < 2 or not all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in sizes):
+    if len(sizes) < 2 or not all(is_whole(n, 1) for n in sizes):
         raise PlanError(f"{what}: shape: expected at least 2 sizes above 0, got {shape!r}")
     sizes = tuple(int(n) for n in sizes)
     try:

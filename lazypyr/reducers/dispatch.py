@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from lazypyr._util.checks import as_scalar
 from lazypyr.errors import PlanError
 from lazypyr.reducers import kernels, kernels_2x2, numpy_impl
 from lazypyr.reducers.jit import Kernel, jit_enabled
@@ -65,22 +66,7 @@ def check_nodata(dtype: np.dtype[Any], nodata: Any) -> None:
 
 def _stored(dtype: np.dtype[Any], nodata: Any) -> Any:
     """`nodata` as a scalar of `dtype`; PlanError if it can't be held."""
-    value = np.asarray(nodata)
-    held = None
-    if value.ndim == 0 and dtype.kind in "biu":
-        low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-        if value.dtype.kind in "biuf" and low <= value.item() <= high and value.item() == int(value):
-            held = dtype.type(int(value))
-    elif value.ndim == 0 and dtype.kind in "fc":
-        if value.dtype.kind in "biuf" + dtype.kind:
-            with np.errstate(over="ignore"):
-                rounded = value.astype(dtype)
-            held = rounded[()] if np.isinf(rounded) == np.isinf(value) else None
-    elif value.ndim == 0 and dtype.kind in "mM":
-        if value.dtype.kind in "iu" + dtype.kind:
-            held = value.astype(np.int64).astype(dtype)[()] if value.dtype.kind in "iu" else value.astype(dtype)[()]
-    elif value.ndim == 0 and value.dtype.kind == dtype.kind:
-        held = value.astype(dtype)[()]
+    held = as_scalar(nodata, dtype)
     if held is None:
         raise PlanError(f"nodata: {nodata!r} can't be held by dtype {dtype}; give a value of that dtype, or None")
     return held

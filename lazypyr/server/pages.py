@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
+from lazypyr._util.text import size_text
 from lazypyr.geometry import windows
 from lazypyr.metadata.conventions.ome import ome_reason
 from lazypyr.pyramids.base import Pyramid
@@ -93,7 +94,7 @@ def _levels(pyramid: Pyramid) -> str:
         count = math.prod(windows.chunk_count(level.shape, pyramid.chunks))
         rows += (
             f"<tr><td>{number}<td>{' × '.join(f'{n:,}' for n in level.shape)}<td>{_short(scale)}<td>{_short(count)}"
-            f"<td>{_size(math.prod(level.shape) * pyramid.dtype.itemsize)}"
+            f"<td>{size_text(math.prod(level.shape) * pyramid.dtype.itemsize)}"
         )
     head = "<tr><th>level<th>shape<th>scale<th>chunks<th>bytes"
     return f'<div class="scroll"><table>{head}{rows}</table></div>'
@@ -101,14 +102,6 @@ def _levels(pyramid: Pyramid) -> str:
 
 def _short(number: float) -> str:
     return f"{number:,.10g}" if number < 1e10 else f"{number:.2e}".replace("e+", "e")
-
-
-def _size(n_bytes: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
-        if n_bytes < 1024:
-            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1024
-    return f"{n_bytes:.3g} EiB"
 
 
 def _snippets(url: str, url2: str, vizarr: str, pyramid: Pyramid, layout: str) -> list[tuple[str, str]]:

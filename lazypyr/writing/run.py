@@ -10,8 +10,7 @@ from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
+from lazypyr._util.checks import one_or_two
 from lazypyr._util.progress import progress_bar
 from lazypyr._util.text import size_text
 from lazypyr.engine.engine import DEFAULT_INFLIGHT_BYTES, Engine
@@ -220,10 +219,7 @@ def _shards(shards: Any, zarr_format: int) -> tuple[int, int] | None:
         return None
     if zarr_format != 3:
         raise PlanError("shards: are of zarr v3, the store is zarr_format=2")
-    pair = tuple(shards) if isinstance(shards, tuple | list) else (shards, shards)
-    if len(pair) != 2 or not all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in pair):
-        raise PlanError(f"shards: expected pixels along y and x, got {shards!r}")
-    return int(pair[0]), int(pair[1])
+    return one_or_two(shards, "shards: expected pixels along y and x")
 
 
 def _sizes(job: Job) -> dict[str, tuple[int, int]]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.checks import positive
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.kvstore.base import HIDDEN, Place
@@ -84,8 +85,8 @@ class Overlay:
         limit_bytes: int | None = None,
         strict: bool = True,
     ) -> None:
-        if limit_bytes is not None and (isinstance(limit_bytes, bool) or not limit_bytes > 0):
-            raise PlanError(f"overlay_bytes: expected a number of bytes above 0, got {limit_bytes!r}")
+        if limit_bytes is not None:
+            positive(limit_bytes, "overlay_bytes", "a number of bytes above 0")
         self.place, self.write_through, self.limit_bytes = place, write_through, limit_bytes
         self._about = {path: {"fingerprint": p.fingerprint, "recipe": p.recipe} for path, p in pyramids.items()}
         self._levels: dict[tuple[Hashable, int], _Stored] = {}
