@@ -1,4 +1,4 @@
-"""From what users have to a point pyramid."""
+"""Point pyramids of arrays (`from_points`) and of files (`read_points`)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from lazypyr.points.aggregations import method_of
 from lazypyr.points.cloud import Cloud
 from lazypyr.points.columns import as_column
 from lazypyr.points.pyramid import PointsPyramid
+from lazypyr.points.readers import read_table
 
-__all__ = ["from_points"]
+__all__ = ["from_points", "read_points"]
 
 _MIB = 2**20
 _MAX_CHUNK = 2**14
@@ -111,6 +112,88 @@ def from_points(
         max_memory_bytes=max_memory_bytes,
     )
     return PointsPyramid(cloud, columns.get("values"), chosen, chunks=tile, levels=levels, fill_value=fill_value)
+
+
+def read_points(
+    path: str | Path,
+    *,
+    resolution: float | None = None,
+    values: str | Sequence[str] | Any = None,
+    x: str | None = None,
+    y: str | None = None,
+    z: str | None = None,
+    index_path: str | Path | bool | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> PointsPyramid:
+    """The pyramid of a point cloud in a file or folder, its CRS and units kept.
+
+    Parameters
+    ----------
+    path : path or URL
+        A zarr group with arrays of one entry a point (read lazily); a cloud that `materialize` wrote; LAS, LAZ or COPC
+        (needs the extra "points"); CSV or parquet (need pandas); a zarr-vectors store (needs its package).
+    resolution : float
+        World units a pixel of level 0. By default, of a cloud that `materialize` wrote, as it was; so are the tile, the
+        levels, the method and the fill value.
+    values : str, sequence of str, or array, optional
+        Column to show, or several as channels ("rgb" stands for red, green, blue), or an array of one entry a point.
+        By default "values", then "intensity"; without either, and with ``values=()``, the count of points is shown.
+    x, y, z : str, optional
+        Columns of the coordinates; by default "x" and "y", "X" and "Y", "easting" and "northing", "longitude" and
+        "latitude", or "lon" and "lat", or the columns of an array "yx" of shape ``(n, 2)``; "z" if there is one. Numbers
+        stored with "scale" and "offset" (three each, in the attributes of a zarr group) are put right.
+    index_path : path or True, optional
+        Where the index is kept, see `from_points`; True: beside a local file, with the suffix ".index.zarr".
+    storage_options : mapping, optional
+        For fsspec, with a URL.
+    **options
+        As in `from_points`: method, fill_value, chunks, levels, crs, units, name, attrs, max_memory_bytes.
+
+    Returns
+    -------
+    PointsPyramid
+        All other columns are in its `raw`, and shown with ``with_values(name)``.
+
+    Raises
+    ------
+    PlanError
+        When the file is none of these, or a column isn't there.
+    SourceError
+        When it can't be read, or is truncated.
+    MissingExtra
+        When the package that reads it is not installed.
+    """
+    table = read_table(str(path), storage_options)
+    x_source, y_source = table.coordinates(x, y)
+    z_source = table.height(z)
+    shown = table.values(values)
+    used = {id(s) for s in (x_source, y_source, z_source)}
+    n = x_source.shape[0]
+    attributes = {
+        name: source
+        for name, source in table.columns.items()
+        if id(source) not in used and name not in ("x", "y", "z", "values", "yx") and source.shape[:1] == (n,)
+    }
+    if index_path is True:
+        index_path = Path(f"{str(path).rstrip('/')}.index.zarr")
+    known: dict[str, Any] = {"crs": table.crs, "units": table.units, "name": table.name, "attrs": table.attrs}
+    if table.written is not None:
+        known |= table.written.settings
+        if resolution not in (None, known["resolution"]) or "chunks" in options:
+            known.pop("levels", None)
+        if values is not None or "method" in options:
+            del known["method"], known["fill_value"]
+    if resolution is not None:
+        known["resolution"] = resolution
+    if "resolution" not in known:
+        raise PlanError(f"{table.name}: resolution: say how many world units a pixel has")
+    pyramid = from_points(
+        x_source, y_source, shown, z=z_source, attributes=attributes, index_path=index_path or None, **known | options
+    )
+    # on another grid the index has another order
+    same = table.written is not None and pyramid.cloud.resolution == table.written.settings["resolution"]
+    return pyramid.kept_in(table.written) if same and values is None else pyramid
 
 
 def _tile(chunks: Sequence[int]) -> tuple[int, int]:

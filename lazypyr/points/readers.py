@@ -1,8 +1,9 @@
-"""Tables of points, read by whoever knows the format."""
+"""Formats of point clouds: each is a function that reads a `Table`, and an entry of `FORMATS`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,18 @@ import numpy as np
 
 from lazypyr._util.optional import need
 from lazypyr.errors import LazypyrError, PlanError, SourceError
-from lazypyr.points.columns import Column, Member, as_column
+from lazypyr.points.columns import Column, Member, Stacked, as_column, in_memory
 from lazypyr.points.materialized import Written, written
 from lazypyr.sources.base import Source
 
-__all__ = ["Table", "read_las", "read_pandas", "read_zarr"]
+__all__ = ["FORMATS", "Table", "read_table"]
 
 Array = np.ndarray[Any, Any]
 
 _LAS_ROWS = 1 << 20
+# Names under which x and y are looked for, in this order.
+_PAIRS = (("x", "y"), ("X", "Y"), ("easting", "northing"), ("longitude", "latitude"), ("lon", "lat"))
+_SHOWN = ("values", "intensity")
 
 
 @dataclass(frozen=True)
@@ -37,55 +41,119 @@ class Table:
     others: tuple[str, ...] = ()
     written: Written | None = None
 
+    def column(self, name: str) -> Source:
+        """The column of this name; PlanError lists the names."""
+        if name not in self.columns:
+            raise PlanError(f"{self.name}: no column {name!r}; {self._names()}")
+        return self.columns[name]
+
+    def _names(self) -> str:
+        others = f" ({', '.join(self.others)}: not of numbers)" if self.others else ""
+        return f"there are {', '.join(self.columns) or 'none'}{others}"
+
+    def coordinates(self, x: str | None, y: str | None) -> tuple[Source, Source]:
+        """The columns named, or else those whose names say that they are x and y."""
+        columns = self.columns
+        if (x is None) != (y is None):
+            raise PlanError(f"{self.name}: x and y: name both columns or none, got x={x!r}, y={y!r}")
+        if x is not None and y is not None:
+            return self.column(x), self.column(y)
+        for a, b in _PAIRS:
+            if a in columns and b in columns:
+                return columns[a], columns[b]
+        pair = columns.get("yx")
+        if pair is not None and len(pair.shape) == 2 and pair.shape[1] == 2:
+            array = in_memory(pair)
+            if array is not None:
+                return Column(array[:, 1], name="x"), Column(array[:, 0], name="y")
+            return Member(pair, member=1), Member(pair, member=0)
+        raise PlanError(f"{self.name}: no columns x and y; say x=... and y=...: {self._names()}")
+
+    def height(self, z: str | None) -> Source | None:
+        """The column named, or "z" or "Z" if there is one."""
+        name = z or next((name for name in ("z", "Z") if name in self.columns), None)
+        return None if name is None else self.column(name)
+
+    def values(self, names: Any) -> Source | None:
+        """The column to show, several as the channels of one, or an array; None: nothing but the points themselves."""
+        if names is None:
+            return next((self.columns[name] for name in _SHOWN if name in self.columns), None)
+        if isinstance(names, str) and names == "rgb" and names not in self.columns:
+            names = ("red", "green", "blue")
+        if isinstance(names, str):
+            return self.column(names)
+        if not (isinstance(names, Sequence) and all(isinstance(v, str) for v in names)):
+            return as_column(names, "values")
+        sources = [self.column(name) for name in names]
+        if not sources:
+            return None
+        if any(len(s.shape) != 1 for s in sources):
+            raise PlanError(f"{self.name}: columns shown together must have one number a point: {', '.join(names)}")
+        arrays = [in_memory(s) for s in sources]
+        if all(a is not None for a in arrays):
+            return Column(np.column_stack([a for a in arrays if a is not None]), name=", ".join(names))
+        return Stacked(tuple(sources))
+
+
+def read_table(path: str, storage_options: Mapping[str, Any] | None) -> Table:
+    """The columns of a file, by the format that its suffix names; a zarr group if that is none of `FORMATS`."""
+    if "://" not in path and not Path(path).exists():
+        raise PlanError(f"{path}: there is no such file or folder")
+    name = path.split("?", maxsplit=1)[0].rstrip("/").lower()
+    read = next((read for suffixes, read in FORMATS.items() if name.endswith(suffixes)), _read_zarr)
+    return read(path, storage_options)
+
 
 def _short(path: str) -> str:
     return path.split("?", maxsplit=1)[0].rstrip("/").rpartition("/")[2]
 
 
-def _must_exist(path: str) -> None:
-    if "://" not in path and not Path(path).exists():
-        raise PlanError(f"{path}: there is no such file or folder")
-
-
-def read_las(path: str, storage_options: Mapping[str, Any] | None) -> Table:
-    """All dimensions of a LAS, LAZ or COPC file, into memory; fewer points than its header says are an error."""
-    laspy = need("laspy", feature="read_points of LAS and LAZ", extra="points")
-    _must_exist(path)
+@contextlib.contextmanager
+def _errors_name(path: str, problem: str) -> Iterator[None]:
+    """Turn any error of the package that reads a format into a SourceError that names the file."""
     try:
-        if "://" in path:
-            import fsspec
-
-            with fsspec.open(path, "rb", **dict(storage_options or {})) as file, laspy.open(file) as las:
-                header, arrays, got = _las_arrays(las)
-        else:
-            with laspy.open(path) as las:
-                header, arrays, got = _las_arrays(las)
+        yield
     except LazypyrError:
         raise
     except Exception as error:
-        raise SourceError(f"{path}: can't be read as LAS: {type(error).__name__}: {error}", key=path) from error
+        raise SourceError(f"{path}: {problem}: {type(error).__name__}: {error}", key=path) from error
+
+
+def _in_memory(arrays: Mapping[str, Array]) -> dict[str, Source]:
+    return {name: Column(np.ascontiguousarray(array), name=name) for name, array in arrays.items()}
+
+
+def _read_las(path: str, storage_options: Mapping[str, Any] | None) -> Table:
+    """All dimensions of a LAS, LAZ or COPC file, into memory; fewer points than its header says are an error."""
+    laspy = need("laspy", feature="read_points of LAS and LAZ", extra="points")
+    with _errors_name(path, "can't be read as LAS"), contextlib.ExitStack() as stack:
+        file: Any = path
+        if "://" in path:
+            import fsspec
+
+            file = stack.enter_context(fsspec.open(path, "rb", **dict(storage_options or {})))
+        header, arrays, count = _las_arrays(stack.enter_context(laspy.open(file)))
     if not header.point_count:
         raise PlanError(f"{path}: the cloud is empty: its header tells of no point")
-    if got != header.point_count:
-        raise SourceError(f"{path}: the file is truncated: {got} of {header.point_count} points are there", key=path)
+    if count != header.point_count:
+        raise SourceError(f"{path}: the file is truncated: {count} of {header.point_count} points are there", key=path)
     crs, units = _las_crs(header)
-    columns = {name: Column(array, name=name) for name, array in arrays.items()}
-    return Table(columns, _short(path), crs, units, {"las_version": str(header.version)})
+    return Table(_in_memory(arrays), _short(path), crs, units, {"las_version": str(header.version)})
 
 
 def _las_arrays(las: Any) -> tuple[Any, dict[str, Array], int]:
     """Header, columns by name and how many points were there; records are taken apart some at a time."""
-    told, got = int(las.header.point_count), 0
+    expected, count = int(las.header.point_count), 0
     arrays: dict[str, Array] = {}
     for records in las.chunk_iterator(_LAS_ROWS):
         names = [*"xyz", *(str(n) for n in records.point_format.dimension_names if n not in ("X", "Y", "Z"))]
         for name in names:
             part = np.asarray(records[name])
             if name not in arrays:
-                arrays[name] = np.empty((told, *part.shape[1:]), part.dtype)
-            arrays[name][got : got + len(records)] = part
-        got += len(records)
-    return las.header, arrays, got
+                arrays[name] = np.empty((expected, *part.shape[1:]), part.dtype)
+            arrays[name][count : count + len(records)] = part
+        count += len(records)
+    return las.header, arrays, count
 
 
 def _las_crs(header: Any) -> tuple[str | None, str | None]:
@@ -101,31 +169,31 @@ def _las_crs(header: Any) -> tuple[str | None, str | None]:
     return (":".join(authority) if authority else crs.to_wkt()), units
 
 
-def read_pandas(path: str, reader: str, storage_options: Mapping[str, Any] | None) -> Table:
-    """The numeric, bool and date columns of what pandas reads."""
-    try:
-        import pandas as pd
-    except ModuleNotFoundError as error:
-        raise PlanError(f"{path}: reading CSV and parquet needs pandas: pip install pandas pyarrow") from error
-    _must_exist(path)
-    given: dict[str, Any] = {"storage_options": dict(storage_options)} if storage_options else {}
-    try:
-        if reader == "read_csv":
-            given["sep"] = _separator([str(name) for name in pd.read_csv(path, nrows=0, **given).columns])
-        frame = getattr(pd, reader)(path, **given)
-    except ImportError as error:
-        raise PlanError(f"{path}: pandas needs another package: {error}") from error
-    except Exception as error:
-        raise SourceError(f"{path}: can't be read: {type(error).__name__}: {error}", key=path) from error
-    if not len(frame):
-        raise PlanError(f"{path}: the cloud is empty: there is no row under the names {', '.join(map(str, frame))}")
-    columns = {}
-    for name in frame.columns:
-        array = _numbers(frame[name])
-        if array.dtype.kind in "biufcmM":
-            columns[str(name)] = Column(np.ascontiguousarray(array), name=str(name))
-    others = tuple(str(name) for name in frame.columns if str(name) not in columns)
-    return Table(columns, _short(path), others=others)
+def _pandas_table(read: Callable[[Any, str, dict[str, Any]], Any]) -> Callable[..., Table]:
+    """A reader of the numeric, bool and date columns of the data frame that `read` makes with pandas."""
+
+    def read_columns(path: str, storage_options: Mapping[str, Any] | None) -> Table:
+        try:
+            import pandas as pd
+        except ModuleNotFoundError as error:
+            raise PlanError(f"{path}: reading CSV and parquet needs pandas: pip install pandas pyarrow") from error
+        with _errors_name(path, "can't be read"):
+            try:
+                frame = read(pd, path, {"storage_options": dict(storage_options)} if storage_options else {})
+            except ImportError as error:
+                raise PlanError(f"{path}: pandas needs another package: {error}") from error
+        if not len(frame):
+            raise PlanError(f"{path}: the cloud is empty: there is no row under the names {', '.join(map(str, frame))}")
+        arrays = {str(name): _numbers(frame[name]) for name in frame.columns}
+        columns = _in_memory({name: array for name, array in arrays.items() if array.dtype.kind in "biufcmM"})
+        return Table(columns, _short(path), others=tuple(name for name in arrays if name not in columns))
+
+    return read_columns
+
+
+def _csv_frame(pd: Any, path: str, options: dict[str, Any]) -> Any:
+    names = [str(name) for name in pd.read_csv(path, nrows=0, **options).columns]
+    return pd.read_csv(path, sep=_separator(names), **options)
 
 
 def _separator(names: list[str]) -> str:
@@ -144,11 +212,10 @@ def _numbers(series: Any) -> Array:
     return array
 
 
-def read_zarr(path: str, storage_options: Mapping[str, Any] | None) -> Table:
+def _read_zarr(path: str, storage_options: Mapping[str, Any] | None) -> Table:
     """The arrays of a zarr group that have one entry a point, read when needed; or a zarr-vectors store."""
     import zarr
 
-    _must_exist(path)
     try:
         group = zarr.open_group(path, mode="r", storage_options=dict(storage_options) if storage_options else None)
         arrays = dict(group.arrays())
@@ -193,18 +260,22 @@ def _read_vectors(path: str) -> Table:
         import zarr_vectors
     except ModuleNotFoundError as error:
         raise PlanError(f"{path}: reading a zarr-vectors store needs its package: pip install zarr-vectors") from error
-    try:
+    with _errors_name(path, "zarr-vectors can't read it"):
         dataset = zarr_vectors.open(path)
         # level 0 alone: its coarser levels drop attributes and, in some boxes, points
-        found = dataset.level(0).read()
-    except Exception as error:
-        raise SourceError(f"{path}: zarr-vectors can't read it: {type(error).__name__}: {error}", key=path) from error
-    if not found.complete or found.errors:
-        raise SourceError(f"{path}: zarr-vectors read only part of it: {list(found.errors)}", key=path)
-    names = [axis["name"] for axis in dataset.axes]
-    positions = np.asarray(found.positions)
-    columns = {name: Column(np.ascontiguousarray(positions[:, i]), name=name) for i, name in enumerate(names)}
-    for name in found.attributes:
-        columns[name] = Column(np.ascontiguousarray(np.asarray(found.attributes[name])), name=name)
+        level = dataset.level(0).read()
+    if not level.complete or level.errors:
+        raise SourceError(f"{path}: zarr-vectors read only part of it: {list(level.errors)}", key=path)
+    positions = np.asarray(level.positions)
+    arrays = {axis["name"]: positions[:, i] for i, axis in enumerate(dataset.axes)}
+    arrays |= {name: np.asarray(attribute) for name, attribute in level.attributes.items()}
     units = next((axis["unit"] for axis in dataset.axes if axis.get("unit")), None)
-    return Table(columns, _short(path), None, units)
+    return Table(_in_memory(arrays), _short(path), None, units)
+
+
+# Suffixes of paths, and the function that reads such a file.
+FORMATS: dict[tuple[str, ...], Callable[[str, Mapping[str, Any] | None], Table]] = {
+    (".las", ".laz"): _read_las,
+    (".csv", ".csv.gz", ".txt", ".tsv"): _pandas_table(_csv_frame),
+    (".parquet", ".pq"): _pandas_table(lambda pd, path, options: pd.read_parquet(path, **options)),
+}
