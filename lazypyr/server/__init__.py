@@ -1,4 +1,4 @@
-"""The HTTP face: `lazypyr serve`."""
+"""HTTP server of pyramids: `lazypyr.serve` and `lazypyr serve`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ASGI application: who may ask, what for, and what it is called."""
+"""ASGI application: allowed hosts and origins, limits of requests, routes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lazypyr.errors import PlanError
-from lazypyr.server.dataset import Exhibit
+from lazypyr.server.dataset import ServedDataset
 from lazypyr.server.metrics import Stats
-from lazypyr.server.responses import ALLOWED, ClientGone, Outgoing, counted, failed, reply
-from lazypyr.server.routes_viewer import Viewer
+from lazypyr.server.responses import ALLOWED, ClientDisconnected, SendLimiter, counting_send, error_response, reply
+from lazypyr.server.routes_viewer import ViewerRoutes
 from lazypyr.server.routes_zarr import serve_key
 
 __all__ = ["RESERVED", "App"]
@@ -30,36 +30,36 @@ RESERVED = frozenset(
     {"v2", "v3", "view", "viewers", "tiles", "api", "static", "stats", "metrics", "ready", "thumbnail"}
 )
 # Pages with nothing below them.
-_WHOLE = ("", "stats", "metrics", "ready")
+_LEAF_PAGES = ("", "stats", "metrics", "ready")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _MAX_TARGET, _MAX_HEADERS = 8 * 1024, 32 * 1024
-_OUTGOING_BYTES = 128 * 2**20
-_OUTGOING_SECONDS = 30.0
-# Of a request with both, a proxy may see the end elsewhere: what follows may be somebody else's (RFC 9112, section 6.3).
+_MAX_SENDING_BYTES = 128 * 2**20
+_SEND_WAIT_SECONDS = 30.0
+# A request with both may end elsewhere for a proxy, whose next request is then taken for its body (RFC 9112, section 6.3).
 _TWO_LENGTHS = {b"content-length", b"transfer-encoding"}
-_EXPOSED = ("Content-Range", "Content-Length", "ETag", "Accept-Ranges", "Retry-After")
-_TAKEN = ("Range", "If-None-Match", "If-Range", "Cache-Control", "Pragma")
+_EXPOSED_HEADERS = ("Content-Range", "Content-Length", "ETag", "Accept-Ranges", "Retry-After")
+_ALLOWED_HEADERS = ("Range", "If-None-Match", "If-Range", "Cache-Control", "Pragma")
 
 Page = Callable[[str, Scope, Receive, Send], Awaitable[None]]
 
 
 class _Cors(CORSMiddleware):
-    """starlette's, whose preflights that are granted say so without a body."""
+    """CORS of starlette, with granted preflights answered without a body."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         answer = super().preflight_response(request_headers)
         if answer.status_code != 200:
             return answer
-        told = {k: v for k, v in answer.headers.items() if not k.startswith("content-")}
-        return Response(status_code=204, headers=told)
+        headers = {k: v for k, v in answer.headers.items() if not k.startswith("content-")}
+        return Response(status_code=204, headers=headers)
 
 
 class App:
-    """All that a server serves.
+    """ASGI application that serves datasets.
 
     Parameters
     ----------
-    exhibits : sequence of Exhibit
+    datasets : sequence of ServedDataset
     hosts : sequence of str
         Names by which clients may call this server; "*" for any.
     cors : sequence of str
@@ -70,34 +70,34 @@ class App:
 
     def __init__(
         self,
-        exhibits: Sequence[Exhibit],
+        datasets: Sequence[ServedDataset],
         *,
         hosts: Sequence[str],
         cors: Sequence[str] = ("*",),
         viewer_dir: str | Path | None = None,
     ) -> None:
-        self.exhibits: Mapping[str, Exhibit] = {exhibit.name: exhibit for exhibit in exhibits}
-        for name in self.exhibits:
+        self.datasets: Mapping[str, ServedDataset] = {dataset.name: dataset for dataset in datasets}
+        for name in self.datasets:
             if not _NAME.fullmatch(name) or name in RESERVED:
                 raise PlanError(
                     f"{name!r} can't be the name of a source: letters, digits, '_', '-' and '.' are allowed, and none of "
                     f"{', '.join(sorted(RESERVED))}"
                 )
-        if not self.exhibits:
+        if not self.datasets:
             raise PlanError("serve: no source was given")
         if viewer_dir is not None and not Path(viewer_dir, "index.html").is_file():
             raise PlanError(f"viewer_dir: expected a folder with index.html, got {str(viewer_dir)!r}")
         self.hosts, self.cors, self.viewer_dir = tuple(hosts), tuple(cors), viewer_dir
         self._viewer = None if viewer_dir is None else StaticFiles(directory=viewer_dir, html=True)
         self.stats = Stats()
-        self._outgoing = Outgoing(_OUTGOING_BYTES, _OUTGOING_SECONDS, self.stats)
+        self._send_limiter = SendLimiter(_MAX_SENDING_BYTES, _SEND_WAIT_SECONDS, self.stats)
         self._pages: dict[str, Page] = {"stats": self._stats, "metrics": self._metrics, "ready": self._ready}
-        self._pages |= Viewer(self.exhibits, self._outgoing, own_vizarr=viewer_dir is not None).pages
-        self._asgi = self._guarded()
+        self._pages |= ViewerRoutes(self.datasets, self._send_limiter, own_vizarr=viewer_dir is not None).pages
+        self._asgi = self._with_middleware()
 
     def __getstate__(self) -> dict[str, Any]:
         return {
-            "exhibits": list(self.exhibits.values()),
+            "datasets": list(self.datasets.values()),
             "hosts": self.hosts,
             "cors": self.cors,
             "viewer_dir": self.viewer_dir,
@@ -106,15 +106,15 @@ class App:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
-    def _guarded(self) -> ASGIApp:
+    def _with_middleware(self) -> ASGIApp:
         app: ASGIApp = self._answer
         if self.cors:
             app = _Cors(
                 app,
                 allow_origins=self.cors,
                 allow_methods=("GET", "HEAD", "OPTIONS"),
-                allow_headers=_TAKEN,
-                expose_headers=_EXPOSED,
+                allow_headers=_ALLOWED_HEADERS,
+                expose_headers=_EXPOSED_HEADERS,
                 allow_private_network=True,
                 max_age=86400,
             )
@@ -124,13 +124,13 @@ class App:
         if scope["type"] != "http":  # no websockets; uvicorn refuses them
             return
         began = time.perf_counter()
-        through, seen = counted(send)
+        through, seen = counting_send(send)
         try:
             if {name for name, _ in scope["headers"]} >= _TWO_LENGTHS:
                 await reply(scope, through, 400, headers={"Connection": "close"})
             else:
                 await self._asgi(scope, receive, through)
-        except ClientGone:
+        except ClientDisconnected:
             seen[0] = 499
         finally:
             self.stats.count(seen[0], seen[1], time.perf_counter() - began)
@@ -150,34 +150,34 @@ class App:
         else:
             try:
                 await self._route(path, scope, receive, send)
-            except (ClientGone, asyncio.CancelledError):
+            except (ClientDisconnected, asyncio.CancelledError):
                 raise
             except HTTPException as error:  # of starlette's files
                 await reply(scope, send, error.status_code)
             except Exception as error:
-                status, body, headers = failed(error, path)
+                status, body, headers = error_response(error, path)
                 await reply(scope, send, status, body, headers=headers)
 
     async def _route(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         first, _, rest = path[1:].partition("/")
-        exhibit, version = self.exhibits.get(first), None
-        if exhibit is None and first in ("v2", "v3"):
+        dataset, version = self.datasets.get(first), None
+        if dataset is None and first in ("v2", "v3"):
             name, _, rest = rest.partition("/")
-            exhibit, version = self.exhibits.get(name), int(first[1])
-        if exhibit is not None:
-            zarr_format = version or exhibit.first_format
-            await serve_key(exhibit, zarr_format, rest, scope, receive, send, self._outgoing)
+            dataset, version = self.datasets.get(name), int(first[1])
+        if dataset is not None:
+            zarr_format = version or dataset.first_format
+            await serve_key(dataset, zarr_format, rest, scope, receive, send, self._send_limiter)
         elif self._viewer is not None and path.startswith("/viewers/vizarr/"):
             await self._viewer({**scope, "root_path": "/viewers/vizarr"}, receive, send)
-        elif first in self._pages and not (rest and first in _WHOLE):
+        elif first in self._pages and not (rest and first in _LEAF_PAGES):
             await self._pages[first](rest, scope, receive, send)
         else:
             await reply(scope, send, 404)
 
-    # What it does and how it is
+    # Monitoring
 
     def _engines(self) -> dict[str, Any]:
-        return {name: exhibit.store.engine for name, exhibit in self.exhibits.items()}
+        return {name: dataset.store.engine for name, dataset in self.datasets.items()}
 
     async def _stats(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
         import json
@@ -191,7 +191,7 @@ class App:
         await reply(scope, send, 200, body, headers={"Content-Type": kind, "Cache-Control": "no-store"})
 
     async def _ready(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Whether every engine still has a thread that does something within a second."""
+        """200 while every engine has a thread that takes a task within a second, else 503."""
         stuck = []
         for name, engine in self._engines().items():
             _, flight = engine.fly(("ready", object()), lambda: b"ready")

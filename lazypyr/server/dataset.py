@@ -1,4 +1,4 @@
-"""One source on show: its faces, and how a change of the source becomes a change of all of them at once."""
+"""A served source in both Zarr formats, replaced as a whole when the source has changed."""
 
 from __future__ import annotations
 
@@ -18,62 +18,62 @@ from lazypyr.errors import BusyError
 from lazypyr.store import LazyPyramidStore
 from lazypyr.store.derived import face_of, renewed, shown
 
-__all__ = ["Exhibit", "Snapshot"]
+__all__ = ["ServedDataset", "Snapshot"]
 
 T = TypeVar("T")
-# A source that changes faster than one tile of it can be read is given up on.
-_TRIES = 5
-# How many lengths of compressed chunks are remembered, for HEAD.
-_LENGTHS = 100_000
+# Attempts to read a value of a source that keeps changing.
+_MAX_READS = 5
+# Lengths of compressed chunks to remember, for HEAD.
+_MAX_LENGTHS = 100_000
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A source as it was at one time. `faces` are stores by zarr format, on one engine."""
+    """Immutable state of a source: `by_format` has a store for each Zarr format, on one engine."""
 
-    faces: Mapping[int, LazyPyramidStore]
+    by_format: Mapping[int, LazyPyramidStore]
 
     @classmethod
     def of(cls, store: LazyPyramidStore) -> Snapshot:
-        """The store itself, and its twin in the other format."""
+        """A snapshot of a store and of the same pyramids in the other format."""
         face = face_of(store)
         twin = shown(store, zarr_format=5 - face.zarr_format, legacy=False)
         return cls({face.zarr_format: store, 5 - face.zarr_format: twin})
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of sources, recipes, faces and the version of lazypyr, as ETags and URLs carry it."""
-        store = self.faces[3]
-        faces = [repr(face_of(self.faces[version])) for version in (2, 3)]
-        seed = "\n".join([__version__, store.fingerprint, *store.pyramids, *faces])
+        """Hash of sources, recipes, layouts and the version of lazypyr, for ETags and URLs."""
+        store = self.by_format[3]
+        layouts = [repr(face_of(self.by_format[version])) for version in (2, 3)]
+        seed = "\n".join([__version__, store.fingerprint, *store.pyramids, *layouts])
         return hashlib.blake2b(seed.encode(), digest_size=12).hexdigest()
 
     @cached_property
     def lengths(self) -> dict[tuple[int, str], int]:
-        """Bytes of the chunks that were served, by format and key."""
+        """Lengths of the chunks that were served, by format and key."""
         return {}
 
-    def remember(self, zarr_format: int, key: str, n_bytes: int) -> None:
-        """Note how long a chunk was."""
-        if len(self.lengths) < _LENGTHS:
+    def record_length(self, zarr_format: int, key: str, n_bytes: int) -> None:
+        """Remember the length of a chunk, for HEAD."""
+        if len(self.lengths) < _MAX_LENGTHS:
             self.lengths[zarr_format, key] = n_bytes
 
     def etag(self, *parts: object) -> str:
-        """Strong validator of what `parts` name in this snapshot."""
+        """Strong validator of the value that `parts` name in this snapshot."""
         text = "\0".join([self.fingerprint, *map(str, parts)])
         return f'"{hashlib.blake2b(text.encode(errors="replace"), digest_size=12).hexdigest()}"'
 
 
-class Exhibit:
-    """A named source, as it is now.
+class ServedDataset:
+    """Named source with its current snapshot.
 
     Parameters
     ----------
     name : str
     store : LazyPyramidStore
     revalidate : float, optional
-        Look every so many seconds, when somebody asks for something, whether the source has changed. Without it the
-        source is taken to be immutable.
+        Seconds between checks for a changed source; a check is made when a request comes. Without it the source is
+        taken to be immutable.
     """
 
     def __init__(self, name: str, store: LazyPyramidStore, revalidate: float | None = None) -> None:
@@ -81,13 +81,13 @@ class Exhibit:
         self.snapshot = Snapshot.of(store)
         self.first_format = face_of(store).zarr_format
         self._checked = time.monotonic()
-        # Computations begun, and how many of them a look at the source has confirmed.
-        self._begun = self._confirmed = 0
+        # Computations that were started, and how many of them a check of the source has confirmed.
+        self._started = self._confirmed = 0
         self._pool = Pool(1, "watch")
         self._check: asyncio.Task[None] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        store = self.snapshot.faces[self.first_format]
+        store = self.snapshot.by_format[self.first_format]
         return {"name": self.name, "store": store, "revalidate": self.revalidate}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -96,19 +96,19 @@ class Exhibit:
     @property
     def store(self) -> LazyPyramidStore:
         """The store in the format it was given in."""
-        return self.snapshot.faces[self.first_format]
+        return self.snapshot.by_format[self.first_format]
 
     async def current(self) -> Snapshot:
-        """The source as it is now, or was at most `revalidate` seconds ago."""
+        """The snapshot, checked at most `revalidate` seconds ago."""
         if self.revalidate is not None and time.monotonic() - self._checked >= self.revalidate:
-            await self._verify()
+            await self._recheck()
         return self.snapshot
 
     async def read(self, get: Callable[[Snapshot], Awaitable[T]]) -> tuple[Snapshot, T]:
-        """What `get` makes of a snapshot, and the snapshot that it is of: never a mixture of two.
+        """The value that `get` computes, with the snapshot that it belongs to: never a mixture of two.
 
-        A value that was computed while the source may have changed is handed out only after a look at the source
-        that began when the value was there; if it has changed, the value is made anew.
+        A value that was computed while the source may have changed is returned only after a check of the source
+        that started once the value was complete; if the source has changed, the value is computed again.
 
         Raises
         ------
@@ -118,59 +118,59 @@ class Exhibit:
         snapshot = await self.current()
         if self.revalidate is None:
             return snapshot, await get(snapshot)
-        for _ in range(_TRIES):
-            # What this computes, or leaves behind half done, is in doubt until a look that begins later.
-            cold = asyncio.get_running_loop().call_soon(self._doubt)
+        for _ in range(_MAX_READS):
+            # A value computed here, or left half done, is in doubt until a check that starts later.
+            cold = asyncio.get_running_loop().call_soon(self._count_computation)
             try:
                 value = await get(snapshot)
             finally:
                 cold.cancel()
-            if self._begun != self._confirmed:
-                await self._verify()
+            if self._started != self._confirmed:
+                await self._recheck()
             if self.snapshot is snapshot:
                 return snapshot, value
             snapshot = self.snapshot
         msg = f"{self.name} changes faster than it can be read; try again"
         raise BusyError(msg)
 
-    def _doubt(self) -> None:
-        self._begun += 1
+    def _count_computation(self) -> None:
+        self._started += 1
 
-    async def _verify(self) -> None:
-        """Wait for a look at the source that begins now or later."""
+    async def _recheck(self) -> None:
+        """Wait for a check of the source that starts now or later."""
         running = self._check
         if running is not None:
             with suppress(Exception):
                 await asyncio.shield(running)
         if self._check is running:
-            self._check = asyncio.get_running_loop().create_task(self._look())
-            self._check.add_done_callback(lambda look: look.cancelled() or look.exception())
+            self._check = asyncio.get_running_loop().create_task(self._check_source())
+            self._check.add_done_callback(lambda check: check.cancelled() or check.exception())
         assert self._check is not None
         await asyncio.shield(self._check)
 
-    async def _look(self) -> None:
+    async def _check_source(self) -> None:
         engine = self.store.engine
-        begun = self._begun if engine.cache_info().in_flight == 0 else self._confirmed
+        started = self._started if engine.cache_info().in_flight == 0 else self._confirmed
         future: Future[LazyPyramidStore] = Future()
         future.set_running_or_notify_cancel()
         store = self.store
 
-        def ask() -> None:
+        def refresh() -> None:
             try:
                 future.set_result(renewed(store))
             except Exception as error:
                 future.set_exception(error)
 
-        self._pool.submit(ask)
+        self._pool.submit(refresh)
         try:
             async with asyncio.timeout(engine.timeout_s):
-                now = await asyncio.shield(asyncio.wrap_future(future))
+                refreshed = await asyncio.shield(asyncio.wrap_future(future))
         except TimeoutError as error:
             if future.done():
                 raise
             msg = f"{self.name}: its source did not answer within {engine.timeout_s} s"
             raise BusyError(msg) from error
-        self._checked, self._confirmed = time.monotonic(), begun
-        if now is not store:
+        self._checked, self._confirmed = time.monotonic(), started
+        if refreshed is not store:
             engine.clear()
-            self.snapshot = Snapshot.of(now)
+            self.snapshot = Snapshot.of(refreshed)

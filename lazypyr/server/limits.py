@@ -1,7 +1,7 @@
-"""uvicorn's HTTP/1.1 with an end to its patience: a request has to arrive, and an answer to be taken, within a time.
+"""HTTP/1.1 of uvicorn with timeouts for receiving a request and for sending a response, and a limit on connections.
 
-uvicorn by itself waits for ever for the rest of a header, and for a client that doesn't read what it asked for, and takes
-connections until it has no file descriptor left.
+uvicorn by itself waits for ever for the rest of a header, and for a client that doesn't read its response, and accepts
+connections until no file descriptor is left.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["MAX_CONNECTIONS", "RECEIVE_SECONDS", "SEND_SECONDS", "PatientProtocol"]
+__all__ = ["MAX_CONNECTIONS", "RECEIVE_SECONDS", "SEND_SECONDS", "TimeoutH11Protocol"]
 
 MAX_CONNECTIONS = 4096
 RECEIVE_SECONDS = 15.0
 SEND_SECONDS = 60.0
 
-# Of the process's file descriptors, left to others: sources, files, the interpreter.
+# File descriptors left to sources, files and the interpreter.
 _SPARE_FILES = 128
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 def max_connections() -> int:
-    """Connections that may be open: `MAX_CONNECTIONS`, or fewer where the process may not open as many files."""
+    """`MAX_CONNECTIONS`, or fewer where the process may not open as many files."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -32,21 +32,21 @@ def max_connections() -> int:
     return MAX_CONNECTIONS if files < 0 else max(1, min(MAX_CONNECTIONS, files - _SPARE_FILES))
 
 
-class PatientProtocol(H11Protocol):
-    """One connection. A new one too many takes the place of the oldest without a request, or is told to come back."""
+class TimeoutH11Protocol(H11Protocol):
+    """One connection. Above the limit it replaces the oldest idle connection, or is refused with 503."""
 
     _receiving: asyncio.TimerHandle | None = None
     _sending: asyncio.TimerHandle | None = None
-    _made = 0.0
+    _connected_at = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, if there is room or room can be made."""
+        """Accept the connection, or refuse it where all others are busy."""
         super().connection_made(transport)
-        self._made = self.loop.time()
+        self._connected_at = self.loop.time()
         if len(self.connections) > max_connections():
-            idle = [c for c in self.connections if isinstance(c, PatientProtocol) and c is not self and c.is_idle]
+            idle = [c for c in self.connections if isinstance(c, TimeoutH11Protocol) and c is not self and c.is_idle]
             if idle:
-                min(idle, key=lambda c: c._made).transport.abort()  # noqa: SLF001 - one of us
+                min(idle, key=lambda c: c._connected_at).transport.abort()  # noqa: SLF001 - of this class
             else:
                 transport.write(_FULL)
                 transport.close()
@@ -54,18 +54,18 @@ class PatientProtocol(H11Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is being answered."""
+        """True while no request is being answered."""
         return not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers with the connection."""
+        """Cancel the timers of the connection."""
         for timer in (self._receiving, self._sending):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take in data; the time allowed runs from the first byte of a request to its last."""
+        """Receive data; the timeout runs from the first byte of a request to its last."""
         if self.transport.is_closing():
             return
         super().data_received(data)
@@ -76,12 +76,12 @@ class PatientProtocol(H11Protocol):
             self._receiving = None
 
     def pause_writing(self) -> None:
-        """Give a client that is slow to read a last chance."""
+        """Start the timeout of a client that is slow to read."""
         super().pause_writing()
         self._expect_reading()
 
     def resume_writing(self) -> None:
-        """Note that the client has read."""
+        """Stop the timeout: the client has read."""
         super().resume_writing()
         if self._sending is not None:
             self._sending.cancel()

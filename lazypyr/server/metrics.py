@@ -1,4 +1,4 @@
-"""Counts of what a server did, as JSON and in Prometheus' text format."""
+"""Request counts, latencies and memory of a server, as JSON and in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from lazypyr.sources.base import tally
 
 __all__ = ["Stats"]
 
-_KEPT = 4096
+_RECENT_REQUESTS = 4096
 _QUANTILES = (0.5, 0.9, 0.99)
 
 
 class Stats:
-    """Of one process. The event loop alone counts, so there is no lock.
+    """Counters of one process. Only the event loop changes them, so there is no lock.
 
     Attributes
     ----------
     requests : Counter[int]
-        By status; 499 where the client had gone.
+        By status; 499 where the client had disconnected.
     sent_bytes : int
-        Of bodies.
+        Bytes of bodies.
     open_bytes : int
-        Of bodies that clients are taking at present.
+        Bytes of bodies that are being sent.
     """
 
     def __init__(self) -> None:
@@ -36,10 +36,10 @@ class Stats:
         self.requests: Counter[int] = Counter()
         self.sent_bytes = 0
         self.open_bytes = 0
-        self._seconds: deque[float] = deque(maxlen=_KEPT)
+        self._seconds: deque[float] = deque(maxlen=_RECENT_REQUESTS)
 
     def count(self, status: int, n_bytes: int, seconds: float) -> None:
-        """One answer: its status, the bytes of its body, and the time from request to end."""
+        """Count a response: its status, the bytes of its body, and the time from request to end."""
         self.requests[status] += 1
         self.sent_bytes += n_bytes
         self._seconds.append(seconds)
@@ -50,7 +50,7 @@ class Stats:
         return {f"{q:g}": ordered[int(q * (len(ordered) - 1))] if ordered else 0.0 for q in _QUANTILES}
 
     def document(self, engines: Mapping[str, Engine]) -> dict[str, Any]:
-        """All of it, for ``/stats``."""
+        """The JSON document of ``/stats``."""
         return {
             "pid": os.getpid(),
             "uptime_s": round(time.time() - self.started, 3),
@@ -67,7 +67,7 @@ class Stats:
         }
 
     def text(self, engines: Mapping[str, Engine]) -> str:
-        """All of it, for ``/metrics``."""
+        """The text of ``/metrics``."""
         lines = ["# TYPE lazypyr_requests_total counter"]
         lines += [f'lazypyr_requests_total{{status="{status}"}} {n}' for status, n in sorted(self.requests.items())]
         lines += ["# TYPE lazypyr_request_seconds summary"]
@@ -97,7 +97,7 @@ class Stats:
 
 
 def _resident() -> int:
-    """Bytes of memory that this process holds; its peak where the system doesn't tell."""
+    """Resident memory of this process in bytes; its peak where the system has no ``/proc``."""
     try:
         with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - no file, a question to the kernel
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

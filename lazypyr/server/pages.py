@@ -1,4 +1,4 @@
-"""The HTML of the two pages. All text from outside is escaped here."""
+"""HTML of the two pages. All text from outside is escaped here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HEAD = """<!doctype html>
 <link rel="stylesheet" href="/static/page.css">
 """
 _PASTED_BYTES = 2**24
-# What neuroglancer's client reads of zarr.
+# Data types that neuroglancer's client reads.
 NEUROGLANCER_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32")
 _HOSTED = "https://hms-dbmi.github.io/vizarr/"
 
@@ -33,9 +33,9 @@ _HOSTED = "https://hms-dbmi.github.io/vizarr/"
 def index_page(
     shown: Sequence[tuple[str, Pyramid, str, Face]], base: str, *, own_vizarr: bool, has_viewer: bool
 ) -> str:
-    """The page at ``/``: `shown` has name, pyramid, fingerprint and face of each source."""
+    """Index page at ``/``; `shown` has name, pyramid, fingerprint and layout of each source."""
     count = "one source" if len(shown) == 1 else f"{len(shown)} sources"
-    cards = "".join(_card(*each, base=base, own_vizarr=own_vizarr, has_viewer=has_viewer) for each in shown)
+    cards = "".join(_card(*source, base=base, own_vizarr=own_vizarr, has_viewer=has_viewer) for source in shown)
     return f"""{_HEAD}<title>lazypyr</title>
 <header><h1>lazypyr</h1><p>{count}, every level computed when it is read</p>
 <nav><a href="/stats">stats</a><a href="/metrics">metrics</a></nav></header>
@@ -47,26 +47,26 @@ def index_page(
 def _card(
     name: str, pyramid: Pyramid, version: str, face: Face, *, base: str, own_vizarr: bool, has_viewer: bool
 ) -> str:
-    label, where, first = escape(name), f"{base}/{name}/", face.zarr_format
+    label, url, first = escape(name), f"{base}/{name}/", face.zarr_format
     other = f"{base}/v{5 - first}/{name}/"
     picture = f'<img src="/thumbnail/{label}.png?v={version}" alt="{label}" loading="lazy">'
     view = f"/view/{label}"
-    vizarr = f"{'/viewers/vizarr/' if own_vizarr else _HOSTED}?source={quote(where, safe='')}"
+    vizarr = f"{'/viewers/vizarr/' if own_vizarr else _HOSTED}?source={quote(url, safe='')}"
     buttons = [f'<a class="button" href="{view}">Look at it</a>'] if has_viewer else []
     reason = ome_reason(pyramid)
     if reason is None and pyramid.dtype.kind in "uif":
         buttons.append(f'<a class="button plain" href="{escape(vizarr)}">vizarr</a>')
     note = f'<p class="note">Not for vizarr and neuroglancer: {escape(reason)}.</p>' if reason else ""
-    tabs = _snippets(where, f"{base}/v2/{name}/", vizarr, pyramid, face.layout)
+    tabs = _snippets(url, f"{base}/v2/{name}/", vizarr, pyramid, face.layout)
     heads = "".join(f'<button data-tab="{k}">{escape(title)}</button>' for k, (title, _) in enumerate(tabs))
     texts = "".join(f"<pre data-tab='{k}'>{escape(text)}</pre>" for k, (_, text) in enumerate(tabs))
     return f"""<article id="{label}">
-<a class="thumbnail" href="{view if has_viewer else where}">{picture}</a>
+<a class="thumbnail" href="{view if has_viewer else url}">{picture}</a>
 <section>
 <h2>{label}</h2>
 <p class="facts">{_facts(pyramid)}</p>
 <p>{"".join(buttons)}</p>{note}
-<p class="url"><b>zarr v{first}</b><code>{escape(where)}</code><button class="copy">copy</button></p>
+<p class="url"><b>zarr v{first}</b><code>{escape(url)}</code><button class="copy">copy</button></p>
 <p class="url"><b>zarr v{5 - first}</b><code>{escape(other)}</code><button class="copy">copy</button></p>
 <details open><summary>{len(pyramid.levels)} levels</summary>{_levels(pyramid)}</details>
 <div class="tabs"><nav>{heads}<button class="copy">copy</button></nav>{texts}</div>
@@ -106,20 +106,20 @@ def _short(number: float) -> str:
 
 def _snippets(url: str, url2: str, vizarr: str, pyramid: Pyramid, layout: str) -> list[tuple[str, str]]:
     sizes = [math.prod(level.shape) * pyramid.dtype.itemsize for level in pyramid.levels]
-    # Whoever pastes it reads the whole of this level.
+    # A pasted snippet reads a whole level: one of a moderate size.
     number = next((k for k, size in enumerate(sizes) if size <= _PASTED_BYTES), len(sizes) - 1)
-    level, each = layout.format(level=number), layout.replace("{level}", "{k}")
+    level, any_level = layout.format(level=number), layout.replace("{level}", "{k}")
     full = vizarr if "://" in vizarr else "/".join(url.split("/")[:3]) + vizarr
-    opened = f'import zarr\n\ngroup = zarr.open_group("{url}", mode="r")\n'
+    open_group = f'import zarr\n\ngroup = zarr.open_group("{url}", mode="r")\n'
     tabs = {
-        "zarr": f'{opened}level = group["{level}"]\nlevel[...]',
+        "zarr": f'{open_group}level = group["{level}"]\nlevel[...]',
         "xarray": f"""import xarray as xr
 import zarr
 
 array = zarr.open_array("{url}{level}", mode="r")
 xr.DataArray(array, dims={tuple(pyramid.axes)!r})""",
         "napari": f"""import napari
-{opened}levels = [group[f"{each}"] for k in range({len(pyramid.levels)})]
+{open_group}levels = [group[f"{any_level}"] for k in range({len(pyramid.levels)})]
 viewer = napari.Viewer()
 viewer.add_image(levels, multiscale=True)
 napari.run()""",
@@ -142,7 +142,7 @@ print(viewer)""",
 
 
 def view_page(info: Mapping[str, Any]) -> str:
-    """The viewer of one source; `info` is what ``/api/NAME/info`` says."""
+    """Viewer page of a source; `info` is the document of ``/api/NAME/info``."""
     title = escape(str(info["name"]))
     # "</script>" must not end the element from within a name.
     facts = json.dumps(info, allow_nan=False).replace("<", "\\u003c")

@@ -1,11 +1,11 @@
-"""Ranges and validators of HTTP, as RFC 9110 has them (sections 13 and 14). Text in, numbers out; no I/O."""
+"""Ranges and validators of HTTP (RFC 9110, sections 13 and 14)."""
 
 from __future__ import annotations
 
 import re
 from enum import Enum
 
-__all__ = ["Verdict", "etag_matches", "range_of"]
+__all__ = ["Verdict", "etag_matches", "parse_range"]
 
 # More digits than any size has; int() refuses thousands of them.
 _RANGE = re.compile(r"[Bb][Yy][Tt][Ee][Ss]=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))", re.ASCII)
@@ -14,27 +14,27 @@ _TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
 class Verdict(Enum):
-    """What a Range header asks for when it is no part of the value."""
+    """Result for a Range header that doesn't select a part of the value."""
 
     WHOLE = "whole"
     UNSATISFIABLE = "unsatisfiable"
 
 
-def range_of(header: str | None, size: int) -> tuple[int, int] | Verdict:
-    """Half-open part of a value of `size` bytes that a Range header asks for.
+def parse_range(header: str | None, size: int) -> tuple[int, int] | Verdict:
+    """Half-open range of a value of `size` bytes that a Range header asks for.
 
-    One range of bytes is understood. All else (another unit, several ranges, text that is no range) is to be
-    ignored, as section 14.2 allows: the whole value is the answer.
+    One range of bytes is supported. Anything else (another unit, several ranges, text that is no range) is ignored, as
+    section 14.2 allows: the whole value is sent.
 
     Returns
     -------
     (start, stop) or Verdict
         The end is clipped to the size, a suffix longer than the value is all of it (section 14.1.2).
     """
-    found = _RANGE.fullmatch(header) if header and len(header) <= _MAX_HEADER else None
-    if found is None:
+    match = _RANGE.fullmatch(header) if header and len(header) <= _MAX_HEADER else None
+    if match is None:
         return Verdict.WHOLE
-    first, last, suffix = found.groups()
+    first, last, suffix = match.groups()
     if suffix is not None:
         length = min(int(suffix), size)
         return (size - length, size) if length else Verdict.UNSATISFIABLE
@@ -47,7 +47,7 @@ def range_of(header: str | None, size: int) -> tuple[int, int] | Verdict:
 
 
 def etag_matches(header: str | None, etag: str) -> bool:
-    """Whether ``If-None-Match`` names `etag` (weak comparison, section 13.1.2)."""
+    """True if ``If-None-Match`` names `etag` (weak comparison, section 13.1.2)."""
     if not header:
         return False
     return header.strip() == "*" or etag in _TAG.findall(header)

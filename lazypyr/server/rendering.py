@@ -1,4 +1,4 @@
-"""Pictures of pyramids: which products a viewer may choose of one, and tiles of them as PNG."""
+"""Layers of a pyramid that a viewer may show, and PNG pictures of them."""
 
 from __future__ import annotations
 
@@ -17,40 +17,41 @@ from lazypyr.engine.engine import Engine
 from lazypyr.products.palettes import palette
 from lazypyr.pyramids.base import Pyramid
 
-__all__ = ["PALETTES", "TILE", "Look", "View", "lookup_table", "views_of"]
+__all__ = ["PALETTES", "TILE", "RenderOptions", "Layer", "lookup_table", "layers_of"]
 
 Array = np.ndarray[Any, Any]
 TILE = 256
 PALETTES = ("gray", "viridis", "inferno", "cividis", "Turbo256", "RdBu11_r", "phase")
-# What one tile may read: a pyramid with too few levels must not be read whole for its overview.
+# Pixels that one tile may read: a pyramid with too few levels must not be read whole for its overview.
 _MAX_PIXELS = 2**26
+_PHASE_LIMITS = (-math.pi, math.pi)
 _PAIRS = ("intf_0", "intf_seq", "intf_all")
 
 
 @dataclass(frozen=True)
-class Look:
-    """What of a view is drawn, and how.
+class RenderOptions:
+    """Choices of a request for a picture of a layer.
 
     Attributes
     ----------
-    at : tuple[int, ...]
-        Index along each axis that isn't y or x; where a view shows colours, the first one is of red, green and blue.
-    window : tuple[float, float]
+    index : tuple[int, ...]
+        Index along each axis that isn't y or x; where a layer shows colours, the first one is of red, green and blue.
+    limits : tuple[float, float]
         Values that become the first and the last colour.
     palette : str
     bands : tuple[int, int, int] or None
         Indices along the colour axis for red, green and blue.
     """
 
-    at: tuple[int, ...]
-    window: tuple[float, float]
+    index: tuple[int, ...]
+    limits: tuple[float, float]
     palette: str
     bands: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)
-class View:
-    """A pyramid as a viewer may look at it.
+class Layer:
+    """Pyramid with its display defaults, and the pictures of it.
 
     Attributes
     ----------
@@ -58,9 +59,9 @@ class View:
         "raw", "rgb" or the name of a product.
     pyramid : Pyramid
     palette : str
-        The one to begin with.
-    window : tuple[float, float] or None
-        Contrast that is known beforehand.
+        The default one.
+    limits : tuple[float, float] or None
+        Colour limits that are known without reading.
     colour_axis : str or None
         The axis whose entries are red, green and blue.
     start : tuple[int, ...]
@@ -70,7 +71,7 @@ class View:
     name: str
     pyramid: Pyramid
     palette: str
-    window: tuple[float, float] | None = None
+    limits: tuple[float, float] | None = None
     colour_axis: str | None = None
     start: tuple[int, ...] = ()
 
@@ -92,7 +93,7 @@ class View:
 
     @property
     def max_zoom(self) -> int:
-        """The zoom at which a pixel of a tile is one of level 0; at zoom 0 one tile holds everything."""
+        """Zoom at which a pixel of a tile is one of level 0; at zoom 0 one tile holds everything."""
         return max(0, math.ceil(math.log2(max(self.size) / TILE)))
 
     def level_at(self, zoom: int) -> int:
@@ -100,7 +101,7 @@ class View:
         return self._level_for(2.0 ** (self.max_zoom - zoom))
 
     def has_tile(self, zoom: int, x: int, y: int) -> bool:
-        """Whether any of the image lies in a tile in TMS numbering (row 0 at the bottom of the square of zoom 0)."""
+        """True if the image reaches into a tile in TMS numbering (row 0 at the bottom of the square of zoom 0)."""
         ny, nx = self.size
         if zoom > self.max_zoom or max(x, y) >= 2**zoom:
             return False
@@ -108,56 +109,59 @@ class View:
         return bool(x * span < nx and (2**zoom - 1 - y) * span < ny)
 
     def pixel_at(self, level: int, row: float, column: float) -> tuple[int, int]:
-        """Row and column of a level of a place in level-0 pixels."""
+        """Row and column in a level of a position in level-0 pixels."""
         scale = self.pyramid.levels[level].scale
         return math.floor(row / scale[self._y]), math.floor(column / scale[self._x])
 
-    def auto_window(
-        self, engine: Engine, at: tuple[int, ...], bands: tuple[int, int, int] | None = None
+    def auto_limits(
+        self, engine: Engine, index: tuple[int, ...], bands: tuple[int, int, int] | None = None
     ) -> tuple[float, float]:
-        """Percentiles of the middle of the coarsest level: at most 1024 x 1024 pixels are read."""
-        if self.window is not None:
-            return self.window
-        return auto_limits(self.pyramid, engine, self._planes(at, bands))
+        """Colour limits: those of the layer, else percentiles of the coarsest level (see `lazypyr.display.auto_limits`)."""
+        if self.limits is not None:
+            return self.limits
+        return auto_limits(self.pyramid, engine, self.planes(index, bands))
 
-    def tile(self, engine: Engine, look: Look, zoom: int, x: int, y: int) -> bytes | None:
+    def tile(self, engine: Engine, options: RenderOptions, zoom: int, x: int, y: int) -> bytes | None:
         """PNG of a tile; see `has_tile`. None where it would have to read too much."""
         pixels = 2.0 ** (self.max_zoom - zoom)
         begin = ((2**zoom - 1 - y) * TILE, x * TILE)
-        return self.picture(engine, look, begin, (TILE, TILE), pixels)
+        return self.picture(engine, options, begin, (TILE, TILE), pixels)
 
-    def thumbnail(self, engine: Engine, look: Look, size: int) -> bytes | None:
+    def thumbnail(self, engine: Engine, options: RenderOptions, size: int) -> bytes | None:
         """PNG of all of it, at most `size` pixels wide and high."""
         pixels = max(1.0, max(self.size) / size)
         height, width = (max(1, math.ceil(n / pixels)) for n in self.size)
-        return self.picture(engine, look, (0, 0), (height, width), pixels)
+        return self.picture(engine, options, (0, 0), (height, width), pixels)
 
     def picture(
-        self, engine: Engine, look: Look, begin: tuple[int, int], shape: tuple[int, int], pixels: float
+        self, engine: Engine, options: RenderOptions, begin: tuple[int, int], shape: tuple[int, int], pixels: float
     ) -> bytes | None:
         """PNG of `shape` picture pixels of `pixels` level-0 pixels each, from picture pixel `begin` on."""
         level = self._level_for(pixels)
-        at = self.pyramid.levels[level]
-        rows = _indices(begin[0], shape[0], pixels, at.scale[self._y], at.shape[self._y])
-        columns = _indices(begin[1], shape[1], pixels, at.scale[self._x], at.shape[self._x])
+        geometry = self.pyramid.levels[level]
+        rows = _indices(begin[0], shape[0], pixels, geometry.scale[self._y], geometry.shape[self._y])
+        columns = _indices(begin[1], shape[1], pixels, geometry.scale[self._x], geometry.shape[self._x])
         if not rows.size or not columns.size:
             return None
         window = ((int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1))
         if math.prod(b - a for a, b in window) > _MAX_PIXELS:
             return None
         chosen = np.ix_(rows - rows[0], columns - columns[0])
-        planes = [read_plane(self.pyramid, engine, level, window, index) for index in self._planes(look.at, look.bands)]
+        planes = [
+            read_plane(self.pyramid, engine, level, window, index)
+            for index in self.planes(options.index, options.bands)
+        ]
         cut = [(values[chosen], good[chosen]) for values, good in planes]
-        return _png(cut, look, shape)
+        return _png(cut, options, shape)
 
-    def value(self, tile: Array, level: int, row: int, column: int, at: tuple[int, ...]) -> Any:
+    def value(self, tile: Array, level: int, row: int, column: int, index: tuple[int, ...]) -> Any:
         """The value of one pixel, out of the tile that holds it."""
-        index = self._full(at, row, column)
-        return tile[tuple(i % c for i, c in zip(index, self.pyramid.chunks, strict=True))]
+        position = self._full(index, row, column)
+        return tile[tuple(i % c for i, c in zip(position, self.pyramid.chunks, strict=True))]
 
-    def chunk_index(self, row: int, column: int, at: tuple[int, ...]) -> tuple[int, ...]:
+    def chunk_index(self, row: int, column: int, index: tuple[int, ...]) -> tuple[int, ...]:
         """Index of the tile of the pyramid that holds a pixel."""
-        return tuple(i // c for i, c in zip(self._full(at, row, column), self.pyramid.chunks, strict=True))
+        return tuple(i // c for i, c in zip(self._full(index, row, column), self.pyramid.chunks, strict=True))
 
     @property
     def _y(self) -> int:
@@ -169,31 +173,32 @@ class View:
 
     def _level_for(self, pixels: float) -> int:
         levels = self.pyramid.levels
-        fine = [k for k, at in enumerate(levels) if max(at.scale[self._y], at.scale[self._x]) <= pixels]
+        fine = [k for k, level in enumerate(levels) if max(level.scale[self._y], level.scale[self._x]) <= pixels]
         return max(fine, default=0)
 
-    def _full(self, at: Sequence[int], row: int, column: int) -> list[int]:
-        rest = iter(at)
+    def _full(self, index: Sequence[int], row: int, column: int) -> list[int]:
+        rest = iter(index)
         return [row if axis == "y" else column if axis == "x" else next(rest) for axis in self.pyramid.axes]
 
-    def _planes(self, at: tuple[int, ...], bands: tuple[int, int, int] | None = None) -> list[tuple[int, ...]]:
+    def planes(self, index: tuple[int, ...], bands: tuple[int, int, int] | None = None) -> list[tuple[int, ...]]:
+        """Indices of the planes of a picture: one, or those of red, green and blue."""
         if self.colour_axis is None:
-            return [at]
-        where = self.others.index(self.colour_axis)
-        return [(*at[:where], band, *at[where + 1 :]) for band in bands or (0, 1, 2)]
+            return [index]
+        position = self.others.index(self.colour_axis)
+        return [(*index[:position], band, *index[position + 1 :]) for band in bands or (0, 1, 2)]
 
 
 def _indices(begin: int, count: int, pixels: float, scale: float, n: int) -> Array:
-    """Of a level's `n` pixels along an axis, those in the middle of the pixels of a picture that lie in it."""
+    """Indices of a level's `n` pixels along an axis, at the middle of each pixel of a picture that lies in it."""
     middle = (begin + np.arange(count) + 0.5) * (pixels / scale)
-    found = np.floor(middle).astype(np.int64)
-    inside: Array = found[found < n]
+    indices = np.floor(middle).astype(np.int64)
+    inside: Array = indices[indices < n]
     return inside
 
 
-def _png(planes: Sequence[tuple[Array, Array]], look: Look, shape: tuple[int, int]) -> bytes:
+def _png(planes: Sequence[tuple[Array, Array]], options: RenderOptions, shape: tuple[int, int]) -> bytes:
     image = need("PIL.Image", feature="lazypyr serve", extra="serve")
-    scaled = [(_unit(values, look.window), good) for values, good in planes]
+    scaled = [(_unit(values, options.limits), good) for values, good in planes]
     rows, columns = scaled[0][0].shape
     out = io.BytesIO()
     if len(scaled) == 1:
@@ -202,7 +207,7 @@ def _png(planes: Sequence[tuple[Array, Array]], look: Look, shape: tuple[int, in
         table = np.zeros(shape, "u1")
         table[:rows, :columns] = np.where(good, 1 + np.minimum(unit * 255, 254).astype("u1"), 0)
         picture = image.fromarray(table)
-        picture.putpalette(bytes(3) + lookup_table(look.palette))
+        picture.putpalette(bytes(3) + lookup_table(options.palette))
         picture.save(out, "PNG", transparency=0, compress_level=1)
     else:
         colours = np.zeros((*shape, 4), "u1")
@@ -213,8 +218,8 @@ def _png(planes: Sequence[tuple[Array, Array]], look: Look, shape: tuple[int, in
     return out.getvalue()
 
 
-def _unit(values: Array, window: tuple[float, float]) -> Array:
-    low, high = window
+def _unit(values: Array, limits: tuple[float, float]) -> Array:
+    low, high = limits
     with np.errstate(invalid="ignore", over="ignore"):
         unit: Array = np.clip((values.astype("f8") - low) / (high - low), 0, 1)
     return np.nan_to_num(unit, copy=False)
@@ -228,34 +233,33 @@ def lookup_table(name: str) -> bytes:
     return bytes(table[chosen].tobytes())
 
 
-def views_of(pyramid: Pyramid) -> Mapping[str, View]:
-    """What a viewer may choose of a pyramid, the best one first. No pixel is read."""
-    views: dict[str, View] = {}
+def layers_of(pyramid: Pyramid) -> Mapping[str, Layer]:
+    """Layers of a pyramid by name, the default one first. No pixel is read."""
+    layers: dict[str, Layer] = {}
     others = other_axes(pyramid)
-    wave = pyramid.dtype.kind == "c"
+    is_complex = pyramid.dtype.kind == "c"
     colour = next((axis for axis in ("c", "channel", "band", "rgb") if others.get(axis, 0) >= 3), None)
     colour = colour or next((axis for axis, n in others.items() if n in (3, 4)), None)
-    if colour and not wave:
-        views["rgb"] = View("rgb", pyramid, "gray", _given(pyramid), colour)
-    plain = "gray" if pyramid.dtype.kind in "bu" or wave else "viridis"
-    views["raw"] = View("raw", pyramid, plain, _given(pyramid))
-    names = ["intensity", "phase"] if wave else []
-    if (wave or pyramid.dtype.kind == "f") and any(n > 1 for n in others.values()):
+    if colour and not is_complex:
+        layers["rgb"] = Layer("rgb", pyramid, "gray", _limits_of(pyramid), colour)
+    plain = "gray" if pyramid.dtype.kind in "bu" or is_complex else "viridis"
+    layers["raw"] = Layer("raw", pyramid, plain, _limits_of(pyramid))
+    names = ["intensity", "phase"] if is_complex else []
+    if (is_complex or pyramid.dtype.kind == "f") and any(n > 1 for n in others.values()):
         names += _PAIRS
     for name, made in applicable_products(pyramid, names).items():
-        angle = wave and name != "intensity"
-        view = View(name, made, "phase" if angle else "gray" if wave else "viridis", _turn if angle else None)
+        angle = is_complex and name != "intensity"
+        layer = Layer(
+            name, made, "phase" if angle else "gray" if is_complex else "viridis", _PHASE_LIMITS if angle else None
+        )
         # Of a pair with itself there is nothing to see.
-        pair = name in ("intf_0", "intf_all") and view.sizes[view.others[-1]] > 1
-        views[name] = replace(view, start=(*(0 for _ in view.others[1:]), 1)) if pair else view
-    if "intensity" in views:
-        views = {"intensity": views.pop("intensity"), **views}
-    return views
+        pair = name in ("intf_0", "intf_all") and layer.sizes[layer.others[-1]] > 1
+        layers[name] = replace(layer, start=(*(0 for _ in layer.others[1:]), 1)) if pair else layer
+    if "intensity" in layers:
+        layers = {"intensity": layers.pop("intensity"), **layers}
+    return layers
 
 
-_turn = (-math.pi, math.pi)
-
-
-def _given(pyramid: Pyramid) -> tuple[float, float] | None:
-    """The contrast that the source declares."""
+def _limits_of(pyramid: Pyramid) -> tuple[float, float] | None:
+    """Colour limits that the source declares."""
     return (0.0, 1.0) if pyramid.dtype == np.bool_ else declared_limits(pyramid)

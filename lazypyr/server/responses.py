@@ -1,4 +1,4 @@
-"""From a value to an HTTP answer: status, headers, ranges, patience with clients, and errors that tell no secrets."""
+"""HTTP responses: status, headers, ranges, disconnecting and slow clients, errors without the text of their message."""
 
 from __future__ import annotations
 
@@ -13,33 +13,42 @@ from starlette.types import Message, Receive, Scope, Send
 
 from lazypyr.errors import BusyError, ComputeError, LazypyrError
 from lazypyr.server.metrics import Stats
-from lazypyr.server.ranges import Verdict, etag_matches, range_of
+from lazypyr.server.ranges import Verdict, etag_matches, parse_range
 
-__all__ = ["ALLOWED", "ClientGone", "Outgoing", "failed", "header", "parted", "reply", "unless_gone", "unmodified"]
+__all__ = [
+    "ALLOWED",
+    "ClientDisconnected",
+    "SendLimiter",
+    "error_response",
+    "header",
+    "range_response",
+    "reply",
+    "cancel_on_disconnect",
+    "is_not_modified",
+]
 
 ALLOWED = "GET, HEAD, OPTIONS"
-# A body below this goes out in one message; a longer one counts until its client has taken it.
+# A body below this is sent in one message; a longer one counts until its client has received it.
 _SMALL = 64 * 1024
 log = logging.getLogger("lazypyr.server")
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client has closed the connection before its answer was ready."""
 
 
 def header(scope: Scope, name: bytes) -> str | None:
     """A header of the request; None where there is none, or several."""
-    found = [value for key, value in scope["headers"] if key == name]
-    return found[0].decode("latin-1") if len(found) == 1 else None
+    values = [value for key, value in scope["headers"] if key == name]
+    return values[0].decode("latin-1") if len(values) == 1 else None
 
 
 async def reply(
     scope: Scope, send: Send, status: int, body: Any = b"", *, headers: Mapping[str, str] | None = None
 ) -> None:
-    """Send an answer. `body` is bytes-like; of HEAD only its length is told.
+    """Send a response. `body` is bytes-like; of HEAD only its length is sent.
 
-    A header ``Content-Length`` in `headers` stands for a body that isn't sent; an empty one, for a length that
-    nobody knows.
+    A header ``Content-Length`` in `headers` describes a body that isn't sent; an empty one leaves the header out.
     """
     view = memoryview(body)
     fields = {"Content-Length": str(view.nbytes), **(headers or {})}
@@ -49,33 +58,33 @@ async def reply(
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else view})
         return
     await send({"type": "http.response.body", "body": view, "more_body": True})
-    # uvicorn takes a message only when the client has taken most of the one before.
+    # uvicorn accepts a message only when the client has received most of the one before.
     await send({"type": "http.response.body", "body": b""})
 
 
-def unmodified(scope: Scope, etag: str) -> bool:
-    """Whether the client has this value already."""
+def is_not_modified(scope: Scope, etag: str) -> bool:
+    """True if the client has this value already."""
     return etag_matches(header(scope, b"if-none-match"), etag)
 
 
-async def parted(scope: Scope, send: Send, body: Any, headers: Mapping[str, str]) -> None:
-    """Send a value that may be asked for in parts; `headers` has its ETag."""
+async def range_response(scope: Scope, send: Send, body: Any, headers: Mapping[str, str]) -> None:
+    """Send a value, or the range of it that the request asks for; `headers` has its ETag."""
     view = memoryview(body)
     size = view.nbytes
     condition = header(scope, b"if-range")
-    wanted = header(scope, b"range") if scope["method"] == "GET" else None
-    part = range_of(wanted if condition in (None, headers["ETag"]) else None, size)
+    requested = header(scope, b"range") if scope["method"] == "GET" else None
+    part = parse_range(requested if condition in (None, headers["ETag"]) else None, size)
     if part is Verdict.WHOLE:
         await reply(scope, send, 200, view, headers=headers)
     elif part is Verdict.UNSATISFIABLE:
         await reply(scope, send, 416, headers={**headers, "Content-Range": f"bytes */{size}"})
     else:
         start, stop = part
-        told = {**headers, "Content-Range": f"bytes {start}-{stop - 1}/{size}"}
-        await reply(scope, send, 206, view[start:stop], headers=told)
+        partial = {**headers, "Content-Range": f"bytes {start}-{stop - 1}/{size}"}
+        await reply(scope, send, 206, view[start:stop], headers=partial)
 
 
-def failed(error: BaseException, key: str) -> tuple[int, bytes, dict[str, str]]:
+def error_response(error: BaseException, key: str) -> tuple[int, bytes, dict[str, str]]:
     """Status, body and headers for an error: its class and the key, not its message, which may hold paths or worse."""
     headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
     name = type(error).__name__
@@ -90,10 +99,10 @@ def failed(error: BaseException, key: str) -> tuple[int, bytes, dict[str, str]]:
 
 
 @contextlib.asynccontextmanager
-async def unless_gone(receive: Receive) -> AsyncIterator[None]:
-    """While one waits for something on behalf of a client: stop when the client goes, with `ClientGone`.
+async def cancel_on_disconnect(receive: Receive) -> AsyncIterator[None]:
+    """Cancel the block with `ClientDisconnected` when the client closes the connection.
 
-    Costs nothing when there is no waiting: the connection is looked at only once the event loop turns.
+    The connection is watched only once the event loop turns: a block that doesn't wait costs nothing.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
@@ -113,7 +122,7 @@ async def unless_gone(receive: Receive) -> AsyncIterator[None]:
     except asyncio.CancelledError:
         if gone:
             task.uncancel()
-            raise ClientGone from None
+            raise ClientDisconnected from None
         raise
     finally:
         start.cancel()
@@ -121,43 +130,43 @@ async def unless_gone(receive: Receive) -> AsyncIterator[None]:
             watcher.cancel()
 
 
-class Outgoing:
-    """Bounds the bytes of bodies that clients are taking at once.
+class SendLimiter:
+    """Limit on the bytes of bodies that are being sent at once.
 
     Parameters
     ----------
     max_bytes : int
-        A body larger than this goes out alone.
+        A body larger than this is sent alone.
     timeout_s : float
-        How long a body waits for its turn.
+        Longest wait for the turn of a body.
     """
 
     def __init__(self, max_bytes: int, timeout_s: float, stats: Stats) -> None:
         self.max_bytes, self.timeout_s, self._stats = max_bytes, timeout_s, stats
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    def has_room(self, n_bytes: int) -> bool:
-        """Whether `n_bytes` may go out without waiting."""
+    def can_send_now(self, n_bytes: int) -> bool:
+        """True if `n_bytes` may be sent without waiting."""
         return not self._waiting and self._fits(n_bytes)
 
     async def deliver(self, scope: Scope, send: Send, body: Any, headers: Mapping[str, str]) -> None:
-        """`parted`, in its turn."""
+        """Send a `range_response` when its turn comes."""
         n_bytes = memoryview(body).nbytes
-        await self.admit(n_bytes)
+        await self.acquire(n_bytes)
         try:
-            await parted(scope, send, body, headers)
+            await range_response(scope, send, body, headers)
         finally:
             self.release(n_bytes)
 
-    async def admit(self, n_bytes: int) -> None:
-        """Wait until `n_bytes` may go out; give them back with `release`.
+    async def acquire(self, n_bytes: int) -> None:
+        """Wait until `n_bytes` may be sent; return them by `release`.
 
         Raises
         ------
         BusyError
-            When there was no room in time.
+            When other bodies took longer than `timeout_s`.
         """
-        if self.has_room(n_bytes):
+        if self.can_send_now(n_bytes):
             self._stats.open_bytes += n_bytes
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -170,24 +179,24 @@ class Outgoing:
                 self.release(n_bytes)
             else:
                 turn.cancel()
-                self._let_in()
+                self._admit_waiting()
             if isinstance(error, TimeoutError):
                 msg = f"other clients hold {self._stats.open_bytes} bytes that they do not read"
                 raise BusyError(msg) from None
             raise
 
     def release(self, n_bytes: int) -> None:
-        """Bytes have gone out."""
+        """Return bytes that were sent, or given up."""
         self._stats.open_bytes -= n_bytes
-        self._let_in()
+        self._admit_waiting()
 
-    def _let_in(self) -> None:
-        for n_bytes, turn in self._next():
+    def _admit_waiting(self) -> None:
+        for n_bytes, turn in self._admissible():
             self._stats.open_bytes += n_bytes
             turn.set_result(None)
 
-    def _next(self) -> Iterator[tuple[int, asyncio.Future[None]]]:
-        # Whoever has left is cancelled before it can say so.
+    def _admissible(self) -> Iterator[tuple[int, asyncio.Future[None]]]:
+        # A waiting request that was cancelled is still in the queue.
         while self._waiting and (self._waiting[0][1].cancelled() or self._fits(self._waiting[0][0])):
             n_bytes, turn = self._waiting.popleft()
             if not turn.cancelled():
@@ -198,8 +207,8 @@ class Outgoing:
         return used == 0 or used + n_bytes <= self.max_bytes
 
 
-def counted(send: Send) -> tuple[Send, list[int]]:
-    """A `send` that notes the status and the bytes that go through it."""
+def counting_send(send: Send) -> tuple[Send, list[int]]:
+    """A `send` that records status and bytes in the list beside it."""
     seen = [0, 0]
 
     async def through(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""The built-in viewer and the page at ``/``: handlers for pages, tiles and values. BokehJS comes from the bokeh package."""
+"""Handlers of the built-in viewer and the index page: pages, tiles and values. BokehJS comes from the bokeh package."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ import numpy as np
 from starlette.types import Receive, Scope, Send
 
 from lazypyr.engine.engine import Engine
-from lazypyr.server.dataset import Exhibit, Snapshot
+from lazypyr.server.dataset import ServedDataset, Snapshot
 from lazypyr.server.pages import index_page, view_page
-from lazypyr.server.rendering import PALETTES, TILE, Look, View, views_of
-from lazypyr.server.responses import Outgoing, reply, unless_gone, unmodified
+from lazypyr.server.rendering import PALETTES, TILE, Layer, RenderOptions, layers_of
+from lazypyr.server.responses import SendLimiter, cancel_on_disconnect, is_not_modified, reply
 from lazypyr.store.derived import face_of
 from lazypyr.store.landing import landed
 
-__all__ = ["Viewer"]
+__all__ = ["ViewerRoutes"]
 
 _OURS = {"page.css": "text/css", "index.js": "text/javascript", "view.js": "text/javascript"}
 _BOKEH = {"bokeh.min.js": "text/javascript", "bokeh-api.min.js": "text/javascript"}
 _THUMBNAIL = 320
 _KEPT_SNAPSHOTS = 64
-# Stands for a picture that HEAD asks about.
-_UNMADE = b"unmade"
+# Body of a picture that HEAD asks about: it is not rendered.
+_HEAD_ONLY = b"unmade"
 
 
-class _NotThere(Exception):
-    """What the URL names doesn't exist."""
+class _NotFound(Exception):
+    """Nothing has the name that the URL gives."""
 
 
-class Viewer:
-    """Pages about exhibits.
+class ViewerRoutes:
+    """Handlers by the first part of the path, in `pages`.
 
     Parameters
     ----------
-    exhibits : Mapping[str, Exhibit]
-    outgoing : Outgoing
-        Bounds what is on its way to clients.
+    datasets : Mapping[str, ServedDataset]
+    send_limiter : SendLimiter
+        Bounds the bytes on their way to clients.
     own_vizarr : bool
         Whether a vizarr is served beside.
     """
 
-    def __init__(self, exhibits: Mapping[str, Exhibit], outgoing: Outgoing, *, own_vizarr: bool) -> None:
-        self._exhibits, self._outgoing, self._own_vizarr = exhibits, outgoing, own_vizarr
-        self._views: dict[tuple[str, str], Mapping[str, View]] = {}
+    def __init__(self, datasets: Mapping[str, ServedDataset], send_limiter: SendLimiter, *, own_vizarr: bool) -> None:
+        self._datasets, self._send_limiter, self._own_vizarr = datasets, send_limiter, own_vizarr
+        self._layers: dict[tuple[str, str], Mapping[str, Layer]] = {}
         self._files: dict[str, bytes] = {}
         self.pages = {
             "": self._index,
@@ -66,24 +66,24 @@ class Viewer:
 
     async def _index(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
         shown = []
-        for exhibit in self._exhibits.values():
-            snapshot = await exhibit.current()
-            for path, pyramid in snapshot.faces[3].pyramids.items():
-                name = f"{exhibit.name}/{path}" if path else exhibit.name
-                shown.append((name, pyramid, snapshot.fingerprint, face_of(exhibit.store)))
+        for dataset in self._datasets.values():
+            snapshot = await dataset.current()
+            for path, pyramid in snapshot.by_format[3].pyramids.items():
+                name = f"{dataset.name}/{path}" if path else dataset.name
+                shown.append((name, pyramid, snapshot.fingerprint, face_of(dataset.store)))
         body = index_page(shown, _base(scope), own_vizarr=self._own_vizarr, has_viewer=_bokeh_folder() is not None)
         await _html(scope, send, body)
 
     async def _view(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
-        async def ask(exhibit: Exhibit, path: str, snapshot: Snapshot) -> dict[str, Any]:
-            return self._info(exhibit, path, snapshot)
+        async def compute(dataset: ServedDataset, path: str, snapshot: Snapshot) -> dict[str, Any]:
+            return self._info(dataset, path, snapshot)
 
-        found = await self._found(rest, scope, receive, send, ask)
-        if found is not None:
+        result = await self._read_or_404(rest, scope, receive, send, compute)
+        if result is not None:
             if _bokeh_folder() is None:
                 await _html(scope, send, "<p>The viewer needs bokeh: <code>pip install bokeh</code>", status=404)
             else:
-                await _html(scope, send, view_page(found[1]))
+                await _html(scope, send, view_page(result[1]))
 
     async def _static(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
         kind = {**_OURS, **_BOKEH}.get(rest)
@@ -96,10 +96,10 @@ class Viewer:
         body = self._files[rest]
         etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
         headers = {"Content-Type": f"{kind}; charset=utf-8", "ETag": etag, "Cache-Control": "no-cache"}
-        if unmodified(scope, etag):
+        if is_not_modified(scope, etag):
             await reply(scope, send, 304, headers={**headers, "Content-Length": ""})
         else:
-            await self._outgoing.deliver(scope, send, body, headers)
+            await self._send_limiter.deliver(scope, send, body, headers)
 
     # Pictures
 
@@ -109,33 +109,33 @@ class Viewer:
             await reply(scope, send, 404)
             return
 
-        async def ask(exhibit: Exhibit, path: str, snapshot: Snapshot) -> bytes | None:
+        async def compute(dataset: ServedDataset, path: str, snapshot: Snapshot) -> bytes | None:
             zoom, x, y = (_number(text) for text in numbers)
-            view, look = await self._look(path, snapshot, scope)
-            if not view.has_tile(zoom, x, y):
-                raise _NotThere
+            layer, options = await self._render_options(path, snapshot, scope)
+            if not layer.has_tile(zoom, x, y):
+                raise _NotFound
             if scope["method"] == "HEAD":
-                return _UNMADE
-            engine = snapshot.faces[3].engine
-            key = ("png", view.pyramid.key, view.name, look, zoom, x, y)
-            png: bytes = await _flown(engine, key, lambda: view.tile(engine, look, zoom, x, y) or b"")
+                return _HEAD_ONLY
+            engine = snapshot.by_format[3].engine
+            key = ("png", layer.pyramid.key, layer.name, options, zoom, x, y)
+            png: bytes = await _cached(engine, key, lambda: layer.tile(engine, options, zoom, x, y) or b"")
             return png
 
-        await self._picture(name, scope, receive, send, ask)
+        await self._picture(name, scope, receive, send, compute)
 
     async def _thumbnail(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
-        async def ask(exhibit: Exhibit, path: str, snapshot: Snapshot) -> bytes | None:
-            view, look = await self._look(path, snapshot, scope)
+        async def compute(dataset: ServedDataset, path: str, snapshot: Snapshot) -> bytes | None:
+            layer, options = await self._render_options(path, snapshot, scope)
             if scope["method"] == "HEAD":
-                return _UNMADE
-            engine = snapshot.faces[3].engine
-            key = ("thumbnail", view.pyramid.key, view.name, look)
-            png: bytes = await _flown(engine, key, lambda: view.thumbnail(engine, look, _THUMBNAIL) or b"")
+                return _HEAD_ONLY
+            engine = snapshot.by_format[3].engine
+            key = ("thumbnail", layer.pyramid.key, layer.name, options)
+            png: bytes = await _cached(engine, key, lambda: layer.thumbnail(engine, options, _THUMBNAIL) or b"")
             return png
 
-        await self._picture(rest.removesuffix(".png"), scope, receive, send, ask)
+        await self._picture(rest.removesuffix(".png"), scope, receive, send, compute)
 
-    async def _picture(self, name: str, scope: Scope, receive: Receive, send: Send, ask: Any) -> None:
+    async def _picture(self, name: str, scope: Scope, receive: Receive, send: Send, compute: Any) -> None:
         def headers(snapshot: Snapshot) -> dict[str, str]:
             fixed = b"v=" in scope["query_string"]
             return {
@@ -144,172 +144,170 @@ class Viewer:
                 "Cache-Control": "private, max-age=86400, immutable" if fixed else "no-cache",
             }
 
-        exhibit = self._exhibits.get(name.partition("/")[0])
-        if exhibit is not None:
-            told = headers(await exhibit.current())
-            if unmodified(scope, told["ETag"]):
-                await reply(scope, send, 304, headers={**told, "Content-Length": ""})
+        dataset = self._datasets.get(name.partition("/")[0])
+        if dataset is not None:
+            current = headers(await dataset.current())
+            if is_not_modified(scope, current["ETag"]):
+                await reply(scope, send, 304, headers={**current, "Content-Length": ""})
                 return
-        found = await self._found(name, scope, receive, send, ask)
-        if found is None:
+        result = await self._read_or_404(name, scope, receive, send, compute)
+        if result is None:
             return
-        snapshot, png = found
-        if png is _UNMADE:
+        snapshot, png = result
+        if png is _HEAD_ONLY:
             await reply(scope, send, 200, headers={**headers(snapshot), "Content-Length": ""})
         elif png:
-            await self._outgoing.deliver(scope, send, png, headers(snapshot))
+            await self._send_limiter.deliver(scope, send, png, headers(snapshot))
         else:
             await reply(scope, send, 404)
 
     # Facts
 
     async def _api(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
-        name, _, what = rest.rpartition("/")
-        asks: dict[str, Any] = {"info": self._info_of, "window": self._window, "value": self._value}
-        if what not in asks:
+        name, _, endpoint = rest.rpartition("/")
+        computations: dict[str, Any] = {"info": self._info_of, "window": self._window, "value": self._value}
+        if endpoint not in computations:
             await reply(scope, send, 404)
             return
 
         head = scope["method"] == "HEAD"
 
-        async def ask(exhibit: Exhibit, path: str, snapshot: Snapshot) -> bytes:
+        async def compute(dataset: ServedDataset, path: str, snapshot: Snapshot) -> bytes:
             # For HEAD nothing is computed.
-            facts = {} if head else await asks[what](exhibit, path, snapshot, scope)
+            facts = {} if head else await computations[endpoint](dataset, path, snapshot, scope)
             return json.dumps(facts, allow_nan=False).encode()
 
-        found = await self._found(name, scope, receive, send, ask)
-        if found is not None:
+        result = await self._read_or_404(name, scope, receive, send, compute)
+        if result is not None:
             headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-            await reply(scope, send, 200, found[1], headers={**headers, **({"Content-Length": ""} if head else {})})
+            await reply(scope, send, 200, result[1], headers={**headers, **({"Content-Length": ""} if head else {})})
 
-    async def _info_of(self, exhibit: Exhibit, path: str, snapshot: Snapshot, scope: Scope) -> dict[str, Any]:
-        return self._info(exhibit, path, snapshot)
+    async def _info_of(self, dataset: ServedDataset, path: str, snapshot: Snapshot, scope: Scope) -> dict[str, Any]:
+        return self._info(dataset, path, snapshot)
 
-    def _info(self, exhibit: Exhibit, path: str, snapshot: Snapshot) -> dict[str, Any]:
-        views = self._views_at(path, snapshot)
-        pyramid = snapshot.faces[3].pyramids[path]
-        place = pyramid.grid
+    def _info(self, dataset: ServedDataset, path: str, snapshot: Snapshot) -> dict[str, Any]:
+        layers = self._layers_at(path, snapshot)
+        pyramid = snapshot.by_format[3].pyramids[path]
+        grid = pyramid.grid
         unit = next((pyramid.coords[axis].unit for axis in "xy" if axis in pyramid.coords), None)
         return {
-            "name": f"{exhibit.name}/{path}" if path else exhibit.name,
+            "name": f"{dataset.name}/{path}" if path else dataset.name,
             "title": pyramid.name,
             "version": snapshot.fingerprint,
-            "live": exhibit.revalidate,
+            "live": dataset.revalidate,
             "tile": TILE,
             "palettes": list(PALETTES),
-            "grid": {"x0": place.x0, "dx": place.dx, "nx": place.nx, "y0": place.y0, "dy": place.dy, "ny": place.ny},
+            "grid": {"x0": grid.x0, "dx": grid.dx, "nx": grid.nx, "y0": grid.y0, "dy": grid.dy, "ny": grid.ny},
             "unit": unit or ("" if pyramid.coords else "px"),
             "dtype": str(pyramid.dtype),
             "levels": len(pyramid.levels),
-            "max_zoom": next(iter(views.values())).max_zoom,
+            "max_zoom": next(iter(layers.values())).max_zoom,
             "views": [
                 {"name": v.name, "palette": v.palette, "axes": v.sizes, "colour_axis": v.colour_axis, "start": v.start}
-                for v in views.values()
+                for v in layers.values()
             ],
         }
 
-    async def _window(self, exhibit: Exhibit, path: str, snapshot: Snapshot, scope: Scope) -> dict[str, Any]:
-        _, look = await self._look(path, snapshot, scope)
-        return {"low": look.window[0], "high": look.window[1]}
+    async def _window(self, dataset: ServedDataset, path: str, snapshot: Snapshot, scope: Scope) -> dict[str, Any]:
+        _, options = await self._render_options(path, snapshot, scope)
+        return {"low": options.limits[0], "high": options.limits[1]}
 
-    async def _value(self, exhibit: Exhibit, path: str, snapshot: Snapshot, scope: Scope) -> dict[str, Any]:
+    async def _value(self, dataset: ServedDataset, path: str, snapshot: Snapshot, scope: Scope) -> dict[str, Any]:
         query = _query(scope)
-        view, at, bands = self._chosen(path, snapshot, query)
+        layer, index, bands = self._layer_of(path, snapshot, query)
         zoom, row0, column0 = (_number(query.get(name, "")) for name in ("z", "row", "col"))
-        (ny, nx), levels = view.size, view.pyramid.levels
-        if zoom > view.max_zoom or row0 >= ny or column0 >= nx:
-            raise _NotThere
-        level = view.level_at(zoom)
-        row, column = view.pixel_at(level, row0 + 0.5, column0 + 0.5)
-        y, x = (view.pyramid.axes.index(axis) for axis in "yx")
+        (ny, nx), levels = layer.size, layer.pyramid.levels
+        if zoom > layer.max_zoom or row0 >= ny or column0 >= nx:
+            raise _NotFound
+        level = layer.level_at(zoom)
+        row, column = layer.pixel_at(level, row0 + 0.5, column0 + 0.5)
+        y, x = (layer.pyramid.axes.index(axis) for axis in "yx")
         row, column = min(row, levels[level].shape[y] - 1), min(column, levels[level].shape[x] - 1)
-        where = view.others.index(view.colour_axis) if view.colour_axis else None
-        points = [at] if where is None else [(*at[:where], b, *at[where + 1 :]) for b in bands or (0, 1, 2)]
-        engine, values = snapshot.faces[3].engine, []
-        for point in points:
-            held, flight = engine.request(view.pyramid, level, view.chunk_index(row, column, point))
-            tile: Any = held if flight is None else await landed(engine, flight, "the picture")
-            values.append(_text(view.value(tile, level, row, column, point)))
+        engine, values = snapshot.by_format[3].engine, []
+        for plane in layer.planes(index, bands):
+            cached, flight = engine.request(layer.pyramid, level, layer.chunk_index(row, column, plane))
+            chunk: Any = cached if flight is None else await landed(engine, flight, "the picture")
+            values.append(_text(layer.value(chunk, level, row, column, plane)))
         return {"level": level, "row": row, "col": column, "text": ", ".join(values)}
 
-    # What the URL names
+    # Names of URLs
 
-    async def _found(
-        self, name: str, scope: Scope, receive: Receive, send: Send, ask: Callable[..., Any]
+    async def _read_or_404(
+        self, name: str, scope: Scope, receive: Receive, send: Send, compute: Callable[..., Any]
     ) -> tuple[Snapshot, Any] | None:
-        """What `ask` says of an exhibit and the group in it that `name` names; None after a 404."""
+        """Snapshot and the result of `compute` for the dataset and group that `name` names; None after a 404."""
         first, _, path = name.partition("/")
-        exhibit = self._exhibits.get(first)
+        dataset = self._datasets.get(first)
         version = _query(scope).get("v")
-        if exhibit is None:
+        if dataset is None:
             await reply(scope, send, 404)
             return None
 
         async def get(snapshot: Snapshot) -> Any:
-            if path not in snapshot.faces[3].pyramids or version not in (None, snapshot.fingerprint):
-                raise _NotThere
-            return await ask(exhibit, path, snapshot)
+            if path not in snapshot.by_format[3].pyramids or version not in (None, snapshot.fingerprint):
+                raise _NotFound
+            return await compute(dataset, path, snapshot)
 
         try:
-            async with unless_gone(receive):
-                return await exhibit.read(get)
-        except _NotThere:
+            async with cancel_on_disconnect(receive):
+                return await dataset.read(get)
+        except _NotFound:
             await reply(scope, send, 404)
             return None
 
-    def _views_at(self, path: str, snapshot: Snapshot) -> Mapping[str, View]:
+    def _layers_at(self, path: str, snapshot: Snapshot) -> Mapping[str, Layer]:
         key = snapshot.fingerprint, path
-        if key not in self._views:
-            while len(self._views) >= _KEPT_SNAPSHOTS:
-                del self._views[next(iter(self._views))]
-            self._views[key] = views_of(snapshot.faces[3].pyramids[path])
-        return self._views[key]
+        if key not in self._layers:
+            while len(self._layers) >= _KEPT_SNAPSHOTS:
+                del self._layers[next(iter(self._layers))]
+            self._layers[key] = layers_of(snapshot.by_format[3].pyramids[path])
+        return self._layers[key]
 
-    def _chosen(
+    def _layer_of(
         self, path: str, snapshot: Snapshot, query: Mapping[str, str]
-    ) -> tuple[View, tuple[int, ...], tuple[int, int, int] | None]:
-        """The view, the index along its other axes, and the bands that a query names; only what there is."""
-        views = self._views_at(path, snapshot)
-        view = views.get(query.get("product", next(iter(views))))
-        if view is None:
-            raise _NotThere
-        sizes = tuple(view.sizes.values())
-        at = (
+    ) -> tuple[Layer, tuple[int, ...], tuple[int, int, int] | None]:
+        """Layer, index along its other axes, and bands that a query names."""
+        layers = self._layers_at(path, snapshot)
+        layer = layers.get(query.get("product", next(iter(layers))))
+        if layer is None:
+            raise _NotFound
+        sizes = tuple(layer.sizes.values())
+        index = (
             tuple(_number(text) for text in query["at"].split(","))
             if query.get("at")
-            else view.start or (0,) * len(sizes)
+            else layer.start or (0,) * len(sizes)
         )
-        if len(at) != len(sizes) or any(i >= n for i, n in zip(at, sizes, strict=True)):
-            raise _NotThere
-        if view.colour_axis is None:
-            return view, at, None
+        if len(index) != len(sizes) or any(i >= n for i, n in zip(index, sizes, strict=True)):
+            raise _NotFound
+        if layer.colour_axis is None:
+            return layer, index, None
         bands = tuple(_number(text) for text in query.get("bands", "0,1,2").split(","))
-        if len(bands) != 3 or max(bands) >= view.sizes[view.colour_axis]:
-            raise _NotThere
-        return view, at, (bands[0], bands[1], bands[2])
+        if len(bands) != 3 or max(bands) >= layer.sizes[layer.colour_axis]:
+            raise _NotFound
+        return layer, index, (bands[0], bands[1], bands[2])
 
-    async def _look(self, path: str, snapshot: Snapshot, scope: Scope) -> tuple[View, Look]:
+    async def _render_options(self, path: str, snapshot: Snapshot, scope: Scope) -> tuple[Layer, RenderOptions]:
         query = _query(scope)
-        view, at, bands = self._chosen(path, snapshot, query)
-        colours = query.get("palette", view.palette)
-        if colours not in PALETTES:
-            raise _NotThere
+        layer, index, bands = self._layer_of(path, snapshot, query)
+        palette = query.get("palette", layer.palette)
+        if palette not in PALETTES:
+            raise _NotFound
         if "low" in query or "high" in query:
-            window = _float(query.get("low")), _float(query.get("high"))
-            if not window[0] < window[1]:
-                raise _NotThere
+            limits = _float(query.get("low")), _float(query.get("high"))
+            if not limits[0] < limits[1]:
+                raise _NotFound
         elif scope["method"] == "HEAD":  # nothing is computed for it
-            window = 0.0, 1.0
+            limits = 0.0, 1.0
         else:
-            engine = snapshot.faces[3].engine
-            key = ("window", view.pyramid.key, view.name, at, bands)
-            low, high = await _flown(engine, key, lambda: np.array(view.auto_window(engine, at, bands)))
-            window = float(low), float(high)
-        return view, Look(at, window, colours, bands)
+            engine = snapshot.by_format[3].engine
+            key = ("window", layer.pyramid.key, layer.name, index, bands)
+            low, high = await _cached(engine, key, lambda: np.array(layer.auto_limits(engine, index, bands)))
+            limits = float(low), float(high)
+        return layer, RenderOptions(index, limits, palette, bands)
 
 
-async def _flown(engine: Engine, key: Hashable, compute: Callable[[], Any]) -> Any:
-    """A value that the engine's cache keeps, computed in one of its threads."""
+async def _cached(engine: Engine, key: Hashable, compute: Callable[[], Any]) -> Any:
+    """A value from the engine's cache, computed in one of its threads if it is missing."""
     value, flight = engine.fly(key, compute)
     return value if flight is None else await landed(engine, flight, "the picture")
 
@@ -331,7 +329,7 @@ def _query(scope: Scope) -> dict[str, str]:
 
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 19:
-        raise _NotThere
+        raise _NotFound
     return int(text)
 
 
@@ -339,9 +337,9 @@ def _float(text: str | None) -> float:
     try:
         number = float(text or "")
     except ValueError:
-        raise _NotThere from None
+        raise _NotFound from None
     if not math.isfinite(number):
-        raise _NotThere
+        raise _NotFound
     return number
 
 

@@ -1,4 +1,4 @@
-"""Keys of a store over HTTP. What a key means is the store's business: no client's text gets any further."""
+"""Handler of the keys of a store: only keys that the pyramid has are looked up, no path comes from a client."""
 
 from __future__ import annotations
 
@@ -7,36 +7,42 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 from zarr.core.buffer import default_buffer_prototype
 
-from lazypyr.server.dataset import Exhibit, Snapshot
-from lazypyr.server.responses import Outgoing, parted, reply, unless_gone, unmodified
+from lazypyr.server.dataset import ServedDataset, Snapshot
+from lazypyr.server.responses import SendLimiter, cancel_on_disconnect, is_not_modified, range_response, reply
 from lazypyr.store.derived import known_size
 
 __all__ = ["serve_key"]
 
 
 async def serve_key(
-    exhibit: Exhibit, zarr_format: int, key: str, scope: Scope, receive: Receive, send: Send, outgoing: Outgoing
+    dataset: ServedDataset,
+    zarr_format: int,
+    key: str,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    send_limiter: SendLimiter,
 ) -> None:
-    """GET or HEAD of a key. HEAD, 304 and 404 compute nothing."""
+    """Answer GET or HEAD of a key. HEAD, 304 and 404 compute nothing."""
 
     async def get(snapshot: Snapshot) -> Any:
-        return await snapshot.faces[zarr_format].get(key, default_buffer_prototype())
+        return await snapshot.by_format[zarr_format].get(key, default_buffer_prototype())
 
     async def read() -> tuple[Snapshot, memoryview | None]:
-        async with unless_gone(receive):
-            snapshot, value = await exhibit.read(get)
+        async with cancel_on_disconnect(receive):
+            snapshot, value = await dataset.read(get)
         if value is None:
             return snapshot, None
         body = memoryview(value.as_numpy_array()).cast("B")
-        snapshot.remember(zarr_format, key, body.nbytes)
+        snapshot.record_length(zarr_format, key, body.nbytes)
         return snapshot, body
 
-    snapshot = await exhibit.current()
-    if key not in snapshot.faces[zarr_format]:
+    snapshot = await dataset.current()
+    if key not in snapshot.by_format[zarr_format]:
         await reply(scope, send, 404)
         return
     headers = _headers(snapshot, zarr_format, key)
-    if unmodified(scope, headers["ETag"]):
+    if is_not_modified(scope, headers["ETag"]):
         await reply(scope, send, 304, headers={**headers, "Content-Length": ""})
         return
     if scope["method"] == "HEAD":
@@ -48,19 +54,19 @@ async def serve_key(
         await reply(scope, send, 404)
         return
     n_bytes = body.nbytes
-    if not outgoing.has_room(n_bytes):
-        body = None  # many that wait would hold more than the cache may
-    async with unless_gone(receive):
-        await outgoing.admit(n_bytes)
+    if not send_limiter.can_send_now(n_bytes):
+        body = None  # many waiting requests would hold more memory than the cache may
+    async with cancel_on_disconnect(receive):
+        await send_limiter.acquire(n_bytes)
     try:
         if body is None:
             snapshot, body = await read()
         if body is None:
             await reply(scope, send, 404)
         else:
-            await parted(scope, send, body, _headers(snapshot, zarr_format, key))
+            await range_response(scope, send, body, _headers(snapshot, zarr_format, key))
     finally:
-        outgoing.release(n_bytes)
+        send_limiter.release(n_bytes)
 
 
 def _headers(snapshot: Snapshot, zarr_format: int, key: str) -> dict[str, str]:
@@ -74,5 +80,5 @@ def _headers(snapshot: Snapshot, zarr_format: int, key: str) -> dict[str, str]:
 
 
 def _length(snapshot: Snapshot, zarr_format: int, key: str) -> int | None:
-    size = known_size(snapshot.faces[zarr_format], key)
+    size = known_size(snapshot.by_format[zarr_format], key)
     return snapshot.lengths.get((zarr_format, key)) if size is None else size

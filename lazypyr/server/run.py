@@ -1,4 +1,4 @@
-"""Start and stop a server."""
+"""Starting and stopping a server."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ import uvicorn
 
 from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.server.app import RESERVED, App
-from lazypyr.server.dataset import Exhibit
-from lazypyr.server.limits import MAX_CONNECTIONS, PatientProtocol
+from lazypyr.server.dataset import ServedDataset
+from lazypyr.server.limits import MAX_CONNECTIONS, TimeoutH11Protocol
 from lazypyr.store import LazyPyramidStore
 
 __all__ = ["Handle", "name_of", "start"]
@@ -36,7 +36,7 @@ _BACKLOG = 1024
 
 
 class Handle:
-    """A server that runs in a thread of its own.
+    """Server that runs in a background thread.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Handle:
             time.sleep(0.005)
 
     def close(self, timeout_s: float = _CLOSE_SECONDS) -> None:
-        """Stop: what is being answered has a second to end.
+        """Stop the server; requests in progress have a second to end.
 
         Raises
         ------
@@ -69,7 +69,9 @@ class Handle:
     def __enter__(self) -> Handle:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -92,22 +94,22 @@ def start(
     announce: bool,
     options: Mapping[str, Any],
 ) -> Handle | None:
-    """What `lazypyr.serve` does."""
+    """Start the server of `lazypyr.serve`."""
     if background and workers > 1:
         raise PlanError("serve: several processes can't run in the background of this one; leave out workers")
     if workers < 1:
         raise PlanError(f"workers: expected a number of processes, 1 or more, got {workers!r}")
-    if not 0 <= port <= 65535:  # a greater one would be taken for its remainder
+    if not 0 <= port <= 65535:  # the system would take a greater one modulo 65536
         raise PlanError(f"port: expected 0 (any that is free) to 65535, got {port!r}")
     if revalidate is not None and not 0 <= revalidate < math.inf:
         raise PlanError(f"revalidate: expected seconds, 0 or more, got {revalidate!r}")
     stores = _stores(sources, dict(options))
-    exhibits = [Exhibit(name, store, revalidate) for name, store in stores.items()]
+    datasets = [ServedDataset(name, store, revalidate) for name, store in stores.items()]
     hosts = _hosts(host, allow_host)
     if workers > 1:
-        _can_travel(exhibits)
+        _check_picklable(datasets)
     origins = _origins(cors)
-    app = App(exhibits, hosts=hosts, cors=origins, viewer_dir=viewer_dir)
+    app = App(datasets, hosts=hosts, cors=origins, viewer_dir=viewer_dir)
     if warm:
         for store in stores.values():
             store.warm(progress=announce)
@@ -116,7 +118,7 @@ def start(
     url = f"http://{f'[{host}]' if ':' in host else host}:{number}"
     config = uvicorn.Config(
         app,
-        http=PatientProtocol,
+        http=TimeoutH11Protocol,
         ws="none",
         lifespan="off",
         loop="asyncio",
@@ -131,7 +133,7 @@ def start(
         backlog=_BACKLOG,
     )
     if announce:
-        _announce(url, exhibits, hosts)
+        _announce(url, datasets, hosts)
     if background:
         handle = Handle(uvicorn.Server(config), listener, url)
         if open_browser:
@@ -150,7 +152,7 @@ def start(
 
 
 def name_of(text: str, taken: Iterable[str] = ()) -> str:
-    """A name for a source in URLs: the end of its path, without its suffix; numbered if taken."""
+    """Name of a source in URLs: the end of its path without its suffix, numbered where it exists already."""
     last = text.rstrip("/").rpartition("/")[2] if "://" in text or "/" in text else text
     stem = re.sub(r"(\.ome)?\.(zarr|n5|zip|tiff?)$", "", last)
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.")[:80] or "source"
@@ -159,7 +161,7 @@ def name_of(text: str, taken: Iterable[str] = ()) -> str:
 
 
 def _stores(sources: Any, options: dict[str, Any]) -> dict[str, LazyPyramidStore]:
-    """Stores by name. A dict of sources is told from a dict that is one by its values, which are not bytes."""
+    """Stores by name. A dict with bytes among its values is one source, a Zarr store; any other is sources by name."""
     named = isinstance(sources, dict) and not any(
         isinstance(v, bytes | bytearray | memoryview) for v in sources.values()
     )
@@ -167,9 +169,9 @@ def _stores(sources: Any, options: dict[str, Any]) -> dict[str, LazyPyramidStore
         store = _store(sources, options)
         first = next(iter(store.pyramids.values()))
         return {name_of(first.name): store}
-    given = options.get("cache_bytes")
-    if isinstance(given, int) and given > 0:  # one bound for all of them together
-        options["cache_bytes"] = max(1, given // max(1, len(sources)))
+    total = options.get("cache_bytes")
+    if isinstance(total, int) and total > 0:  # one bound for all of them together
+        options["cache_bytes"] = max(1, total // max(1, len(sources)))
     return {name: _store(source, options) for name, source in sources.items()}
 
 
@@ -179,18 +181,18 @@ def _store(source: Any, options: Mapping[str, Any]) -> LazyPyramidStore:
     return LazyPyramidStore(source, **{"compressor": "zstd", **options})
 
 
-def _can_travel(exhibits: Sequence[Exhibit]) -> None:
-    for exhibit in exhibits:
+def _check_picklable(datasets: Sequence[ServedDataset]) -> None:
+    for dataset in datasets:
         try:
-            pickle.dumps(exhibit)
+            pickle.dumps(dataset)
         except Exception as error:
             raise PlanError(
-                f"{exhibit.name}: several workers are processes, to which it has to be sent, and it can't be pickled: {error}"
+                f"{dataset.name}: several workers are processes, to which it has to be sent, and it can't be pickled: {error}"
             ) from error
 
 
 def _hosts(host: str, allow_host: Sequence[str]) -> tuple[str, ...]:
-    """Names that a client may use: on loopback its own; elsewhere what the user says."""
+    """Names that a client may use: those of loopback, and those the user allows."""
     for name in allow_host:
         if not _HOST.fullmatch(name):
             raise PlanError(
@@ -245,7 +247,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _allow_many_files() -> None:
-    """Let this process, which only serves, have as many connections as the server takes."""
+    """Raise the process's limit of open files to the connections that the server accepts."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -255,9 +257,9 @@ def _allow_many_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _announce(url: str, exhibits: Sequence[Exhibit], hosts: Sequence[str]) -> None:
+def _announce(url: str, datasets: Sequence[ServedDataset], hosts: Sequence[str]) -> None:
     lines = [f"lazypyr serves {url}/"]
-    lines += [f"  {url}/{exhibit.name}/  zarr v{exhibit.first_format}" for exhibit in exhibits]
+    lines += [f"  {url}/{dataset.name}/  zarr v{dataset.first_format}" for dataset in datasets]
     if others := hosts[len(LOOPBACK) :]:
         lines.append(f"  whoever can reach this machine as {' or '.join(others)} can read all of the above")
     print("\n".join(lines), flush=True)  # noqa: T201 - the user waits for it

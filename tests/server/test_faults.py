@@ -22,7 +22,7 @@ import lazypyr
 from lazypyr import LazyPyramidStore
 from lazypyr.errors import LazypyrError
 from lazypyr.server.metrics import Stats
-from lazypyr.server.responses import Outgoing
+from lazypyr.server.responses import SendLimiter
 from support.faultstore import FaultStore
 from support.http import ask, connect, receive, served
 from support.running import ROOT, python, together, until
@@ -171,7 +171,7 @@ def test_a_client_that_leaves_frees_its_place():
 @pytest.mark.fault("M4")
 def test_clients_that_do_not_read_hold_little_and_are_dropped(monkeypatch):
     monkeypatch.setattr("lazypyr.server.limits.SEND_SECONDS", 2)
-    monkeypatch.setattr("lazypyr.server.app._OUTGOING_BYTES", 70 * 2**20)
+    monkeypatch.setattr("lazypyr.server.app._MAX_SENDING_BYTES", 70 * 2**20)
     big = np.zeros((2048, 2048), "f4")
     with served({"a": LazyPyramidStore(big, chunks=(2048, 2048))}) as handle:
         socks = [connect(handle.url) for _ in range(6)]
@@ -195,7 +195,7 @@ def test_clients_that_do_not_read_hold_little_and_are_dropped(monkeypatch):
 
 @pytest.mark.fault("M4")
 def test_answers_that_wait_for_others_hold_nothing(monkeypatch):
-    monkeypatch.setattr("lazypyr.server.app._OUTGOING_BYTES", 32 * 2**20)
+    monkeypatch.setattr("lazypyr.server.app._MAX_SENDING_BYTES", 32 * 2**20)
     begun = set()
 
     def read(level, window):
@@ -221,19 +221,19 @@ def test_answers_that_wait_for_others_hold_nothing(monkeypatch):
 @pytest.mark.fault("M4", "C5")
 async def test_whoever_leaves_while_a_place_becomes_free_takes_none():
     stats = Stats()
-    outgoing = Outgoing(10, 60, stats)
-    await outgoing.admit(10)
-    leaves, stays = (asyncio.create_task(outgoing.admit(n)) for n in (6, 8))
+    send_limiter = SendLimiter(10, 60, stats)
+    await send_limiter.acquire(10)
+    leaves, stays = (asyncio.create_task(send_limiter.acquire(n)) for n in (6, 8))
     await asyncio.sleep(0)
     leaves.cancel()
-    outgoing.release(10)
+    send_limiter.release(10)
     await stays
     with pytest.raises(asyncio.CancelledError):
         await leaves
     assert stats.open_bytes == 8
-    outgoing.release(8)
+    send_limiter.release(8)
     assert stats.open_bytes == 0
-    assert outgoing.has_room(10)
+    assert send_limiter.can_send_now(10)
 
 
 @pytest.mark.fault("M1")

@@ -96,7 +96,7 @@ import pickle, sys
 from collections.abc import Mapping
 from pathlib import Path
 from lazypyr import LazyPyramidStore
-from lazypyr.server.dataset import Exhibit, Snapshot
+from lazypyr.server.dataset import ServedDataset, Snapshot
 from lazypyr.store.derived import renewed
 class Folder(Mapping):
     def __init__(self, root): self.root = Path(root)
@@ -108,14 +108,14 @@ class Folder(Mapping):
     def __len__(self): return len(list(self.root.iterdir()))
 root, sent, generation = sys.argv[1:]
 if Path(sent).exists():
-    exhibit = pickle.loads(Path(sent).read_bytes())
+    dataset = pickle.loads(Path(sent).read_bytes())
 else:
-    exhibit = Exhibit("a", LazyPyramidStore(Folder(root), chunks=(32, 32)), 1.0)
-    Path(sent).write_bytes(pickle.dumps(exhibit))
-print(exhibit.snapshot.etag(3, "0/c/0/0"))
+    dataset = ServedDataset("a", LazyPyramidStore(Folder(root), chunks=(32, 32)), 1.0)
+    Path(sent).write_bytes(pickle.dumps(dataset))
+print(dataset.snapshot.etag(3, "0/c/0/0"))
 text = Path(root, ".zattrs").read_text()
 Path(root, ".zattrs").write_text('{"generation": %s}' % generation)
-print(Snapshot.of(renewed(exhibit.store)).etag(3, "0/c/0/0"))
+print(Snapshot.of(renewed(dataset.store)).etag(3, "0/c/0/0"))
 Path(root, ".zattrs").write_text(text)
 """
 

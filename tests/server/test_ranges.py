@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lazypyr.server.ranges import Verdict, etag_matches, range_of
+from lazypyr.server.ranges import Verdict, etag_matches, parse_range
 
 WHOLE, NO = Verdict.WHOLE, Verdict.UNSATISFIABLE
 
@@ -52,7 +52,7 @@ def test_table(header, size, expected):
     times = []
     for _ in range(5):
         begin = time.perf_counter()
-        assert range_of(header, size) == expected
+        assert parse_range(header, size) == expected
         times.append(time.perf_counter() - begin)
     assert min(times) < 0.005
 
@@ -62,7 +62,7 @@ def test_table(header, size, expected):
 def test_ranges_are_slices(size, first, last):
     header = f"bytes={'' if first is None else first}-{'' if last is None else last}"
     value = bytes(range(size))
-    part = range_of(header, size)
+    part = parse_range(header, size)
     if first is None and last is None:
         assert part is WHOLE
     elif first is None:
@@ -79,7 +79,7 @@ def test_ranges_are_slices(size, first, last):
 @given(st.text(max_size=40) | st.from_regex(r"bytes=[0-9\-, ]{0,20}"), st.integers(0, 10**6))
 @example("bytes=0-\n", 10)
 def test_any_text_is_a_part_or_a_verdict(header, size):
-    part = range_of(header, size)
+    part = parse_range(header, size)
     assert part in (WHOLE, NO) or 0 <= part[0] < part[1] <= size
 
 
