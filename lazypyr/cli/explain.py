@@ -29,8 +29,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Print the explanation, or JSON."""
-    from lazypyr.engine.engine import Engine
-    from lazypyr.engine.explain import explain
     from lazypyr.pyramids.open import open_pyramid
 
     pyramid = open_pyramid(args.source, **source_options(args))
@@ -40,7 +38,8 @@ def run(args: argparse.Namespace) -> None:
     if len(parts) == len(counts) and all(part.strip().isdecimal() for part in parts):
         index = tuple(map(int, parts))
         if all(i < n for i, n in zip(index, counts, strict=True)):
-            found = explain(pyramid, level, index, Engine())
+            window = windows.chunk_window(index, pyramid.chunks, pyramid.levels[level].shape)
+            found = pyramid.explain(level, window)
             print(json.dumps(found.as_dict(), indent=2) if args.json else found)
             return
     raise PlanError(

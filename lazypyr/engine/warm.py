@@ -16,7 +16,6 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Pyramid
-from lazypyr.pyramids.reduced import ReducedPyramid
 
 __all__ = ["finest_that_fits", "warm"]
 
@@ -124,13 +123,8 @@ def warm(pyramid: Pyramid, engine: Engine, *, min_level: int | None = None, prog
 def _first_step(pyramid: Pyramid, finest: int) -> int:
     """The level whose tiles are computed first: they bring the finer ones with them; what is coarser is made of them."""
     start = finest
-    if not isinstance(pyramid, ReducedPyramid) or not pyramid.reducer.composable:
-        return start
-    # A pass keeps what it reads only for level 0, and the first level only when it isn't deep.
-    last = {0: finest, 1: finest + 1}.get(max(finest - pyramid.base_level, 0), len(pyramid.levels) - 1)
+    last = pyramid.coarsest_bringing(finest)
     tile = math.prod(pyramid.chunks) * pyramid.dtype.itemsize
-    while (
-        start < min(last, len(pyramid.levels) - 1) and tile * math.prod(pyramid.levels[start + 1].scale) <= _STEP_BYTES
-    ):
+    while start < last and tile * math.prod(pyramid.levels[start + 1].scale) <= _STEP_BYTES:
         start += 1
     return start

@@ -22,6 +22,7 @@ __all__ = [
     "level_shape",
     "pixels_in",
     "refine_window",
+    "touched_chunks",
     "window_shape",
 ]
 
@@ -65,6 +66,11 @@ def chunk_window(index: Sequence[int], chunks: Sequence[int], shape: Sequence[in
 def chunk_index_windows(window: Window, chunks: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """Indices of the chunks that a window touches, in row-major order."""
     return itertools.product(*(range(a // c, cdiv(b, c)) for (a, b), c in zip(window, chunks, strict=True)))
+
+
+def touched_chunks(window: Window, chunks: Sequence[int]) -> int:
+    """Number of the chunks that a window touches."""
+    return pixels_in(coarsen_window(window, chunks))
 
 
 def full_window(shape: Sequence[int]) -> Window:

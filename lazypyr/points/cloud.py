@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import DestinationError, LazypyrError, PlanError
+from lazypyr.geometry.windows import cdiv
 from lazypyr.points.columns import ChunkCache, Column, in_memory, taken
 from lazypyr.points.grid import Frame, check_columns, frame_of
 from lazypyr.points.index import external_sort
@@ -24,6 +25,7 @@ from lazypyr.points.index.build import PointIndex, build
 from lazypyr.points.index.io import open_index, open_values, write_index
 from lazypyr.points.index.rtree import Tree
 from lazypyr.pyramids.base import DIRECT
+from lazypyr.pyramids.explanation import Explanation
 from lazypyr.sources.base import Source
 
 __all__ = ["Cloud"]
@@ -158,6 +160,21 @@ class Cloud:
         """The values by row of the index, if `keep` wrote them."""
         path = self.index_path
         return None if path is None else open_values(path, self.index, self.fingerprint, values)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Sources at the bottom that the coordinates and attributes are read from."""
+        columns = (self.x, self.y, self.z, *self.attributes.values())
+        return tuple(root for column in columns if column is not None for root in column.sources)
+
+    def explain_index(self) -> tuple[Explanation, ...]:
+        """What building the index would read; nothing where it is there, or kept somewhere."""
+        if self._index is not None or (self.index_path is not None and self.index_path.exists()):
+            return ()
+        columns = (self.x, self.y) if self._held is None else ()
+        chunks = sum(cdiv(column.shape[0], column.chunks[0]) for column in columns)
+        n_bytes = sum(column.shape[0] * column.dtype.itemsize for column in columns)
+        return (Explanation(f"{self.name}, index", "built once, from x and y", False, "x and y", chunks, n_bytes),)
 
     # What is made once
 

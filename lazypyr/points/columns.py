@@ -88,6 +88,10 @@ class Member(Source):
         return block if self._scale is None else block * self._scale + self._offset
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        return self._source.sources
+
+    @property
     def fingerprint(self) -> str:
         return f"{self._source.fingerprint}:{self._member}:{self._scale}:{self._offset}"
 
@@ -117,6 +121,10 @@ class Stacked(Source):
         if not several:
             return np.empty((len(range(*rows, steps[0])), 0), self.dtype)
         return np.stack(several, axis=1).astype(self.dtype, copy=False)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(root for source in self._sources for root in source.sources)
 
     @property
     def fingerprint(self) -> str:

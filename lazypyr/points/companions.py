@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from lazypyr.geometry.windows import Window
 from lazypyr.points.aggregations import shown_dtype
 from lazypyr.points.cloud import Cloud
 from lazypyr.pyramids.base import Level, Pyramid, Runner
+from lazypyr.pyramids.explanation import Explanation
 from lazypyr.sources.base import Source
 
 __all__ = ["IndexPyramid", "OnGrid", "RawPyramid"]
@@ -49,6 +51,10 @@ class OnGrid(Pyramid):
         self.crs = cloud.crs
         self.attrs = cloud.attrs
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return self.cloud.sources
+
     def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
         """Estimate of the bytes that `compute` holds at once."""
         return windows.pixels_in(window) * (3 * self.dtype.itemsize + 16)
@@ -68,6 +74,9 @@ class IndexPyramid(OnGrid):
         out = np.full(windows.window_shape(window), -1, np.int64)
         self.cloud.index.paint(level, window, None, out.reshape(-1))
         return out
+
+    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
+        return Explanation(what, self.recipe, inputs=self.cloud.explain_index())
 
     @property
     def fingerprint(self) -> str:
@@ -101,6 +110,15 @@ class RawPyramid(Pyramid):
 
     def compute(self, level: int, window: Window, run: Runner) -> Array:
         return self.source.read(window).astype(self.dtype, copy=False)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return self.source.sources
+
+    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
+        chunks = windows.touched_chunks(window, self.chunks)
+        n_bytes = chunks * math.prod(self.chunks) * self.dtype.itemsize
+        return Explanation(what, "as stored", False, self.source.name, chunks, n_bytes)
 
     @property
     def fingerprint(self) -> str:

@@ -68,6 +68,10 @@ class LevelMajor(Source):
         return first, block
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        return (*self._cloud.sources, *(() if self._values is None else self._values.sources))
+
+    @property
     def fingerprint(self) -> str:
         of = "" if self._values is None else self._values.fingerprint
         return f"{self._cloud.fingerprint}:{of}:{FOLDER}"
@@ -94,6 +98,10 @@ class _RowsFirst(Source):
         first, *others = window
         steps = tuple(step or (1,) * len(window))
         return np.moveaxis(self._source.read((*others, first), (*steps[1:], steps[0])), -1, 0)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return self._source.sources
 
     @property
     def fingerprint(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,8 @@ from lazypyr.geometry.windows import Window
 from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, empty_of
 from lazypyr.products.sampling import enough, sample_pixels
 from lazypyr.pyramids.base import DIRECT, Level, Pyramid, Runner
+from lazypyr.pyramids.context import RecordingContext
+from lazypyr.pyramids.explanation import Explanation
 from lazypyr.sources.base import Source
 
 __all__ = ["LevelSource", "MappedPyramid", "ProductSource", "map_pyramids", "map_sources"]
@@ -38,8 +39,6 @@ class MappedPyramid(Pyramid):
 
     Attributes
     ----------
-    parents : tuple[Pyramid, ...]
-        What the product is of; the first gives y and x, their levels and their coordinates.
     product : Product
     units : str or None
         UDUNITS name of the values, e.g. "radian".
@@ -48,7 +47,7 @@ class MappedPyramid(Pyramid):
     """
 
     def __init__(self, parents: Sequence[Pyramid], product: Product) -> None:
-        self.parents, self.product = tuple(parents), product
+        self._parents, self.product = tuple(parents), product
         first = self.parents[0]
         depth = min(len(p.levels) for p in self.parents)
         self._inputs = [tuple(_input(p, level) for p in self.parents) for level in range(depth)]
@@ -69,6 +68,27 @@ class MappedPyramid(Pyramid):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.parents, self.product)
+
+    @property
+    def parents(self) -> tuple[Pyramid, ...]:
+        """Pyramids that the product is of; the first gives y and x, their levels and their coordinates."""
+        return self._parents
+
+    @property
+    def n_stored_levels(self) -> int:
+        return min(parent.n_stored_levels for parent in self.parents)
+
+    def decoded_bytes(self, n_channels: int) -> int:
+        return sum(parent.decoded_bytes(n_channels) for parent in self.parents)
+
+    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
+        context = RecordingContext()
+        try:
+            self.compute(level, window, context)
+        except Exception as error:  # a product may refuse pixels that are all zero
+            return Explanation(what, f"{self.recipe}; what it reads depends on the pixels ({type(error).__name__})")
+        inputs = tuple(pyramid.explain(k, asked, run) for pyramid, k, asked in context.requests)
+        return Explanation(what, self.recipe, inputs=inputs)
 
     @property
     def parent(self) -> Pyramid:
@@ -145,6 +165,13 @@ class LevelSource(Source):
         return _stepped(DIRECT.read(self.pyramid, 0, window), step)
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        return self.pyramid.sources
+
+    def decoded_bytes(self, n_channels: int) -> int:
+        return self.pyramid.decoded_bytes(n_channels)
+
+    @property
     def fingerprint(self) -> str:
         """That of the pyramid."""
         return self.pyramid.fingerprint
@@ -204,6 +231,13 @@ class ProductSource(Source):
         return block if inner is step else _stepped(block, step)
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(source for parent in self.parents for source in parent.sources)
+
+    def decoded_bytes(self, n_channels: int) -> int:
+        return sum(parent.decoded_bytes(n_channels) for parent in self.parents)
+
+    @property
     def fingerprint(self) -> str:
         """Of the product and of all that is underneath."""
         return _hash([self._token, *(s.fingerprint for s in self.parents)])
@@ -226,13 +260,13 @@ def map_pyramids(parents: Sequence[Pyramid], product: Product) -> MappedPyramid:
     levels = [_input(first, level) for level in range(len(first.levels))]
 
     def sample(channels: Sequence[int] | None) -> Array:
-        base = enough(levels[: _present(first)], channels)
+        base = enough(levels[: first.n_stored_levels], channels)
         return sample_pixels(
             levels[base:],
             first.chunks,
             lambda level, window: DIRECT.read(first, base + level, window),
             channels,
-            cost=lambda n: _decoded(first, n),
+            cost=first.decoded_bytes,
         )
 
     _counted(product, parents)
@@ -252,34 +286,13 @@ def map_sources(parents: Sequence[Source], product: Product) -> ProductSource:
             first.chunks,
             lambda _, window: first.read(window),
             channels,
-            cost=lambda n: _decoded(first, n),
+            cost=first.decoded_bytes,
         )
 
     _counted(product, parents)
     product = product.fitted(inputs, sample)
     mapped = ProductSource(parents, product)
     return mapped if product.then is None else map_sources([mapped], product.then)
-
-
-def _present(pyramid: Pyramid) -> int:
-    """How many levels exist already, or are products of such; any other costs as much as the last of them."""
-    if isinstance(pyramid, MappedPyramid):
-        return min(_present(p) for p in pyramid.parents)
-    return len(getattr(pyramid, "bases", ("level 0",)))
-
-
-def _decoded(what: Pyramid | Source, n: int) -> int:
-    """Bytes of the stored chunks that hold a pixel of n channels of the input, as far as can be known."""
-    if isinstance(what, MappedPyramid | ProductSource):
-        return sum(_decoded(p, n) for p in what.parents)
-    if isinstance(what, LevelSource):
-        return _decoded(what.pyramid, n)
-    bases: Sequence[Source] = getattr(what, "bases", ()) if isinstance(what, Pyramid) else (what,)
-    if not bases:
-        return 0
-    last = bases[-1]
-    channels = math.prod(c for a, c in zip(last.axes, last.chunks, strict=True) if a not in "yx")
-    return math.prod(last.chunks) * last.dtype.itemsize * windows.cdiv(n, channels)
 
 
 def _evaluated(

@@ -14,6 +14,7 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.grid import Coord, Grid
 from lazypyr.geometry.windows import Window
+from lazypyr.pyramids.explanation import Explanation
 
 if TYPE_CHECKING:
     from lazypyr.reducers import Reducer
@@ -189,6 +190,67 @@ class Pyramid(ABC):
     def neighbourhood(self, level: int, window: Window, run: Runner) -> Window:
         """All that `compute` computes, and offers, besides a window: the same for neighbours that come out together."""
         return window
+
+    # Facts that others decide by
+
+    @property
+    def parents(self) -> tuple[Pyramid, ...]:
+        """Pyramids that its pixels are computed from, level by level."""
+        return ()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Sources at the bottom that its pixels are read from."""
+        return tuple(source for parent in self.parents for source in parent.sources)
+
+    @property
+    def reductions(self) -> tuple[Reduction, ...]:
+        """Reduced pyramids that all its pixels are made of, level by level; empty when they are made otherwise."""
+        by_parent = [parent.reductions for parent in self.parents]
+        found = {each.key: each for reductions in by_parent for each in reductions} if all(by_parent) else {}
+        scaled = [{a: f for a, f in zip(r.axes, r.factors, strict=True) if f > 1} for r in found.values()]
+        same = all(s == scaled[0] and set(s) <= set(self.axes) for s in scaled)
+        return tuple(found.values()) if same else ()
+
+    @property
+    def n_stored_levels(self) -> int:
+        """Number of levels that exist, or are products of such; any other costs as much as the last of them."""
+        return 1
+
+    def decoded_bytes(self, n_channels: int) -> int:
+        """Bytes of the stored chunks under `n_channels` channels of one pixel, as far as can be known."""
+        return 0
+
+    def coarsest_bringing(self, level: int) -> int:
+        """The coarsest level whose tiles bring those of `level`, and of all levels between, when they are computed."""
+        return level
+
+    def reordered(self, order: tuple[str, ...]) -> Pyramid | None:
+        """The pyramid with its axes in another order, if that can be computed in that order; None otherwise."""
+        return None
+
+    def explain(self, level: int, window: Window, run: Runner | None = None) -> Explanation:
+        """Explanation of where the pixels of a window would come from; nothing is read and nothing is cached.
+
+        Parameters
+        ----------
+        level : int
+        window : tuple of (int, int)
+            Half-open, within the level.
+        run : Runner, optional
+            Whose cached tiles are taken into account.
+        """
+        run = run or DIRECT
+        spans = ", ".join(f"{axis} {a}:{b}" for axis, (a, b) in zip(self.axes, window, strict=True))
+        what = f"{self.name}, level {level}, {spans}"
+        indices = list(windows.chunk_index_windows(window, self.chunks))
+        if all(run.peek(self, level, index) is not None for index in indices):
+            return Explanation(what, "from the cache", cached=True, tiles=len(indices))
+        return self._explain(what, level, window, run)
+
+    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
+        """Explanation of a window of which some tile isn't cached."""
+        return Explanation(what, self.recipe)
 
     def refreshed(self) -> Pyramid:
         """The pyramid over the source as it is now."""

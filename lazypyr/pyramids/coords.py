@@ -9,6 +9,7 @@ import numpy as np
 
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Level, Pyramid, Runner
+from lazypyr.pyramids.explanation import Explanation
 
 __all__ = ["Coordinates", "arrays_of"]
 
@@ -39,6 +40,9 @@ class Coordinates(Pyramid):
         ((start, stop),), size = window, self.levels[level]
         pixels = np.arange(start, stop, dtype=np.float64) * size.scale[0] + size.translation[0]
         return self._coord.origin + pixels * self._coord.step
+
+    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
+        return Explanation(what, f"{self.recipe}, from origin and step")
 
     @property
     def fingerprint(self) -> str:

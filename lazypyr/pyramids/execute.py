@@ -193,10 +193,7 @@ class Pass:
         p, run = self.pyramid, self.run
         for k in range(level - 1, plan.block, -1):
             finer = windows.refine_window(window, p.factors, self._shape(k), level - k)
-            if (
-                not run.room_bytes
-                or math.prod(windows.window_shape(windows.coarsen_window(finer, p.chunks))) > _MAX_LOOKS
-            ):
+            if not run.room_bytes or windows.touched_chunks(finer, p.chunks) > _MAX_LOOKS:
                 return False
             if any(run.peek(p, k, index) is not None for index in windows.chunk_index_windows(finer, p.chunks)):
                 return True

@@ -12,6 +12,7 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Level, Pyramid, Runner
+from lazypyr.pyramids.explanation import Explanation
 
 __all__ = ["FunctionPyramid"]
 
@@ -72,6 +73,9 @@ class FunctionPyramid(Pyramid):
             raise ComputeError(msg, key=self.name, level=level, window=window)
         # A view is copied before it is kept: the function may go on writing to what it returned.
         return block.astype(self.dtype, copy=False).view()
+
+    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
+        return Explanation(what, f"one call of {self.recipe}")
 
     @property
     def recipe(self) -> str:

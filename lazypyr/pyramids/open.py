@@ -49,6 +49,10 @@ class LevelSource(Source):
         return block[tuple(slice(None, None, s) for s in step)] if step else block
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        return self._pyramid.sources
+
+    @property
     def fingerprint(self) -> str:
         return f"{self._pyramid.fingerprint}:{self._level}"
 
@@ -279,7 +283,7 @@ def _reordered(pyramid: Pyramid, order: str | Iterable[str]) -> Pyramid:
     ordered = _ordered(order, pyramid.axes, pyramid.name)
     if ordered == pyramid.axes:
         return pyramid
-    return pyramid.reordered(ordered) if isinstance(pyramid, ReducedPyramid) else ReorderedPyramid(pyramid, ordered)
+    return pyramid.reordered(ordered) or ReorderedPyramid(pyramid, ordered)
 
 
 def from_function(

@@ -14,9 +14,11 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Level, Pyramid, Reduction, Runner
 from lazypyr.pyramids.execute import Pass
+from lazypyr.pyramids.explain import explain_pass
+from lazypyr.pyramids.explanation import Explanation
 from lazypyr.reducers import Reducer
 from lazypyr.sources.array import Transposed
-from lazypyr.sources.base import Source
+from lazypyr.sources.base import Source, bytes_of_pixel
 
 __all__ = ["ReducedPyramid"]
 
@@ -113,8 +115,7 @@ class ReducedPyramid(Reduction):
             scales=self._scales,
         )
 
-    def reordered(self, order: tuple[str, ...]) -> ReducedPyramid:
-        """The pyramid of the same sources with their axes in another order."""
+    def reordered(self, order: tuple[str, ...]) -> Pyramid:
         back = [self.axes.index(axis) for axis in order]
         scales = self._scales and tuple((tuple(s[a] for a in back), tuple(t[a] for a in back)) for s, t in self._scales)
         return ReducedPyramid(
@@ -126,6 +127,33 @@ class ReducedPyramid(Reduction):
             nodata=self.nodata,
             scales=scales,
         )
+
+    # Facts
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(root for base in self.bases for root in base.sources)
+
+    @property
+    def reductions(self) -> tuple[Reduction, ...]:
+        return (self,)
+
+    @property
+    def n_stored_levels(self) -> int:
+        return len(self.bases)
+
+    def decoded_bytes(self, n_channels: int) -> int:
+        return bytes_of_pixel(self.bases[-1], n_channels)
+
+    def coarsest_bringing(self, level: int) -> int:
+        if not self.reducer.composable:
+            return level
+        # A pass keeps what it reads only for level 0, and the first level only when it isn't deep.
+        last = {0: level, 1: level + 1}.get(max(level - self.base_level, 0), len(self.levels) - 1)
+        return min(last, len(self.levels) - 1)
+
+    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
+        return explain_pass(Pass(self, run), what, level, window)
 
     # Computing
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Level, Pyramid, Runner
+from lazypyr.pyramids.explanation import Explanation
 
 __all__ = ["ReorderedPyramid"]
 
@@ -30,7 +32,7 @@ class ReorderedPyramid(Pyramid):
             pyramid.nodata,
         )
         self.method, self.coords, self.crs, self.attrs = pyramid.method, pyramid.coords, pyramid.crs, pyramid.attrs
-        self.display = getattr(pyramid, "display", None)
+        self.display = pyramid.display
         self.chunks = self._permuted(pyramid.chunks)
         self.levels = tuple(
             Level(self._permuted(at.shape), self._permuted(at.scale), self._permuted(at.translation))
@@ -45,6 +47,13 @@ class ReorderedPyramid(Pyramid):
 
     def compute(self, level: int, window: Window, run: Runner) -> np.ndarray[Any, Any]:
         return self.parent.compute(level, self._inner(window), run).transpose(self._from)
+
+    @property
+    def parents(self) -> tuple[Pyramid, ...]:
+        return (self.parent,)
+
+    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
+        return replace(self.parent.explain(level, self._inner(window), run), what=what)
 
     def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
         return self.parent.working_bytes(level, self._inner(window), block_bytes)

@@ -150,6 +150,10 @@ class Transposed(Source):
         return self._source.read(there, steps).transpose(self._from)
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        return self._source.sources
+
+    @property
     def batch(self) -> tuple[int, ...]:
         return tuple(self._source.batch[a] for a in self._from)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import uuid
 import weakref
 from abc import ABC, abstractmethod
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.geometry.grid import Coord
-from lazypyr.geometry.windows import Window
+from lazypyr.geometry.windows import Window, cdiv
 
 __all__ = ["Source", "native", "tally"]
 
@@ -93,6 +94,15 @@ class Source(ABC):
         yield self.read(window)
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        """Sources at the bottom that its pixels are read from: itself, unless it is made of others."""
+        return (self,)
+
+    def decoded_bytes(self, n_channels: int) -> int:
+        """Bytes of the chunks that hold `n_channels` channels of one pixel, when decoded."""
+        return bytes_of_pixel(self, n_channels)
+
+    @property
     @abstractmethod
     def fingerprint(self) -> str:
         """Changes when the content is known to have changed; the same in every process."""
@@ -105,6 +115,12 @@ class Source(ABC):
     def refreshed(self) -> Source:
         """The source as it is now, its metadata read again (itself where nothing can have changed)."""
         return self
+
+
+def bytes_of_pixel(source: Source, n_channels: int) -> int:
+    """Bytes of the chunks of a source that hold `n_channels` channels of one pixel."""
+    channels = math.prod(c for a, c in zip(source.axes, source.chunks, strict=True) if a not in "yx")
+    return math.prod(source.chunks) * source.dtype.itemsize * cdiv(n_channels, channels)
 
 
 class Tally:

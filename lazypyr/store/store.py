@@ -12,11 +12,12 @@ import numpy as np
 
 from lazypyr._util.cache import CacheInfo
 from lazypyr.engine.engine import Engine
-from lazypyr.engine.explain import Explanation, explain
 from lazypyr.engine.warm import warm
 from lazypyr.errors import PlanError
+from lazypyr.geometry import windows
 from lazypyr.metadata import Codec
 from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.open import open_pyramid
 from lazypyr.store.byte_range import Store, bytes_of, checked, encoded, part_of
 from lazypyr.store.hierarchy import Face, keys_of
@@ -211,7 +212,9 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
         chunk = self._keys.chunk(key)
         if chunk is None:
             raise KeyError(key)
-        return explain(chunk.served.pyramid, chunk.served.level, chunk.index, self._engine)
+        pyramid, level = chunk.served.pyramid, chunk.served.level
+        window = windows.chunk_window(chunk.index, pyramid.chunks, pyramid.levels[level].shape)
+        return pyramid.explain(level, window, self._engine)
 
     # Values
 

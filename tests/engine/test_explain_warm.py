@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from zarr.storage import MemoryStore
 
-from lazypyr import LazyPyramidStore, PlanError, open_pyramid
+from lazypyr import LazyPyramidStore, PlanError, from_function, from_points, open_pyramid, product
 from lazypyr.cli import main
-from lazypyr.engine.explain import explain
 from lazypyr.engine.warm import finest_that_fits
 from lazypyr.geometry import windows
+from lazypyr.sources.base import Source
 from support.faultstore import FaultStore
 from support.sources import random_array, zarr_array
 
@@ -63,6 +63,109 @@ def test_explain_follows_a_product_to_its_inputs():
     assert json.loads(json.dumps(said.as_dict()))["inputs"][0]["chunks"] == 1
 
 
+class Counted(Source):
+    """Float32 numbers by index along each axis, in chunks of 1000; every read is counted."""
+
+    name, dtype = "counted", np.dtype("<f4")
+
+    def __init__(self, shape, axes):
+        self.shape, self.axes, self.chunks, self.reads = shape, axes, (1000,) * len(shape), 0
+
+    @property
+    def fingerprint(self):
+        return f"counted {self.shape}"
+
+    def read(self, window, step=None):
+        self.reads += 1
+        steps = step or (1,) * len(window)
+        ranges = [np.arange(a, b, s, dtype="<f4") for (a, b), s in zip(window, steps, strict=True)]
+        return np.add.reduce(np.meshgrid(*ranges, indexing="ij"))
+
+
+def points(method="first_valid"):
+    xs, ys = np.random.default_rng(0).random((2, 5000)) * 500
+    values = Counted((5000,), ("point",))
+    return values, from_points(xs, ys, values, resolution=1.0, method=method)
+
+
+def function():
+    calls = Counted((600, 500), ("y", "x"))
+    return calls, from_function(lambda level, window: calls.read(window), shape=(600, 500), dtype="<f4")
+
+
+def raster():
+    source = Counted((600, 500), ("y", "x"))
+    return source, open_pyramid(source, method="mean")
+
+
+def negative(pyramid):
+    return pyramid.map(lambda z: -z[()])
+
+
+# A counted source and the pyramid over it; what is made of that; a chunk of it.
+KINDS = {
+    "points": (points, None, "1/c/0/0"),
+    "points, mean": (lambda: points("mean"), None, "1/c/0/0"),
+    "points by number": (points, None, "points/values/c/0"),
+    "points by row of the index": (points, None, "level_major/values/c/0"),
+    "numbers of points": (points, None, "index/1/c/0/0"),
+    "product of points": (points, negative, "0/c/1/1"),
+    "function": (function, None, "1/c/0/0"),
+    "function, transposed": (function, lambda p: open_pyramid(p, order="xy"), "1/c/0/0"),
+    "product of a function": (function, negative, "1/c/0/0"),
+    "level of a function": (function, lambda p: open_pyramid(p, source_product=lambda z: -z[()]), "1/c/0/0"),
+    "raster": (raster, None, "1/c/0/0"),
+    "product of a raster": (raster, negative, "1/c/0/0"),
+    "level of a raster": (raster, lambda p: open_pyramid(p, source_product=lambda z: -z[()], order="xy"), "1/c/0/0"),
+}
+
+
+def made(kind):
+    make, change, _ = KINDS[kind]
+    source, pyramid = make()
+    return source, change(pyramid) if change else pyramid
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_explain_reads_nothing_of_any_kind(kind):
+    source, pyramid = made(kind)
+    key = KINDS[kind][-1]
+    store = LazyPyramidStore(pyramid)
+    said = store.explain(key)
+    assert source.reads == 0
+    assert not said.cached
+    assert getattr(pyramid, "cloud", None) is None or pyramid.cloud._index is None
+    store[key]
+    assert store.explain(key).cached
+
+
+@pytest.mark.parametrize(("method", "at_most"), [("first_valid", 5), ("mean", 5), ("count", 0)])
+def test_explain_of_points_names_the_chunks_of_their_values(method, at_most):
+    source, pyramid = points(method)
+    store = LazyPyramidStore(pyramid)
+    said = store.explain("0/c/0/0")
+    assert (said.chunks, said.n_bytes) == (at_most, at_most * 4000)
+    assert [part.what for part in said.inputs] == [f"{pyramid.name}, index"]
+    pyramid.cloud.index  # noqa: B018 - built
+    assert store.explain("0/c/0/0").inputs == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pyramid_knows_the_sources_at_its_bottom(kind):
+    source, pyramid = made(kind)
+    of_a_function = "function" in kind  # which reads what it likes
+    assert (source in pyramid.sources) is not of_a_function
+    assert open_pyramid(pyramid, order="xy").sources == pyramid.sources
+    assert negative(pyramid).sources == pyramid.sources
+
+
+def test_sources_of_products_of_sources_are_those_at_the_bottom():
+    stack, weight = Counted((40, 30, 3), ("y", "x", "i")), Counted((40, 30), ("y", "x"))
+    scaled = product.dequantise(stack, weight)
+    assert scaled.sources == (stack, weight)
+    assert open_pyramid(scaled).sources == open_pyramid(scaled, order="ixy").sources == (stack, weight)
+
+
 def test_explain_refuses_what_is_no_chunk():
     store = LazyPyramidStore(np.zeros((8, 8)))
     with pytest.raises(KeyError):
@@ -78,7 +181,7 @@ def test_explain_from_the_command_line(tmp_path, capsys):
     )
     said = json.loads(capsys.readouterr().out)
     pyramid = open_pyramid(tmp_path / "a.zarr", chunks=(16, 16))
-    assert said == explain(pyramid, 1, (0, 1), LazyPyramidStore(pyramid).engine).as_dict()
+    assert said == LazyPyramidStore(pyramid).explain("1/c/0/1").as_dict()
     assert main(["explain", str(tmp_path / "a.zarr"), "--level", "1", "--chunks", "16", "--chunk", "0,9"]) == 1
     assert "4 x 3 tiles" in capsys.readouterr().err
 

@@ -1,0 +1,73 @@
+"""Account of a pass over a reduced pyramid: the chunks that it would read and the cached tiles that it would use."""
+
+from __future__ import annotations
+
+import math
+
+from lazypyr.geometry import windows
+from lazypyr.geometry.windows import Window
+from lazypyr.pyramids.execute import Pass
+from lazypyr.pyramids.explanation import Explanation
+from lazypyr.pyramids.plan import Plan
+
+__all__ = ["explain_pass"]
+
+
+def explain_pass(work: Pass, what: str, level: int, window: Window) -> Explanation:
+    """Explanation of a window that a pass would compute."""
+    p = work.pyramid
+    base = p.bases[min(level, p.base_level)]
+    depth = max(level - p.base_level, 0)
+    steps = tuple(f**depth for f in p.factors)
+    chunk_bytes = math.prod(base.chunks) * p.dtype.itemsize
+    strategy = work.strategy(level)
+    if strategy == "sampled":
+        chunks = math.prod(
+            len({(i * s) // c for i in range(a, b)}) for (a, b), s, c in zip(window, steps, base.chunks, strict=True)
+        )
+        n_bytes = windows.pixels_in(window) * p.dtype.itemsize if base.cheap_stride else chunks * chunk_bytes
+        return Explanation(what, "only the chunks that hold a sample", False, base.name, chunks, n_bytes)
+    if strategy == "reduced":
+        plan = work.plan(level, window)
+        chunks, tiles = _needs(work, level, plan.window, plan)
+        how = f"{p.reducer.name} of {'finer tiles and ' if tiles else ''}one pass over the chunks under it"
+        keeps = tuple(range(plan.keep, level)) if chunks else ()
+        return Explanation(what, how, False, base.name, chunks, chunks * chunk_bytes, tiles, keeps)
+    chunks = windows.touched_chunks(windows.refine_window(window, p.factors, base.shape, depth), base.chunks)
+    how = "as stored" if strategy == "stored" else f"{p.reducer.name} of boxes of level {p.base_level}"
+    return Explanation(what, how, False, base.name, chunks, chunks * chunk_bytes)
+
+
+def _needs(work: Pass, level: int, window: Window, plan: Plan) -> tuple[int, int]:
+    """Stored chunks, and cached tiles, that a pass over a window of `level` uses."""
+    if level <= plan.group and not work.any_cached(level, window, plan):
+        return _of_group(work, level, window, plan)
+    chunks = tiles = 0
+    for finer in work.finer_windows(level, window):
+        cached = _cached_tiles(work, level - 1, finer)
+        more = (0, cached) if cached else _needs(work, level - 1, finer, plan)
+        chunks, tiles = chunks + more[0], tiles + more[1]
+    return chunks, tiles
+
+
+def _of_group(work: Pass, level: int, window: Window, plan: Plan) -> tuple[int, int]:
+    p, base = work.pyramid, work.pyramid.bases[-1]
+    wide = windows.refine_window(window, p.factors, p.levels[plan.block].shape, level - plan.block)
+    if plan.block == p.base_level:
+        return windows.touched_chunks(wide, base.chunks), 0
+    chunks = tiles = 0
+    for leaf in plan.leaves(wide):
+        cached = _cached_tiles(work, plan.block, leaf)
+        tiles += cached
+        if not cached:
+            chunks += windows.touched_chunks(
+                windows.refine_window(leaf, p.factors, base.shape, plan.block - p.base_level), base.chunks
+            )
+    return chunks, tiles
+
+
+def _cached_tiles(work: Pass, level: int, window: Window) -> int:
+    """How many tiles make a window of a level, 0 if one of them isn't cached."""
+    p = work.pyramid
+    indices = list(windows.chunk_index_windows(window, p.chunks))
+    return len(indices) if all(work.run.peek(p, level, index) is not None for index in indices) else 0
