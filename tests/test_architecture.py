@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,22 @@ def test_imports_run_one_way():
         check=False,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    paths = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+    trees = {
+        name.removesuffix(".__init__"): ast.parse(path.read_text(encoding="utf-8")) for name, path in paths.items()
+    }
+    imported = {name: set() for name in trees}
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                imported[name] |= {alias.name for alias in node.names} & trees.keys()
+            elif isinstance(node, ast.ImportFrom) and node.module in trees:
+                members = (f"{node.module}.{alias.name}" for alias in node.names)
+                imported[name] |= {member if member in trees else node.module for member in members} - {name}
+    TopologicalSorter(imported).prepare()  # raises CycleError, with the circle
 
 
 def test_arithmetic_knows_no_zarr():

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lazypyr.cli._source import _chunks, _option, add_source, source_options
+from lazypyr.engine.engine import DEFAULT_INFLIGHT_BYTES
 
 __all__ = ["add_parser", "run"]
 
@@ -34,8 +35,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--zarr-format", type=int, choices=(2, 3), default=3, help="default: 3")
     parser.add_argument("--layout", default="{level}", help="path of a level's array (default: {level})")
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one for each CPU)")
+    memory = DEFAULT_INFLIGHT_BYTES / 2**20
     parser.add_argument(
-        "--memory", type=float, default=256.0, metavar="MIB", help="MiB in memory at once (default: 256)"
+        "--memory", type=float, default=memory, metavar="MIB", help=f"MiB in memory at once (default: {memory:g})"
     )
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="compute on the dask.distributed cluster at this address"

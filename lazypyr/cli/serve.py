@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lazypyr.cli._source import add_source, source_options
+from lazypyr.engine.engine import DEFAULT_CACHE_BYTES, DEFAULT_TIMEOUT_S
 from lazypyr.errors import PlanError
 
 __all__ = ["add_parser", "run"]
@@ -55,10 +56,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="look at most so often whether a source has changed, and follow it; 'none' for never (default: 60)",
     )
     how.add_argument("--workers", type=int, default=1, metavar="N", help="processes")
-    how.add_argument("--cache-mb", type=int, metavar="MB", help="bound of the cache of a process (default: 256)")
+    cache = f"bound of the cache of a process (default: {DEFAULT_CACHE_BYTES // 2**20})"
+    how.add_argument("--cache-mb", type=int, metavar="MB", help=cache)
     how.add_argument("--overlay", metavar="PATH", help="tiles found there win over computing (one SRC only)")
     how.add_argument("--write-through", action="store_true", help="keep in the overlay what is computed")
-    how.add_argument("--timeout", type=float, metavar="SECONDS", help="longest wait for a chunk (default: 60)")
+    timeout = f"longest wait for a chunk (default: {DEFAULT_TIMEOUT_S:g})"
+    how.add_argument("--timeout", type=float, metavar="SECONDS", help=timeout)
     return parser
 
 

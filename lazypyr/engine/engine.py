@@ -24,7 +24,7 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Pyramid, Runner
 
-__all__ = ["DEFAULT_CACHE_BYTES", "DEFAULT_INFLIGHT_BYTES", "Engine"]
+__all__ = ["DEFAULT_CACHE_BYTES", "DEFAULT_INFLIGHT_BYTES", "DEFAULT_TIMEOUT_S", "Engine"]
 
 Array = np.ndarray[Any, Any]
 DEFAULT_CACHE_BYTES = 256 * 2**20

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,9 @@ import zarr
 import lazypyr
 from lazypyr._util.text import size_text, table
 from lazypyr.cli import main
+from lazypyr.engine.engine import DEFAULT_CACHE_BYTES, DEFAULT_INFLIGHT_BYTES, DEFAULT_TIMEOUT_S
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def command(*args, **options):
@@ -29,6 +34,33 @@ def test_version_and_help(capsys):
             main([option])
         assert end.value.code == 0
         assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "default"),
+    [
+        ("serve", "--timeout", DEFAULT_TIMEOUT_S),
+        ("serve", "--cache-mb", DEFAULT_CACHE_BYTES / 2**20),
+        ("materialize", "--memory", DEFAULT_INFLIGHT_BYTES / 2**20),
+        ("serve", "--revalidate", 60),
+    ],
+)
+def test_help_and_docs_say_the_defaults_that_hold(capsys, command, option, default):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    said = re.search(
+        rf"{option} [A-Z]+.*?\(default: (\d+)\)", capsys.readouterr().out.partition("options:")[2], re.DOTALL
+    )
+    assert float(said[1]) == default
+    pages = " ".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
+    told = re.findall(rf"`{option}`,?\s+\(?(\d+)\b", pages)
+    assert {float(number) for number in told} <= {default}
+
+
+def test_engines_take_the_defaults_that_are_said():
+    engine = lazypyr.LazyPyramidStore(np.zeros((4, 4))).engine
+    said = DEFAULT_TIMEOUT_S, DEFAULT_CACHE_BYTES, DEFAULT_INFLIGHT_BYTES
+    assert (engine.timeout_s, engine.cache_bytes, engine.inflight_bytes) == said
 
 
 def test_the_installed_command_is_this_one():
