@@ -13,6 +13,7 @@ from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
 from lazypyr.points.aggregations import shown_dtype
 from lazypyr.points.cloud import Cloud
+from lazypyr.points.columns import in_memory
 from lazypyr.pyramids.base import Level, Pyramid, Runner
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.sources.base import Source
@@ -60,6 +61,19 @@ class OnGrid(Pyramid):
         return windows.pixels_in(window) * (3 * self.dtype.itemsize + 16)
 
 
+def explain_values(
+    what: str, pyramid: OnGrid, values: Source | None, window: Window, *, most: int | None = None
+) -> Explanation:
+    """Explanation of a window of values on the grid, of which at most `most` are read."""
+    how, inputs = pyramid.recipe, pyramid.cloud.explain_index()
+    if values is None or in_memory(values) is not None:
+        return Explanation(what, how, inputs=inputs)
+    chunks = windows.touched_chunks(((0, values.shape[0]), *window[2:]), values.chunks)
+    chunks = chunks if most is None else min(chunks, most)
+    n_bytes = chunks * math.prod(values.chunks) * values.dtype.itemsize
+    return Explanation(what, f"{how}; at most", False, values.name, chunks, n_bytes, inputs=inputs)
+
+
 class IndexPyramid(OnGrid):
     """Number of the point that each pixel shows (int64, -1 where there is none), at every level."""
 
@@ -76,7 +90,7 @@ class IndexPyramid(OnGrid):
         return out
 
     def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
-        return Explanation(what, self.recipe, inputs=self.cloud.explain_index())
+        return explain_values(what, self, None, window)
 
     @property
     def fingerprint(self) -> str:

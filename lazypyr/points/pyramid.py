@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from lazypyr.points.aggregations import (
 )
 from lazypyr.points.cloud import Cloud
 from lazypyr.points.columns import array_of, as_column, in_memory, taken
-from lazypyr.points.companions import IndexPyramid, OnGrid, RawPyramid
+from lazypyr.points.companions import IndexPyramid, OnGrid, RawPyramid, explain_values
 from lazypyr.points.materialized import FOLDER, LevelMajor, Written
 from lazypyr.pyramids.base import Pyramid, Runner
 from lazypyr.pyramids.explanation import Explanation
@@ -217,17 +216,8 @@ class PointsPyramid(OnGrid):
         return (*self.cloud.sources, *(() if self.values is None else self.values.sources))
 
     def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
-        inputs = self.cloud.explain_index()
-        values = self.values
-        if values is None:
-            return Explanation(what, self.recipe, inputs=inputs)
-        if in_memory(values) is not None:
-            return Explanation(what, f"{self.recipe}, of values in memory", inputs=inputs)
-        chunks = windows.touched_chunks(((0, values.shape[0]), *window[2:]), values.chunks)
-        if self.method in ("first_valid", "last"):  # one point a pixel
-            chunks = min(chunks, windows.pixels_in(window))
-        n_bytes = chunks * math.prod(values.chunks) * values.dtype.itemsize
-        return Explanation(what, f"{self.recipe}; at most", False, values.name, chunks, n_bytes, inputs=inputs)
+        one_each = self.method in ("first_valid", "last")
+        return explain_values(what, self, self.values, window, most=windows.pixels_in(window) if one_each else None)
 
     def compute(self, level: int, window: Window, run: Runner) -> Array:
         out = np.full(windows.window_shape(window), self.fill_value, self.dtype)
