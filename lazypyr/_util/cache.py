@@ -1,8 +1,8 @@
-"""A cache bounded in bytes whose entries are computed once at a time, whoever asks for them.
+"""Chunk cache with single-flight computation, bounded in bytes.
 
-Eviction is `cachetools.LRUCache`; what is ours is the *flight*: one computation of one key, shared by everybody who
-asks meanwhile. A flight may be started by one thread and computed by another: whoever needs its result and finds it
-not yet begun does it there and then, so that nobody ever waits for work that is queued behind him.
+Eviction is `cachetools.LRUCache`. A *computation* of a key is shared by everybody who asks for it meanwhile. It may be
+submitted by one thread and run by another: a thread that needs its result and finds it not yet started runs it there
+and then, so that no thread ever waits for work that is queued behind it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import cachetools
 
 from lazypyr.errors import BusyError, ComputeError
 
-__all__ = ["CacheInfo", "Flight", "FlightCache"]
+__all__ = ["CacheInfo", "Computation", "SingleFlightCache"]
 
-# The flight on whose behalf this thread (or task) works: zarr's sync() hands context over to its loop, so a user's
+# The computation that this thread (or task) works for: zarr's sync() hands context over to its loop, so a user's
 # function that reads its own store through zarr is recognised too.
-_working_for: ContextVar[Flight | None] = ContextVar("lazypyr_flight", default=None)
+_working_for: ContextVar[Computation | None] = ContextVar("lazypyr_computation", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +39,30 @@ class CacheInfo:
     in_flight: int
 
 
-class Flight:
+class Computation:
     """One computation of one key. Every attribute is guarded by the lock of its cache."""
 
-    __slots__ = ("begun", "compute", "future", "generation", "key", "needs", "urgent", "waiting")
+    __slots__ = ("compute", "future", "generation", "key", "started", "urgent", "waiting", "waits_for")
 
     def __init__(self, key: Hashable, compute: Callable[[], Any], generation: int) -> None:
         self.key, self.compute, self.generation = key, compute, generation
         self.future: Future[Any] = Future()
         # A future that is marked running can't be cancelled by one of its waiters.
         self.future.set_running_or_notify_cancel()
-        self.begun = False
-        # Work that holds room waits for it: it must not wait for room itself.
+        self.started = False
+        # A task that holds a memory reservation waits for this one; it must bypass the limiter, or both deadlock.
         self.urgent = False
         self.waiting = 0
-        self.needs: list[Flight] = []
+        self.waits_for: list[Computation] = []
 
 
-class FlightCache:
-    """Least recently used values, at most `maxsize` bytes of them, each computed by one flight at a time.
+class SingleFlightCache:
+    """Cache of the values used last, at most `maxsize` bytes, each computed by one thread at a time.
 
     Parameters
     ----------
     maxsize : int
-        Bytes; 0 keeps nothing (flights are still shared).
+        Bytes; 0 keeps nothing (running computations are still shared).
     sizeof : callable
         Bytes of a value.
     """
@@ -70,7 +70,7 @@ class FlightCache:
     def __init__(self, maxsize: int, sizeof: Callable[[Any], int]) -> None:
         self._sizeof = sizeof
         self._values: cachetools.LRUCache[Hashable, Any] = cachetools.LRUCache(maxsize, getsizeof=sizeof)
-        self._flights: dict[Hashable, Flight] = {}
+        self._computations: dict[Hashable, Computation] = {}
         self._lock = threading.Lock()
         self._generation = 0
         self._hits = self._misses = self._computes = 0
@@ -80,7 +80,13 @@ class FlightCache:
         with self._lock:
             v = self._values
             return CacheInfo(
-                self._hits, self._misses, int(v.currsize), int(v.maxsize), len(v), self._computes, len(self._flights)
+                self._hits,
+                self._misses,
+                int(v.currsize),
+                int(v.maxsize),
+                len(v),
+                self._computes,
+                len(self._computations),
             )
 
     def peek(self, key: Hashable, *, count: bool = True) -> Any | None:
@@ -96,12 +102,12 @@ class FlightCache:
             return key in self._values
 
     def generation(self) -> int:
-        """Number of the present generation: hand it to `offer` with what was begun in it."""
+        """Number of the present generation: hand it to `put` with what was started in it."""
         with self._lock:
             return self._generation
 
-    def offer(self, key: Hashable, value: Any, generation: int) -> None:
-        """Keep a value that came out on the way, unless the cache was cleared since `generation`."""
+    def put(self, key: Hashable, value: Any, generation: int) -> None:
+        """Keep a by-product of another computation, unless the cache was cleared since `generation`."""
         with self._lock:
             if generation == self._generation:
                 self._keep(key, value)
@@ -115,7 +121,7 @@ class FlightCache:
         with self._lock:
             self._generation += 1
             self._values.clear()
-            self._flights.clear()
+            self._computations.clear()
 
     def get(
         self, key: Hashable, compute: Callable[[], Any], *, timeout_s: float | None = None, urgent: bool = False
@@ -129,166 +135,170 @@ class FlightCache:
         BusyError
             When another thread has been computing it for longer than `timeout_s` seconds.
         """
-        mine = _working_for.get()
+        caller = _working_for.get()
         with self._lock:
-            value, flight = self._joined(key, compute, urgent=urgent)
-            if flight is None:
+            value, computation = self._submit(key, compute, urgent=urgent)
+            if computation is None:
                 return value
-            alone = flight.waiting == 1 and not flight.begun
+            alone = computation.waiting == 1 and not computation.started
             if alone:  # nobody else knows of it: it makes no circle, and this thread computes it
-                flight.begun = True
+                computation.started = True
                 self._computes += 1
-                if mine is not None:
-                    mine.needs.append(flight)
-                    flight.urgent = flight.urgent or mine.urgent
+                if caller is not None:
+                    caller.waits_for.append(computation)
+                    computation.urgent = computation.urgent or caller.urgent
         if alone:
             try:
-                return self._run(flight)
+                return self._run(computation)
             finally:
-                if mine is not None:
+                if caller is not None:
                     with self._lock:
-                        mine.needs.remove(flight)
-        with self.waiting(flight):
-            if self._begin(flight):
-                return self._run(flight)
+                        caller.waits_for.remove(computation)
+        with self.waiting(computation):
+            if self._start(computation):
+                return self._run(computation)
             try:
-                return flight.future.result(timeout_s)
+                return computation.future.result(timeout_s)
             except TimeoutError:
-                if flight.future.done():
+                if computation.future.done():
                     raise
                 msg = f"still computing after {timeout_s} s: {key!r}; try again"
                 raise BusyError(msg) from None
 
-    def join(
+    def submit(
         self, key: Hashable, compute: Callable[[], Any], *, urgent: bool = False
-    ) -> tuple[Any, None] | tuple[None, Flight]:
-        """The value, or the flight that will bring it: an existing one, or a new one that nobody has begun.
+    ) -> tuple[Any, None] | tuple[None, Computation]:
+        """The value, or the computation that will bring it: an existing one, or a new one that nobody has started.
 
-        `urgent` says that whoever asks holds room in the gate that the computation might wait for.
+        `urgent`: the caller holds a memory reservation that the computation might wait for.
         """
         with self._lock:
-            return self._joined(key, compute, urgent=urgent)
+            return self._submit(key, compute, urgent=urgent)
 
-    def _joined(
+    def _submit(
         self, key: Hashable, compute: Callable[[], Any], *, urgent: bool
-    ) -> tuple[Any, None] | tuple[None, Flight]:
-        """`join` with the lock held."""
+    ) -> tuple[Any, None] | tuple[None, Computation]:
+        """`submit` with the lock held."""
         value = self._values.get(key)
         if value is not None:
             self._hits += 1
             return value, None
-        flight = self._flights.get(key)
-        if flight is None:
+        computation = self._computations.get(key)
+        if computation is None:
             self._misses += 1
-            flight = self._flights[key] = Flight(key, compute, self._generation)
+            computation = self._computations[key] = Computation(key, compute, self._generation)
         else:
             self._hits += 1
-        flight.waiting += 1
+        computation.waiting += 1
         if urgent:
-            _hurry(flight)
-        return None, flight
+            _mark_urgent(computation)
+        return None, computation
 
-    def leave(self, flight: Flight) -> None:
-        """Say that one of those who joined no longer waits; a flight that nobody waits for is not begun."""
+    def leave(self, computation: Computation) -> None:
+        """Withdraw from a computation; one that nobody waits for is not started."""
         with self._lock:
-            flight.waiting -= 1
-            if flight.waiting == 0 and not flight.begun and self._flights.get(flight.key) is flight:
-                del self._flights[flight.key]
+            computation.waiting -= 1
+            if (
+                computation.waiting == 0
+                and not computation.started
+                and self._computations.get(computation.key) is computation
+            ):
+                del self._computations[computation.key]
 
-    def run(self, flight: Flight) -> None:
-        """Compute a flight in this thread, unless somebody has begun it or nobody waits for it any more."""
-        if self._begin(flight):
-            self._run(flight)
+    def run(self, computation: Computation) -> None:
+        """Run a computation in this thread, unless it has been started or nobody waits for it any more."""
+        if self._start(computation):
+            self._run(computation)
 
     @contextlib.contextmanager
-    def waiting(self, flight: Flight) -> Iterator[None]:
-        """Note that the present flight needs `flight`; refuse a circle, which would wait for itself for ever."""
-        mine = _working_for.get()
+    def waiting(self, computation: Computation) -> Iterator[None]:
+        """Record that the present computation waits_for `computation`; refuse a circle, which would wait for itself for ever."""
+        caller = _working_for.get()
         with self._lock:
-            circle = mine is not None and _reaches(flight, mine)
-            if mine is not None and not circle:
-                mine.needs.append(flight)
-                if mine.urgent:
-                    _hurry(flight)
+            circle = caller is not None and _reaches(computation, caller)
+            if caller is not None and not circle:
+                caller.waits_for.append(computation)
+                if caller.urgent:
+                    _mark_urgent(computation)
         if circle:
-            self.leave(flight)
-            msg = f"a tile needs itself: {flight.key!r} is being computed by what asks for it"
+            self.leave(computation)
+            msg = f"a tile needs itself: {computation.key!r} is being computed by what asks for it"
             raise ComputeError(msg)
         try:
             yield
         finally:
-            if mine is not None:
+            if caller is not None:
                 with self._lock:
-                    mine.needs.remove(flight)
-            self.leave(flight)
+                    caller.waits_for.remove(computation)
+            self.leave(computation)
 
-    def _begin(self, flight: Flight) -> bool:
+    def _start(self, computation: Computation) -> bool:
         with self._lock:
-            if flight.begun or flight.waiting == 0:
+            if computation.started or computation.waiting == 0:
                 return False
-            flight.begun = True
+            computation.started = True
             # A neighbour's computation may have brought it on the way since it was asked for.
-            value = self._values.get(flight.key)
+            value = self._values.get(computation.key)
             if value is None:
                 self._computes += 1
                 return True
-        self._land(flight)
-        flight.future.set_result(value)
+        self._finish(computation)
+        computation.future.set_result(value)
         return False
 
-    def _run(self, flight: Flight) -> Any:
-        token = _working_for.set(flight)
+    def _run(self, computation: Computation) -> Any:
+        token = _working_for.set(computation)
         try:
-            value = flight.compute()
+            value = computation.compute()
         except Exception as error:
-            self._land(flight)
-            flight.future.set_exception(error)
+            self._finish(computation)
+            computation.future.set_exception(error)
             raise
         except BaseException as stop:  # Ctrl-C and the like are this thread's own; others only hear that it stopped
-            self._land(flight)
-            failed = ComputeError(f"interrupted while computing {flight.key!r}")
+            self._finish(computation)
+            failed = ComputeError(f"interrupted while computing {computation.key!r}")
             failed.__cause__ = stop
-            flight.future.set_exception(failed)
+            computation.future.set_exception(failed)
             raise
         else:
-            self._land(flight, value)
-            flight.future.set_result(value)
+            self._finish(computation, value)
+            computation.future.set_result(value)
             return value
         finally:
             _working_for.reset(token)
 
-    def _land(self, flight: Flight, value: Any = None) -> None:
+    def _finish(self, computation: Computation, value: Any = None) -> None:
         with self._lock:
-            if self._flights.get(flight.key) is flight:
-                del self._flights[flight.key]
-            if value is not None and flight.generation == self._generation:
-                self._keep(flight.key, value)
+            if self._computations.get(computation.key) is computation:
+                del self._computations[computation.key]
+            if value is not None and computation.generation == self._generation:
+                self._keep(computation.key, value)
 
 
-def current_flight() -> Flight | None:
-    """The flight on whose behalf this thread or task works."""
+def current_computation() -> Computation | None:
+    """The computation that this thread or task works for."""
     return _working_for.get()
 
 
-def _hurry(flight: Flight) -> None:
-    """Make a flight urgent, and all that it waits for."""
-    stack = [flight]
+def _mark_urgent(computation: Computation) -> None:
+    """Mark a computation as urgent, and all that it waits for."""
+    stack = [computation]
     while stack:
-        flight = stack.pop()
-        if not flight.urgent:
-            flight.urgent = True
-            stack.extend(flight.needs)
+        computation = stack.pop()
+        if not computation.urgent:
+            computation.urgent = True
+            stack.extend(computation.waits_for)
 
 
-def _reaches(start: Flight, goal: Flight) -> bool:
-    """Whether `start` waits, directly or through others, for `goal`."""
+def _reaches(start: Computation, goal: Computation) -> bool:
+    """Test for `start` waiting, directly or through others, for `goal`."""
     seen: set[int] = set()
     stack = [start]
     while stack:
-        flight = stack.pop()
-        if flight is goal:
+        computation = stack.pop()
+        if computation is goal:
             return True
-        if id(flight) not in seen:
-            seen.add(id(flight))
-            stack.extend(flight.needs)
+        if id(computation) not in seen:
+            seen.add(id(computation))
+            stack.extend(computation.waits_for)
     return False

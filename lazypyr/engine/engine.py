@@ -1,6 +1,6 @@
-"""What runs pyramids: their tiles' cache and flights, the threads, the gate on memory in flight.
+"""Execution engine: chunk cache with single-flight computation, thread pools, and a limit on the memory in use.
 
-The engine is the only room with state. Pickled, it is only its settings; in a forked child it starts afresh.
+State lives here only. A pickled engine is its settings; in a forked child it starts afresh.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lazypyr._util.cache import CacheInfo, Flight, FlightCache, current_flight
+from lazypyr._util.cache import CacheInfo, Computation, SingleFlightCache, current_computation
 from lazypyr._util.checks import positive, whole_number
 from lazypyr.engine.pools import ByteGate, Pool, run_parallel
 from lazypyr.errors import BusyError, ComputeError, LazypyrError, SourceError
@@ -96,9 +96,9 @@ class Engine:
         _engines.add(self)
 
     def _start(self) -> None:
-        self._cache = FlightCache(self.cache_bytes, _sizeof)
+        self._cache = SingleFlightCache(self.cache_bytes, _sizeof)
         # Computations that bring several tiles; they keep nothing themselves.
-        self._passes = FlightCache(0, lambda _: 0)
+        self._passes = SingleFlightCache(0, lambda _: 0)
         self._requests = Pool(self.workers, "request")
         self._leaves = Pool(self.workers, "leaf")
         self._gate = ByteGate(self.inflight_bytes, self.timeout_s)
@@ -148,10 +148,10 @@ class Engine:
 
     def offer(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
         """Keep a tile that came out on the way, clipped or full-size."""
-        flight = current_flight()
-        generation = self._cache.generation() if flight is None else flight.generation
+        computation = current_computation()
+        generation = self._cache.generation() if computation is None else computation.generation
         whole = full_size(pyramid, tile)
-        self._cache.offer((pyramid.key, level, index), whole, generation)
+        self._cache.put((pyramid.key, level, index), whole, generation)
         for kept in self._kept:
             kept.keep(pyramid, level, index, whole)
 
@@ -195,27 +195,29 @@ class Engine:
         value: Array = self.get(key, lambda: self._compute(pyramid, level, index, run))
         return value
 
-    def request(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> tuple[Array, None] | tuple[None, Flight]:
-        """The tile if it is here, else its flight, which a thread of the engine is computing or going to compute.
+    def request(
+        self, pyramid: Pyramid, level: int, index: tuple[int, ...]
+    ) -> tuple[Array, None] | tuple[None, Computation]:
+        """The tile if it is cached, else its computation, which a thread of the engine runs.
 
-        Whoever gets a flight waits for ``flight.future`` inside ``engine.waiting(flight)``.
+        Wait for ``computation.future`` inside ``engine.waiting(computation)``.
         """
         key = (pyramid.key, level, index)
-        return self.fly(key, lambda: self._compute(pyramid, level, index))
+        return self.submit(key, lambda: self._compute(pyramid, level, index))
 
-    def fly(self, key: Hashable, compute: Callable[[], Any]) -> tuple[Any, None] | tuple[None, Flight]:
+    def submit(self, key: Hashable, compute: Callable[[], Any]) -> tuple[Any, None] | tuple[None, Computation]:
         """As `request`, for any value that the cache may hold."""
-        value, flight = self._cache.join(key, compute, urgent=id(self) in _passed.get())
-        if flight is None:
+        value, computation = self._cache.submit(key, compute, urgent=id(self) in _passed.get())
+        if computation is None:
             return value, None
         cache = self._cache
-        if not flight.begun:
-            self._requests.submit(lambda: _quietly(cache, flight))
-        return None, flight
+        if not computation.started:
+            self._requests.submit(lambda: _quietly(cache, computation))
+        return None, computation
 
-    def waiting(self, flight: Flight) -> contextlib.AbstractContextManager[None]:
-        """While one waits for a flight got from `request`."""
-        return self._cache.waiting(flight)
+    def waiting(self, computation: Computation) -> contextlib.AbstractContextManager[None]:
+        """Context in which to wait for a computation that `request` or `submit` gave."""
+        return self._cache.waiting(computation)
 
     def get(self, key: Hashable, compute: Callable[[], Any]) -> Any:
         """As `tile`, for any value that the cache may hold (arrays, bytes)."""
@@ -267,8 +269,8 @@ class Engine:
         if id(self) in passed:
             return pyramid.compute(level, window, run)
         need = self._need(pyramid, level)
-        flight = current_flight()
-        self._gate.enter(need, urgent=lambda: flight is not None and flight.urgent)
+        computation = current_computation()
+        self._gate.enter(need, urgent=lambda: computation is not None and computation.urgent)
         token = _passed.set((*passed, id(self)))
         try:
             return pyramid.compute(level, window, run)
@@ -310,10 +312,10 @@ class Engine:
         self._start()
 
 
-def _quietly(cache: FlightCache, flight: Flight) -> None:
+def _quietly(cache: SingleFlightCache, computation: Computation) -> None:
     # The error is the future's; in a pool's thread there is nobody else to tell.
     with contextlib.suppress(BaseException):
-        cache.run(flight)
+        cache.run(computation)
 
 
 def checked_tile(pyramid: Pyramid, level: int, window: Window, compute: Callable[[], Array]) -> Array:

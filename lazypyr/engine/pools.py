@@ -125,7 +125,7 @@ def run_parallel(pool: Pool, tasks: Iterable[Callable[[], None]]) -> None:
         for _ in range(pool.size - 1):
             open_ = threading.Lock()
             helpers.append(open_)
-            # The helper works on behalf of this thread's flight, under its admission.
+            # The helper works on behalf of this thread's computation, under its admission.
             pool.submit(partial(assist, contextvars.copy_context(), open_))
     work()
     for open_ in helpers:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr._util.cache import FlightCache
+from lazypyr._util.cache import SingleFlightCache
 from lazypyr.errors import PlanError
 from lazypyr.geometry.windows import Window, cdiv
 from lazypyr.pyramids.base import Runner
@@ -240,16 +240,16 @@ class ChunkCache:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._pid, self._cache = 0, FlightCache(0, _n_bytes)
+        self._pid, self._cache = 0, SingleFlightCache(0, _n_bytes)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ChunkCache, (self.max_bytes,)
 
     @property
-    def cache(self) -> FlightCache:
+    def cache(self) -> SingleFlightCache:
         """The cache of this process."""
         if self._pid != os.getpid():
-            self._cache, self._pid = FlightCache(self.max_bytes, _n_bytes), os.getpid()
+            self._cache, self._pid = SingleFlightCache(self.max_bytes, _n_bytes), os.getpid()
         return self._cache
 
 

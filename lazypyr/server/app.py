@@ -194,10 +194,10 @@ class App:
         """200 while every engine has a thread that takes a task within a second, else 503."""
         stuck = []
         for name, engine in self._engines().items():
-            _, flight = engine.fly(("ready", object()), lambda: b"ready")
-            if flight is not None:
-                with engine.waiting(flight):
-                    done, _ = await asyncio.wait([asyncio.wrap_future(flight.future)], timeout=1)
+            _, computation = engine.submit(("ready", object()), lambda: b"ready")
+            if computation is not None:
+                with engine.waiting(computation):
+                    done, _ = await asyncio.wait([asyncio.wrap_future(computation.future)], timeout=1)
                 if not done:
                     stuck.append(name)
         body = f"stuck: {', '.join(stuck)}\n" if stuck else "ready\n"

@@ -16,12 +16,12 @@ import numpy as np
 from starlette.types import Receive, Scope, Send
 
 from lazypyr.engine.engine import Engine
+from lazypyr.engine.wait import wait_async
 from lazypyr.server.dataset import ServedDataset, Snapshot
 from lazypyr.server.pages import index_page, view_page
 from lazypyr.server.rendering import PALETTES, TILE, Layer, RenderOptions, layers_of
 from lazypyr.server.responses import SendLimiter, cancel_on_disconnect, is_not_modified, reply
 from lazypyr.store.derived import face_of
-from lazypyr.store.landing import landed
 
 __all__ = ["ViewerRoutes"]
 
@@ -225,8 +225,8 @@ class ViewerRoutes:
         row, column = min(row, levels[level].shape[y] - 1), min(column, levels[level].shape[x] - 1)
         engine, values = snapshot.by_format[3].engine, []
         for plane in layer.planes(index, bands):
-            cached, flight = engine.request(layer.pyramid, level, layer.chunk_index(row, column, plane))
-            chunk: Any = cached if flight is None else await landed(engine, flight, "the picture")
+            cached, computation = engine.request(layer.pyramid, level, layer.chunk_index(row, column, plane))
+            chunk: Any = cached if computation is None else await wait_async(engine, computation, "the picture")
             values.append(_text(layer.value(chunk, level, row, column, plane)))
         return {"level": level, "row": row, "col": column, "text": ", ".join(values)}
 
@@ -308,8 +308,8 @@ class ViewerRoutes:
 
 async def _cached(engine: Engine, key: Hashable, compute: Callable[[], Any]) -> Any:
     """A value from the engine's cache, computed in one of its threads if it is missing."""
-    value, flight = engine.fly(key, compute)
-    return value if flight is None else await landed(engine, flight, "the picture")
+    value, computation = engine.submit(key, compute)
+    return value if computation is None else await wait_async(engine, computation, "the picture")
 
 
 def _bokeh_folder() -> Path | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from lazypyr._util.cache import CacheInfo
 from lazypyr.engine.engine import Engine
+from lazypyr.engine.wait import wait_async
 from lazypyr.engine.warm import warm
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
@@ -22,7 +23,6 @@ from lazypyr.pyramids.open import open_pyramid
 from lazypyr.store.byte_range import Store, bytes_of, checked, encoded, part_of
 from lazypyr.store.hierarchy import Face, keys_of
 from lazypyr.store.keys import Chunk, size_of
-from lazypyr.store.landing import landed
 from lazypyr.store.overlay.overlay import KeptIn, Overlay, kept_in, reopened
 
 if TYPE_CHECKING:
@@ -246,12 +246,12 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
             return None
         engine, served = self._engine, chunk.served
         if self._encoder is None:
-            value, flight = engine.request(served.pyramid, served.level, chunk.index)
+            value, computation = engine.request(served.pyramid, served.level, chunk.index)
         else:
-            value, flight = engine.fly(self._encoded_key(chunk), self._encode(chunk))
-        if flight is None:
+            value, computation = engine.submit(self._encoded_key(chunk), self._encode(chunk))
+        if computation is None:
             return value
-        arrived: np.ndarray[Any, Any] | bytes = await landed(engine, flight, key)
+        arrived: np.ndarray[Any, Any] | bytes = await wait_async(engine, computation, key)
         return arrived
 
     # zarr.abc.store.Store

@@ -10,7 +10,7 @@ from typing import Any
 import numcodecs
 import numpy as np
 
-from lazypyr._util.cache import FlightCache
+from lazypyr._util.cache import SingleFlightCache
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import DestinationError
 from lazypyr.geometry.windows import Window
@@ -86,9 +86,9 @@ class Job:
         return Engine(cache_bytes=self.region_bytes, inflight_bytes=max(self.region_bytes, 1), workers=1)
 
     @cached_property
-    def across(self) -> FlightCache:
+    def across(self) -> SingleFlightCache:
         """Chunks of sources that lie across the edges of regions: the regions beside them need them next."""
-        return FlightCache(self.region_bytes, lambda chunk: chunk.nbytes)
+        return SingleFlightCache(self.region_bytes, lambda chunk: chunk.nbytes)
 
     def encode(self, tile: Array) -> Any:
         """A full-size tile as its chunk's bytes, the same as the lazy store gives."""

@@ -1,4 +1,4 @@
-"""The cache alone: a model of it, flights, and what happens to them."""
+"""The cache alone: a model of it, computations, and what happens to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from lazypyr._util.cache import FlightCache, current_flight
+from lazypyr._util.cache import SingleFlightCache, current_computation
 from lazypyr.errors import BusyError, ComputeError
 from support.running import together
 from support.waiting import set_when, waiting_in
@@ -28,7 +28,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @initialize(size=st.sampled_from([0, 1, 7, 20, 1000]))
     def start(self, size):
-        self.cache, self.size, self.model = FlightCache(size, len), size, OrderedDict()
+        self.cache, self.size, self.model = SingleFlightCache(size, len), size, OrderedDict()
         self.old = []
         self.computes = 0
 
@@ -71,22 +71,22 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(key=keys)
     def join_and_leave(self, key):
         known = self.used(key)
-        value, flight = self.cache.join(key, lambda: self.value(key))
-        assert (flight is None) == known
-        if flight is not None:
-            with self.cache.waiting(flight):
+        value, computation = self.cache.submit(key, lambda: self.value(key))
+        assert (computation is None) == known
+        if computation is not None:
+            with self.cache.waiting(computation):
                 pass
-            self.cache.run(flight)
-            assert not flight.begun, "nobody waits for it"
+            self.cache.run(computation)
+            assert not computation.started, "nobody waits for it"
 
     @rule(key=keys)
     def join_and_run(self, key):
         known = self.used(key)
-        value, flight = self.cache.join(key, lambda: self.value(key))
+        value, computation = self.cache.submit(key, lambda: self.value(key))
         if not known:
-            with self.cache.waiting(flight):
-                self.cache.run(flight)
-                assert flight.future.result(1) == self.value(key)
+            with self.cache.waiting(computation):
+                self.cache.run(computation)
+                assert computation.future.result(1) == self.value(key)
             self.computes += 1
             self.keep(key)
 
@@ -96,12 +96,12 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(key=keys)
     def offer(self, key):
-        self.cache.offer(key, self.value(key), self.cache.generation())
+        self.cache.put(key, self.value(key), self.cache.generation())
         self.keep(key)
 
     @rule(key=keys, older=st.integers(1, 3))
     def offer_late(self, key, older):
-        self.cache.offer(key, self.value(key), self.cache.generation() - older)
+        self.cache.put(key, self.value(key), self.cache.generation() - older)
 
     @rule()
     def clear(self):
@@ -125,7 +125,7 @@ test_cache_is_its_model = pytest.mark.fault("C8")(CacheMachine.TestCase)
 
 @pytest.mark.fault("C1")
 def test_many_threads_one_compute():
-    cache, calls = FlightCache(10**6, len), []
+    cache, calls = SingleFlightCache(10**6, len), []
 
     def compute():
         calls.append(1)
@@ -140,7 +140,7 @@ def test_many_threads_one_compute():
 
 @pytest.mark.fault("C2")
 def test_an_error_reaches_all_who_wait_and_is_not_kept():
-    cache, calls, gate = FlightCache(10**6, len), [], threading.Event()
+    cache, calls, gate = SingleFlightCache(10**6, len), [], threading.Event()
 
     def fail():
         calls.append(1)
@@ -158,7 +158,7 @@ def test_an_error_reaches_all_who_wait_and_is_not_kept():
 @pytest.mark.fault("C2")
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_a_stop_belongs_to_the_thread_that_computes(stop):
-    cache, begun, gate = FlightCache(10**6, len), threading.Event(), threading.Event()
+    cache, begun, gate = SingleFlightCache(10**6, len), threading.Event(), threading.Event()
 
     def interrupted():
         begun.set()
@@ -179,7 +179,7 @@ def test_a_stop_belongs_to_the_thread_that_computes(stop):
 
 @pytest.mark.fault("C3")
 def test_a_value_larger_than_the_cache_is_shared_and_not_kept():
-    cache, calls, gate = FlightCache(4, len), [], threading.Event()
+    cache, calls, gate = SingleFlightCache(4, len), [], threading.Event()
 
     def compute():
         calls.append(1)
@@ -190,13 +190,13 @@ def test_a_value_larger_than_the_cache_is_shared_and_not_kept():
     assert together(16, lambda i: cache.get("key", compute)) == [b"12345"] * 16
     assert len(calls) == 1
     assert cache.info().currsize == 0
-    cache.offer("other", b"123456", cache.generation())
+    cache.put("other", b"123456", cache.generation())
     assert cache.info().currsize == 0
 
 
 @pytest.mark.fault("C4")
 def test_clearing_during_a_flight():
-    cache, begun, gate = FlightCache(10**6, len), threading.Event(), threading.Event()
+    cache, begun, gate = SingleFlightCache(10**6, len), threading.Event(), threading.Event()
 
     def old():
         begun.set()
@@ -208,7 +208,7 @@ def test_clearing_during_a_flight():
     thread.start()
     assert begun.wait(60)
     cache.clear()
-    assert cache.get("key", lambda: b"new") == b"new", "a new request starts a new flight"
+    assert cache.get("key", lambda: b"new") == b"new", "a new request starts a new computation"
     gate.set()
     thread.join(60)
     assert got == [b"old"], "who waited gets what he asked for"
@@ -217,7 +217,7 @@ def test_clearing_during_a_flight():
 
 @pytest.mark.fault("C6")
 def test_a_value_that_needs_itself():
-    cache = FlightCache(10**6, len)
+    cache = SingleFlightCache(10**6, len)
     with pytest.raises(ComputeError, match="needs itself"):
         cache.get("a", lambda: cache.get("a", bytes))
 
@@ -227,13 +227,13 @@ def test_a_value_that_needs_itself():
     with pytest.raises(ComputeError, match="needs itself"):
         chain(0)
     assert cache.info().in_flight == 0
-    assert current_flight() is None
+    assert current_computation() is None
     assert cache.get("a", lambda: b"fine") == b"fine"
 
 
 @pytest.mark.fault("C6")
 def test_two_values_that_need_each_other_in_two_threads():
-    cache, met = FlightCache(10**6, len), threading.Barrier(2)
+    cache, met = SingleFlightCache(10**6, len), threading.Barrier(2)
 
     def need(mine, other):
         def compute():
@@ -248,7 +248,7 @@ def test_two_values_that_need_each_other_in_two_threads():
 
 
 def test_chains_without_a_circle_are_fine():
-    cache = FlightCache(10**6, len)
+    cache = SingleFlightCache(10**6, len)
 
     def depth(n):
         return cache.get(n, lambda: depth(n - 1) + b"x") if n else b""
@@ -258,7 +258,7 @@ def test_chains_without_a_circle_are_fine():
 
 
 def test_waiting_too_long():
-    cache, begun, gate = FlightCache(10**6, len), threading.Event(), threading.Event()
+    cache, begun, gate = SingleFlightCache(10**6, len), threading.Event(), threading.Event()
 
     def slow():
         begun.set()
@@ -276,7 +276,7 @@ def test_waiting_too_long():
 
 
 def test_a_timeout_of_the_computation_is_its_own_error():
-    cache = FlightCache(10**6, len)
+    cache = SingleFlightCache(10**6, len)
 
     def fail():
         raise TimeoutError("the source's")
@@ -286,10 +286,10 @@ def test_a_timeout_of_the_computation_is_its_own_error():
 
 
 def test_what_a_neighbour_brought_is_not_computed_again():
-    cache = FlightCache(10**6, len)
-    _, flight = cache.join("key", lambda: pytest.fail("computed"))
-    cache.offer("key", b"brought", cache.generation())
-    with cache.waiting(flight):
-        cache.run(flight)
-        assert flight.future.result(1) == b"brought"
+    cache = SingleFlightCache(10**6, len)
+    _, computation = cache.submit("key", lambda: pytest.fail("computed"))
+    cache.put("key", b"brought", cache.generation())
+    with cache.waiting(computation):
+        cache.run(computation)
+        assert computation.future.result(1) == b"brought"
     assert cache.info().computes == cache.info().in_flight == 0

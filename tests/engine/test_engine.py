@@ -176,7 +176,7 @@ def test_tiles_that_come_out_on_the_way_are_not_kept_after_refresh():
 
 @pytest.mark.fault("C5")
 def test_a_waiter_that_is_cancelled():
-    """Others get the tile, and it is kept; the flight isn't cancelled with one of those who wait for it."""
+    """Others get the tile, and it is kept; the computation isn't cancelled with one of those who wait for it."""
     gate, calls = threading.Event(), []
 
     def read(level, window):

@@ -14,8 +14,8 @@ def set_when(event, condition):
 
 
 def waiting_in(cache):
-    """How many wait for the flights of a cache, whoever computes them among them."""
-    return sum(flight.waiting for flight in list(cache._flights.values()))
+    """How many wait for the computations of a cache, whoever computes them among them."""
+    return sum(computation.waiting for computation in list(cache._computations.values()))
 
 
 @contextlib.contextmanager
