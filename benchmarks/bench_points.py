@@ -269,7 +269,7 @@ def kept_values(report: Report, kind: str, points: tuple[np.ndarray, ...], folde
             return p
 
         for name, p in (("kept", kept), ("source", pyramid)):
-            source = p._kept if name == "kept" else p.raw["values"]
+            source = p.indexed_values if name == "kept" else p.raw["values"]
             really, seen = source.read, []
             source.read = lambda w, step=None, r=really, s=seen: s.append(w) or r(w, step)
             cold(p).read(level, window)

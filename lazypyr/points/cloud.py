@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import shutil
 import tempfile
@@ -18,13 +17,12 @@ import numpy as np
 
 from lazypyr.errors import DestinationError, LazypyrError, PlanError
 from lazypyr.geometry.windows import cdiv
-from lazypyr.points.columns import ChunkCache, Column, in_memory, taken
+from lazypyr.points.columns import ChunkCache, Column, in_memory
 from lazypyr.points.grid import Frame, check_columns, frame_of
 from lazypyr.points.index import external_sort
 from lazypyr.points.index.build import PointIndex, build
 from lazypyr.points.index.io import open_index, open_values, write_index
 from lazypyr.points.index.rtree import Tree
-from lazypyr.pyramids.base import DIRECT
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.sources.base import Source
 
@@ -257,50 +255,6 @@ class Cloud:
         assert y is not None
         where = float(frame.x0), float(frame.y0), frame.resolution
         return Tree.of(self.order, x, y, where, place=place)
-
-    # Questions
-
-    def query(self, bbox: Sequence[float], *, closed: str) -> Array:
-        """See `PointsPyramid.query`."""
-        if closed not in ("left", "both"):
-            raise PlanError(f"closed: expected 'left' or 'both', got {closed!r}")
-        both = closed == "both"
-        try:
-            sides = [*map(float, bbox)]
-        except (TypeError, ValueError):
-            sides = []
-        if len(sides) == 4:
-            xa, ya, xb, yb = sides
-            if xa <= xb and ya <= yb:
-                return self.tree.in_box(xa, ya, xb, yb, closed=both)
-        elif len(sides) == 6:
-            xa, ya, za, xb, yb, zb = sides
-            if self.z is None:
-                raise PlanError("bbox: a box of six numbers needs a cloud with z; give x0, y0, x1, y1")
-            if xa <= xb and ya <= yb and za <= zb:
-                found = self.tree.in_box(xa, ya, xb, yb, closed=both)
-                z = taken(self.z, found, (), self.chunk_cache, DIRECT)
-                return found[(z >= za) & ((z <= zb) if both else (z < zb))]
-        raise PlanError(
-            f"bbox: expected (x0, y0, x1, y1) or (x0, y0, z0, x1, y1, z1), low sides first and no NaN, got {bbox!r}"
-        )
-
-    def nearest(self, x: Any, y: Any, max_distance: float | None) -> tuple[Array, Array]:
-        """See `PointsPyramid.nearest`."""
-        reach = math.inf if max_distance is None else float(max_distance)
-        if not reach >= 0:
-            raise PlanError(f"max_distance: expected a distance of 0 or more, or None, got {max_distance!r}")
-        if type(x) is type(y) is float:
-            number, far = self.tree.nearest_to(x, y, reach)
-            return np.array(number), np.array(far)
-        try:
-            px, py = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        except (TypeError, ValueError) as error:
-            raise PlanError(f"x and y: expected numbers: {error}") from error
-        if px.shape != py.shape:
-            px, py = np.broadcast_arrays(px, py)
-        index, distance = self.tree.nearest(px.ravel(), py.ravel(), reach)
-        return index.reshape(px.shape), distance.reshape(px.shape)
 
 
 def _loaded(source: Source) -> Column:

@@ -245,6 +245,10 @@ class ChunkCache:
     def __reduce__(self) -> tuple[Any, ...]:
         return ChunkCache, (self.max_bytes,)
 
+    def has_room_for(self, rows: int, dtype: np.dtype[Any]) -> bool:
+        """True where so many values find room beside others."""
+        return rows * max(4, dtype.itemsize) <= self.max_bytes // 4
+
     @property
     def cache(self) -> SingleFlightCache:
         """The cache of this process."""

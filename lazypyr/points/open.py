@@ -8,7 +8,7 @@ from typing import Any
 
 from lazypyr._util.checks import is_whole, whole_number
 from lazypyr.errors import PlanError
-from lazypyr.points.aggregations import method_of
+from lazypyr.points.aggregations import COUNT, FIRST_VALID, aggregation_of
 from lazypyr.points.cloud import Cloud
 from lazypyr.points.columns import as_column
 from lazypyr.points.pyramid import PointsPyramid
@@ -97,7 +97,7 @@ def from_points(
     if levels is not None:
         levels = whole_number(levels, "levels", 1, 32)
     max_memory_bytes = whole_number(max_memory_bytes, "max_memory_bytes", _MIB)
-    chosen = method_of(method or ("count" if values is None else "first_valid"))
+    aggregation = aggregation_of(method) if method else COUNT if values is None else FIRST_VALID
     cloud = Cloud(
         columns["x"],
         columns["y"],
@@ -111,7 +111,7 @@ def from_points(
         index_path=_folder(index_path),
         max_memory_bytes=max_memory_bytes,
     )
-    return PointsPyramid(cloud, columns.get("values"), chosen, chunks=tile, levels=levels, fill_value=fill_value)
+    return PointsPyramid(cloud, columns.get("values"), aggregation, chunks=tile, levels=levels, fill_value=fill_value)
 
 
 def read_points(

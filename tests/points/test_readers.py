@@ -499,12 +499,12 @@ def test_kept_values_are_read_in_the_order_of_the_index(rng, tmp_path):
         )
         np.testing.assert_array_equal(kept.read(level, window), pyramid.read(level, window))
     assert source.windows == []
-    chunks = Counting(kept._kept)
+    chunks = Counting(kept.indexed_values)
     kept.cloud.chunk_cache._pid = 0
     kept.read(2, ((64, 128), (64, 128), (1, 2)))
     assert 1 <= len(chunks.windows) <= 4
     reopened = from_points(x, y, group["values"], resolution=1.0, chunks=(64, 64), index_path=tmp_path / "kept")
-    assert reopened._kept is not None
+    assert reopened.indexed_values is not None
     np.testing.assert_array_equal(reopened.read(-1), pyramid.read(-1))
     np.testing.assert_array_equal(
         reopened.with_values(group["values"], method="mean").read(-1),
@@ -512,7 +512,7 @@ def test_kept_values_are_read_in_the_order_of_the_index(rng, tmp_path):
     )
     other = saved(tmp_path / "other", values=(values * 2, (4096, 1)))
     changed = from_points(x, y, other["values"], resolution=1.0, chunks=(64, 64), index_path=tmp_path / "kept")
-    assert changed._kept is None
+    assert changed.indexed_values is None
     np.testing.assert_array_equal(changed.read(-1), pyramid.read(-1) * 2)
 
 
@@ -529,7 +529,7 @@ def test_of_a_hundred_channels_one_tile_reads_a_few_chunks_of_one(rng, tmp_path,
     kept = pyramid.keep(tmp_path / "kept")
     assert zarr.open_array(str(tmp_path / "kept" / "values"), mode="r").shape == (n, 100)
     expected = from_points(x, y, column * 42, resolution=1.0, chunks=(16, 16))
-    chunks = Counting(kept._kept)
+    chunks = Counting(kept.indexed_values)
     seen = []
     for level, shown in enumerate(kept.levels):
         for corner in [(0, 0), *rng.integers(0, np.maximum(1, np.array(shown.shape[:2]) // 16), (4, 2)).tolist()]:
@@ -563,7 +563,7 @@ def test_a_materialized_cloud_is_opened_as_one(rng, tmp_path):
     lazypyr.materialize(pyramid, tmp_path / "out.zarr", progress=False)
     again = read_points(tmp_path / "out.zarr")
     assert (again.crs, again.coords["x"].unit, again.attrs) == ("EPSG:32633", "meter", pyramid.attrs)
-    source, kept = Counting(again.values), Counting(again._kept)
+    source, kept = Counting(again.values), Counting(again.indexed_values)
     for level in range(len(pyramid.levels)):
         np.testing.assert_array_equal(again.index.read(level), pyramid.index.read(level))
         np.testing.assert_array_equal(

@@ -57,6 +57,10 @@ class PointIndex:
     rank: Array
     starts: Array
 
+    def occupied(self, level: int) -> int:
+        """Number of occupied pixels of a level: its winners are so many rows, from the first on."""
+        return int(self.starts[32 - level])
+
     def winners(self, level: int, window: Window) -> tuple[Array, Array]:
         """Occupied pixels of a window (row-major position) and the row of the point that each shows."""
         lows, highs = cells_of(window, level, self.frame, self._small(level))
@@ -93,13 +97,13 @@ class PointIndex:
         """Arrays for something about each occupied pixel of a window, of as few bytes as will do."""
         (r0, r1), (c0, c1) = window
         pixels = (r1 - r0) * (c1 - c0)
-        most = 0 if empty else int(min(pixels, self.starts[32 - level]))
+        most = 0 if empty else min(pixels, self.occupied(level))
         dtype = "u4" if max(pixels, self.key.size) < 2**32 else "i8"
         return tuple(np.empty(most, dtype) for _ in range(3 if empty else arrays))
 
     def ranks_of(self, level: int) -> tuple[Array, Array]:
         """Ranks of a level's winners, ascending, and their rows. A cell's points go on to the next winner's rank."""
-        rank = self.rank[: self.starts[32 - level]]
+        rank = self.rank[: self.occupied(level)]
         rows = np.argsort(rank)
         return rank[rows], rows
 
@@ -110,7 +114,7 @@ class PointIndex:
         squares are cheaper.
         """
         cells = cdiv(self.frame.ny, 1 << level) * cdiv(self.frame.nx, 1 << level)
-        share = max(int(self.starts[32 - level]), 1) / cells
+        share = max(self.occupied(level), 1) / cells
         return 1 << min(10, max(5, round(math.log2(32 / math.sqrt(min(1.0, share))))))
 
     @cached_property
