@@ -55,7 +55,9 @@ class Threads:
         # Few regions: all threads work on each of them.
         pool = Pool(self.workers, "write") if self.workers > 1 and count < 2 * self.workers else None
         size = 1 if pool is not None else min(self.workers, max(count, 1))
-        more: dict[str, Any] = {} if pool is None else {"parallel": partial(run_parallel, pool)}
+        more: dict[str, Any] = (
+            {} if pool is None else {"parallel": partial(run_parallel, pool), "threads": self.workers}
+        )
 
         def work() -> None:
             while not stop.is_set():

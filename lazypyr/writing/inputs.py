@@ -33,10 +33,17 @@ class Root:
     number: int
     root: ReducedPyramid
     pyramid: Pyramid
-    window: Window  # the region, at the stage's last level
-    parallel: Parallel
+    region: int
+    parallel: Parallel = serial
+    budget_bytes: int = 0  # for pixels that are kept
     kept: OrderedDict[tuple[int, ...], dict[int, Array]] = field(default_factory=OrderedDict)
+    spilled: set[tuple[int, ...]] = field(default_factory=set)
     lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @cached_property
+    def window(self) -> Window:
+        """The region, at the stage's last level."""
+        return self.stage.region(self.pyramid, self.region)
 
     @cached_property
     def units(self) -> tuple[int | None, ...]:
@@ -95,14 +102,17 @@ class Root:
             levels = self.kept.setdefault(unit, {})
             self.kept.move_to_end(unit)
             if level not in levels:
-                levels[level] = self._made(level, unit)
+                levels[level] = made = self._made(level, unit)
+                # At once: a unit that has been dropped would have to be read again.
+                self._spill(unit)
                 self._drop()
+                return made
             return levels[level]
 
     def _drop(self) -> None:
         """Forget the units not used for longest; one stays in any case."""
         held = {unit: sum(block.nbytes for block in levels.values()) for unit, levels in self.kept.items()}
-        while len(held) > 1 and sum(held.values()) > self.job.region_bytes:
+        while len(held) > 1 and sum(held.values()) > self.budget_bytes:
             unit, _ = self.kept.popitem(last=False)
             del held[unit]
 
@@ -189,7 +199,6 @@ class Root:
         """Pixels that regions of an earlier stage have left."""
         job, p = self.job, self.root
         before = job.stages[feed]
-        earlier = Root(job, before, self.number, p, self.pyramid, before.region(self.pyramid, 0), serial)
         out = np.empty(windows.window_shape(window), p.dtype)
         scale = level - before.hi
         names = dict(zip(p.axes, zip(window, p.factors, strict=True), strict=True))
@@ -204,8 +213,7 @@ class Root:
         counts = before.counts(self.pyramid)
         for index in windows.chunk_index_windows(tuple(at), (1,) * len(at)):
             number = int(np.ravel_multi_index(index, counts))
-            earlier.window = before.region(self.pyramid, number)
-            there = earlier.window_at(level, unit)
+            there = Root(job, before, self.number, p, self.pyramid, number).window_at(level, unit)
             key = spill_key(feed, self.number, level, number, unit)
             raw = job.place.get(key)
             if raw is None or len(raw) != windows.pixels_in(there) * p.dtype.itemsize:
@@ -219,16 +227,34 @@ class Root:
             out[inside(part, window)] = block[inside(part, there)]
         return out
 
-    def spill(self, region: int) -> None:
+    def fetch(self) -> None:
+        """Make the levels that are written, of as many units as are kept without one of them being dropped."""
+        levels = [level for level in sorted(self._needed) if self.serves(level)]
+        held = 0
+        for unit in units_of(self.root, self.pyramid) if levels else ():
+            for level in levels:
+                self.block(level, unit)
+            unit_bytes = sum(block.nbytes for block in self.kept[unit].values())
+            held += unit_bytes
+            if held + unit_bytes > self.budget_bytes:
+                break
+
+    def spill(self) -> None:
         """Leave to later stages what they go on from."""
+        for unit in units_of(self.root, self.pyramid):
+            self._spill(unit)
+
+    def _spill(self, unit: tuple[int, ...]) -> None:
+        if unit in self.spilled:
+            return
+        self.spilled.add(unit)
         for level in self.stage.spills[self.number]:
-            for unit in units_of(self.root, self.pyramid):
-                if level <= self.stage.hi:
-                    block = self.block(level, unit)
-                else:
-                    depth = level - self.root.base_level
-                    factors = tuple(f**depth for f in self.root.factors)
-                    block = self.root.reducer(self.block(self.root.base_level, unit), factors, nodata=self.root.nodata)
-                this = self.job.stages.index(self.stage)
-                key = spill_key(this, self.number, level, region, unit)
-                put(self.job.place, key, np.ascontiguousarray(block).reshape(-1).view("B"))
+            if level <= self.stage.hi:
+                block = self.block(level, unit)
+            else:
+                depth = level - self.root.base_level
+                factors = tuple(f**depth for f in self.root.factors)
+                block = self.root.reducer(self.block(self.root.base_level, unit), factors, nodata=self.root.nodata)
+            this = self.job.stages.index(self.stage)
+            key = spill_key(this, self.number, level, self.region, unit)
+            put(self.job.place, key, np.ascontiguousarray(block).reshape(-1).view("B"))

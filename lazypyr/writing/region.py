@@ -16,7 +16,7 @@ from lazypyr.pyramids.base import Pyramid
 from lazypyr.writing.inputs import Root
 from lazypyr.writing.job import Done, Job, Parallel, Stopped, put, serial
 from lazypyr.writing.sharding import shard_of
-from lazypyr.writing.stages import Stage, unit_shape, units_of
+from lazypyr.writing.stages import Stage, unit_shape
 
 __all__ = ["run_region"]
 
@@ -54,9 +54,27 @@ class _RegionRunner:
 
 
 def run_region(
-    job: Job, stage: int, region: int, *, parallel: Parallel = serial, stop: threading.Event | None = None
+    job: Job,
+    stage: int,
+    region: int,
+    *,
+    parallel: Parallel = serial,
+    threads: int = 1,
+    stop: threading.Event | None = None,
 ) -> Done:
     """Compute a region and write its chunks, whole. Doing it again does no harm.
+
+    Parameters
+    ----------
+    job : Job
+    stage, region : int
+        Numbers.
+    parallel : callable
+        Runs tasks, one after the other by default.
+    threads : int
+        Threads that `parallel` runs them on: they share the memory that is theirs together.
+    stop : threading.Event, optional
+        Ends the work when it is set.
 
     Raises
     ------
@@ -67,38 +85,32 @@ def run_region(
     Stopped
         When `stop` was set meanwhile.
     """
-    work = _Work(job, job.stages[stage], region, parallel, stop)
-    return work.run()
+    return _Work(job, job.stages[stage], region, parallel, threads, stop).run()
 
 
 class _Work:
-    def __init__(self, job: Job, stage: Stage, region: int, parallel: Parallel, stop: threading.Event | None) -> None:
-        self.job, self.stage, self.number, self.parallel, self.stop = job, stage, region, parallel, stop
+    def __init__(
+        self, job: Job, stage: Stage, region: int, parallel: Parallel, threads: int, stop: threading.Event | None
+    ) -> None:
+        self.job, self.stage, self.parallel, self.stop = job, stage, parallel, stop
         self.family = job.families[stage.family]
         self.pyramid = self.family.pyramid
         self.window = stage.region(self.pyramid, region)
         self.roots = [
-            Root(job, stage, n, root, self.pyramid, self.window, parallel) for n, root in enumerate(self.family.roots)
+            Root(job, stage, n, root, self.pyramid, region, parallel, threads * job.region_bytes)
+            for n, root in enumerate(self.family.roots)
         ]
         self.run_ = _RegionRunner(job, stage, self.roots)
         self.done: list[Done] = []
 
     def run(self) -> Done:
-        if self.parallel is not serial:
-            self._fetch()
+        if self.parallel is not serial:  # read on all threads, then write on all threads
+            for root in self.roots:
+                root.fetch()
         self.parallel(partial(self._write, level, index) for level, index in self._units())
         for root in self.roots:
-            root.spill(self.number)
+            root.spill()
         return Done(*(sum(getattr(d, name) for d in self.done) for name in ("chunks", "written", "pixels")))
-
-    def _fetch(self) -> None:
-        """Read first, on all threads, what there is room for; then write on all threads."""
-        room = self.job.region_bytes
-        for root in self.roots:
-            for unit in units_of(root.root, self.pyramid):
-                for level in range(self.stage.lo, self.stage.hi + 1):
-                    if root.serves(level) and room > 0:
-                        room -= root.block(level, unit).nbytes
 
     def _window_at(self, level: int) -> Window:
         shape = self.pyramid.levels[level].shape

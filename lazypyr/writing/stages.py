@@ -195,8 +195,8 @@ class _Planner:
             cell.append(windows.cdiv(min(chunk, n), unit) * unit if mine or f > 1 else windows.cdiv(n, unit) * unit)
         return tuple(cell)
 
-    def _bytes(self, family: Family, cell: tuple[int, ...], hi: int, finest: int) -> int:
-        """What the pixels of a region hold in memory, from level `finest` on."""
+    def _bytes(self, family: Family, cell: tuple[int, ...], hi: int, finest: int, *, mixed: bool = False) -> int:
+        """Bytes of the pixels of a region from level `finest` on; `mixed`: of all channels that go into one pixel."""
         sizes = dict(zip(family.pyramid.axes, cell, strict=True))
         total = 0
         for root in family.roots:
@@ -204,7 +204,10 @@ class _Planner:
             at = max(finest, root.base_level)
             for axis, f, size, chunk in zip(root.axes, root.factors, root.levels[at].shape,
                                             free_units(root, family.pyramid), strict=True):  # fmt: skip
-                n *= min(sizes[axis] * f ** (hi - at), size) if chunk is None else min(chunk, size)
+                if chunk is None:
+                    n *= min(sizes[axis] * f ** (hi - at), size)
+                else:
+                    n *= size if mixed and axis not in sizes else min(chunk, size)
             total += n + n // 3
         return total
 
@@ -258,6 +261,10 @@ class _Planner:
                 f"{family.pyramid.name}: one region of level {lo} needs {fits[0][2]} bytes (a chunk of the source"
                 f"{', or a shard' if self.shards else ''}, and what is made of it); raise inflight_bytes"
             )
+        # A chunk is read once where a region has room for every channel that its pixels are made of.
+        fits = [
+            fit for fit in fits if self._bytes(family, fit[1], fit[0], finest, mixed=True) <= self.region_bytes
+        ] or fits
         best = fits[-1]
         aligned = all(
             last.chunks[a] % root.chunks[a] == 0 or root.chunks[a] % last.chunks[a] == 0
