@@ -247,7 +247,7 @@ def test_levels_before_the_one_that_fails_are_kept(tmp_path, array):
 def test_two_writers(tmp_path, array):
     dest = tmp_path / "out"
     script = (
-        "import sys, time; from lazypyr.persist.journal import Lock; from lazypyr.store.place import LocalPlace\n"
+        "import sys, time; from lazypyr.writing.checkpoint import Lock; from lazypyr.kvstore.base import LocalPlace\n"
         "with Lock(LocalPlace(sys.argv[1])): print('mine', flush=True); time.sleep(1000)"
     )
     first = subprocess.Popen([sys.executable, "-c", script, dest], stdout=subprocess.PIPE, text=True, env=ENV)
