@@ -11,8 +11,8 @@ from lazypyr._util.optional import need
 from lazypyr.display import applicable_products, other_axes
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
-from lazypyr.plot.points import CloudPainting
-from lazypyr.plot.raster import RasterPainting, opened
+from lazypyr.plot.points import InteractivePoints
+from lazypyr.plot.raster import InteractiveRaster, open_for_plot
 from lazypyr.plot.render_worker import session_later
 from lazypyr.plot.style import short_name
 from lazypyr.plot.timeseries import as_times, timeseries_plot
@@ -91,14 +91,14 @@ def server(
 ) -> Any:
     """The server of `view`, bound to its port but not running: a `bokeh.server.server.Server`."""
     panel_server = need("panel.io.server", feature="lazypyr view", extra="plot")
-    dress: dict[str, Any] = {
+    style: dict[str, Any] = {
         name: options.pop(name) for name in ("clim", "cmap", "invert_yaxis", "level_increase") if name in options
     }
     sources = dict(src) if isinstance(src, Mapping) else {"": src}
     tabs = {}
     for title, one in sources.items():
-        pyramid, found = opened(one, engine, **options)
-        tabs[title or short_name(pyramid)] = _Subject(pyramid, found, product, dates, dress)
+        pyramid, found = open_for_plot(one, engine, **options)
+        tabs[title or short_name(pyramid)] = ViewedSource(pyramid, found, product, dates, style)
 
     def page() -> Any:
         return _page(tabs, links or {})
@@ -120,7 +120,7 @@ def choices(pyramid: Pyramid) -> list[str]:
     return [*([] if pyramid.dtype.kind == "c" else [_AS_IT_IS]), *applicable_products(pyramid, _NAMES)]
 
 
-class _Subject:
+class ViewedSource:
     """Something to look at, opened once for all sessions."""
 
     def __init__(
@@ -129,9 +129,9 @@ class _Subject:
         engine: Engine,
         product: ProductLike | None,
         dates: Sequence[Any] | None,
-        dress: Mapping[str, Any],
+        style: Mapping[str, Any],
     ) -> None:
-        self.pyramid, self.engine, self.dress = pyramid, engine, dict(dress)
+        self.pyramid, self.engine, self.style = pyramid, engine, dict(style)
         self.products: dict[str, ProductLike | None] = {
             name: None if name == _AS_IT_IS else name for name in choices(pyramid)
         }
@@ -168,26 +168,26 @@ def _channels(pyramid: Pyramid) -> tuple[int, ...]:
     return tuple(other_axes(pyramid).values())
 
 
-def _page(tabs: Mapping[str, _Subject], links: Mapping[str, str]) -> Any:
+def _page(tabs: Mapping[str, ViewedSource], links: Mapping[str, str]) -> Any:
     pn = need("panel", feature="lazypyr view", extra="plot")
-    parts = [(title, _Tab(subject, links).layout) for title, subject in tabs.items()]
+    parts = [(title, SourceTab(viewed, links).layout) for title, viewed in tabs.items()]
     return parts[0][1] if len(parts) == 1 else pn.Tabs(*parts, dynamic=True)
 
 
-class _Tab:
+class SourceTab:
     """One session's look at one subject."""
 
-    def __init__(self, subject: _Subject, links: Mapping[str, str]) -> None:
-        self._subject = subject
+    def __init__(self, viewed: ViewedSource, links: Mapping[str, str]) -> None:
+        self._viewed = viewed
         self._pn = pn = need("panel", feature="lazypyr view", extra="plot")
         self._product = pn.widgets.Select(
-            name="product", options=list(subject.products), value=subject.first, width=_WIDE
+            name="product", options=list(viewed.products), value=viewed.first, width=_WIDE
         )
         number = need("bokeh.models", feature="lazypyr view", extra="plot").PrintfTickFormatter(format="%.3g")
         self._contrast = pn.widgets.RangeSlider(
             name="contrast", start=0, end=1, format=number, width=_WIDE, visible=False
         )
-        self._painting: RasterPainting | CloudPainting | None = None
+        self._interactive: InteractiveRaster | InteractivePoints | None = None
         self._place, self._controls = pn.Column(), pn.Column()
         text = "".join(f'<p><a href="{url}" target="_blank">{name}</a></p>' for name, url in links.items())
         side = pn.Column(self._product, self._controls, self._contrast, pn.pane.HTML(text), width=_WIDE + 30)
@@ -197,48 +197,48 @@ class _Tab:
         self._choose()
 
     def _choose(self) -> None:
-        subject, pn = self._subject, self._pn
-        product = subject.products[self._product.value]
-        shown = subject.pyramid if product is None else subject.pyramid.map(product)
-        dress = dict(subject.dress)
-        options = {name: dress.pop(name) for name in ("clim", "level_increase") if name in dress}
-        dress["labels"] = subject.labels_for(shown)
-        if isinstance(subject.pyramid, PointsPyramid):
-            dress.pop("invert_yaxis", None)
-            cloud = self._painting = CloudPainting(subject.pyramid, shown, subject.engine, **options)
-            tapped, dots = cloud.plots(**dress)
+        viewed, pn = self._viewed, self._pn
+        product = viewed.products[self._product.value]
+        shown = viewed.pyramid if product is None else viewed.pyramid.map(product)
+        style = dict(viewed.style)
+        options = {name: style.pop(name) for name in ("clim", "level_increase") if name in style}
+        style["labels"] = viewed.labels_for(shown)
+        if isinstance(viewed.pyramid, PointsPyramid):
+            style.pop("invert_yaxis", None)
+            cloud = self._interactive = InteractivePoints(viewed.pyramid, shown, viewed.engine, **options)
+            tapped, dots = cloud.plots(**style)
             plot = tapped * dots
         else:
-            raster = self._painting = RasterPainting(shown, subject.engine, **options)
-            plot = tapped = raster.plot(**dress)
-        painting, self._contrast.visible = self._painting, False
-        self._set_contrast(painting)
+            raster = self._interactive = InteractiveRaster(shown, viewed.engine, **options)
+            plot = tapped = raster.plot(**style)
+        interactive, self._contrast.visible = self._interactive, False
+        self._set_contrast(interactive)
         # in a turn of its own: while HoloViews draws, the page may not be there yet
-        painting.drawn = lambda: (session_later() or _now)(lambda: self._set_contrast(painting))
+        interactive.on_drawn = lambda: (session_later() or _now)(lambda: self._set_contrast(interactive))
         pane = pn.pane.HoloViews(plot)
         self._controls.objects = list(pane.widget_box)
         for widget in self._controls.objects:
             widget.width = _WIDE
-        below = [self._series(tapped)] if len(subject.channels) == 1 and subject.channels[0] > 1 else []
+        below = [self._series(tapped)] if len(viewed.channels) == 1 and viewed.channels[0] > 1 else []
         self._place.objects = [pane, *below]
 
     def _series(self, tapped: Any) -> Any:
-        subject = self._subject
-        times = subject.times if subject.times is not None else range(subject.channels[0])
+        viewed = self._viewed
+        times = viewed.times if viewed.times is not None else range(viewed.channels[0])
         return self._pn.pane.HoloViews(
-            timeseries_plot(subject.pyramid, list(times), tapped, reference=True, engine=subject.engine)
+            timeseries_plot(viewed.pyramid, list(times), tapped, reference=True, engine=viewed.engine)
         )
 
-    def _set_contrast(self, painting: RasterPainting | CloudPainting) -> None:
+    def _set_contrast(self, interactive: InteractiveRaster | InteractivePoints) -> None:
         """Once the limits are known, which the first picture brings."""
-        limits, slider = painting.known_limits, self._contrast
-        if painting is not self._painting or limits is None or slider.visible:
+        limits, slider = interactive.known_limits, self._contrast
+        if interactive is not self._interactive or limits is None or slider.visible:
             return
         low, high = limits
         span = high - low
-        wide = (low, high) if painting.screen.declared_limits else (low - span, high + span)
+        wide = (low, high) if interactive.viewport.declared_limits else (low - span, high + span)
         slider.param.update(start=wide[0], end=wide[1], value=(low, high), step=(wide[1] - wide[0]) / 200, visible=True)
 
     def _limit(self, value: tuple[float, float]) -> None:
-        if self._painting is not None and value[0] < value[1]:
-            self._painting.limit(*value)
+        if self._interactive is not None and value[0] < value[1]:
+            self._interactive.limit(*value)

@@ -12,10 +12,10 @@ import numpy as np
 
 from lazypyr._util.optional import need
 from lazypyr.errors import DestinationError, PlanError
-from lazypyr.plot.style import colours_of, dimension, first_index, place_dimensions, short_name
-from lazypyr.plot.viewport import Frame, Screen
+from lazypyr.plot.style import colours_of, dimension, first_index, short_name, spatial_dimensions
+from lazypyr.plot.viewport import RenderedImage, Viewport
 
-__all__ = ["draw_png", "nice_ticks", "painted", "save_html", "save_picture"]
+__all__ = ["draw_png", "nice_ticks", "colour_pixels", "save_html", "save_picture"]
 
 Array = np.ndarray[Any, Any]
 
@@ -62,35 +62,41 @@ def save_picture(
     DestinationError
         When it can't be written.
     """
-    from lazypyr.plot.raster import as_product, opened
+    from lazypyr.plot.raster import as_product, open_for_plot
 
     path = Path(out)
     if path.suffix.lower() not in (".png", ".html"):
         raise PlanError(f"{out}: expected a name that ends in .png or .html")
     n_kdim, engine = options.pop("n_kdim", None), options.pop("engine", None)
-    pyramid, engine = opened(src, engine, **options)
+    pyramid, engine = open_for_plot(src, engine, **options)
     if post_proc is not None:
         pyramid = pyramid.map(as_product(post_proc, n_kdim))
-    screen = Screen(pyramid, engine)
-    index = (*index, *first_index(screen)[len(index) :])
-    view = screen.view(None, None, *size, index)
-    frame = screen.frame(view)
+    viewport = Viewport(pyramid, engine)
+    index = (*index, *first_index(viewport)[len(index) :])
+    view = viewport.view(None, None, *size, index)
+    frame = viewport.frame(view)
     assert frame is not None  # the whole extent is in sight of itself
-    limits = clim or screen.limits(view.index)
+    limits = clim or viewport.limits(view.index)
     upside_down = invert_yaxis if invert_yaxis is not None else "y" not in pyramid.coords
     cmap = cmap or colours_of(pyramid)
     try:
         if path.suffix.lower() == ".png":
-            draw_png(path, screen, frame, limits, cmap=cmap, size=size, invert_yaxis=upside_down)
+            draw_png(path, viewport, frame, limits, cmap=cmap, size=size, invert_yaxis=upside_down)
         else:
-            save_html(path, screen, frame, limits, cmap=cmap, invert_yaxis=upside_down)
+            save_html(path, viewport, frame, limits, cmap=cmap, invert_yaxis=upside_down)
     except OSError as error:
         raise DestinationError(f"{path}: {error.strerror or error}") from error
     return path
 
 
 def save_html(
-    path: Path, screen: Screen, frame: Frame, limits: tuple[float, float] | None, *, cmap: Any, invert_yaxis: bool
+    path: Path,
+    viewport: Viewport,
+    frame: RenderedImage,
+    limits: tuple[float, float] | None,
+    *,
+    cmap: Any,
+    invert_yaxis: bool,
 ) -> None:
     """A frame as one HTML file."""
     from bokeh.embed import file_html
@@ -98,12 +104,12 @@ def save_html(
 
     from lazypyr.plot.raster import element_of, options_of
 
-    element = element_of(screen, frame, limits).opts(options_of(screen, cmap, None, invert_yaxis=invert_yaxis))
-    text = file_html(hv.render(element, backend="bokeh"), INLINE, title=screen.pyramid.name)
+    element = element_of(viewport, frame, limits).opts(options_of(viewport, cmap, None, invert_yaxis=invert_yaxis))
+    text = file_html(hv.render(element, backend="bokeh"), INLINE, title=viewport.pyramid.name)
     path.write_text(text, encoding="utf-8")
 
 
-def painted(pixels: Array, limits: tuple[float, float] | None, cmap: Any) -> Array:
+def colour_pixels(pixels: Array, limits: tuple[float, float] | None, cmap: Any) -> Array:
     """Pixels as colours: uint8, shape (row, column, 3), white where there is nothing."""
     if pixels.ndim == 3:
         if pixels.shape[2] == 3:
@@ -141,8 +147,8 @@ def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
 
 def draw_png(
     path: Path,
-    screen: Screen,
-    frame: Frame,
+    viewport: Viewport,
+    frame: RenderedImage,
     limits: tuple[float, float] | None,
     *,
     cmap: Any,
@@ -153,7 +159,7 @@ def draw_png(
     need("PIL", feature="saving a PNG", extra="plot")
     from PIL import Image, ImageDraw, ImageFont
 
-    colours = painted(frame.pixels, limits, cmap)
+    colours = colour_pixels(frame.pixels, limits, cmap)
     if invert_yaxis:
         colours = colours[::-1]
     left, bottom, right, top = frame.bounds
@@ -166,41 +172,41 @@ def draw_png(
     page.paste(picture, (_LEFT, _TOP))
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(13)
     pen.rectangle((_LEFT - 1, _TOP - 1, _LEFT + width, _TOP + height), outline=_INK)
-    pen.text((_LEFT, 10), short_name(screen.pyramid)[-100:], fill=_INK, font=ImageFont.load_default(15))
-    x_dim, y_dim = place_dimensions(screen)
+    pen.text((_LEFT, 10), short_name(viewport.pyramid)[-100:], fill=_INK, font=ImageFont.load_default(15))
+    x_dim, y_dim = spatial_dimensions(viewport)
     for value in nice_ticks(left, right):
         at = _LEFT + (value - left) / (right - left) * width
         pen.line((at, _TOP + height, at, _TOP + height + 5), fill=_INK)
-        pen.text((at, _TOP + height + 8), _said(value), fill=_INK, font=font, anchor="mt")
+        pen.text((at, _TOP + height + 8), _number_text(value), fill=_INK, font=font, anchor="mt")
     for value in nice_ticks(bottom, top):
         part = (value - bottom) / (top - bottom)
         at = _TOP + (part if invert_yaxis else 1 - part) * height
         pen.line((_LEFT - 6, at, _LEFT - 1, at), fill=_INK)
-        pen.text((_LEFT - 10, at), _said(value), fill=_INK, font=font, anchor="rm")
+        pen.text((_LEFT - 10, at), _number_text(value), fill=_INK, font=font, anchor="rm")
     pen.text((_LEFT + width / 2, _TOP + height + 32), x_dim.pprint_label, fill=_INK, font=font, anchor="mt")
     pen.text((8, _TOP - 16), y_dim.pprint_label, fill=_INK, font=font)
     if bar == _BAR and limits is not None:
-        _draw_bar(page, pen, font, screen, limits, cmap, (_LEFT + width + 24, height))
+        _draw_bar(page, pen, font, viewport, limits, cmap, (_LEFT + width + 24, height))
     page.save(path)
 
 
 def _draw_bar(
-    page: Any, pen: Any, font: Any, screen: Screen, limits: tuple[float, float], cmap: Any, place: tuple[int, int]
+    page: Any, pen: Any, font: Any, viewport: Viewport, limits: tuple[float, float], cmap: Any, place: tuple[int, int]
 ) -> None:
     from PIL import Image
 
     x, height = place
     low, high = limits
-    column = painted(np.linspace(high, low, height)[:, None], limits, cmap)
+    column = colour_pixels(np.linspace(high, low, height)[:, None], limits, cmap)
     page.paste(Image.fromarray(np.ascontiguousarray(np.repeat(column, 18, axis=1))), (x, _TOP))
     pen.rectangle((x - 1, _TOP - 1, x + 18, _TOP + height), outline=_INK)
     for value in nice_ticks(low, high):
         at = _TOP + (high - value) / (high - low) * height
         pen.line((x + 18, at, x + 23, at), fill=_INK)
-        pen.text((x + 27, at), _said(value), fill=_INK, font=font, anchor="lm")
-    name, label, unit = dimension(screen.pyramid)
+        pen.text((x + 27, at), _number_text(value), fill=_INK, font=font, anchor="lm")
+    name, label, unit = dimension(viewport.pyramid)
     pen.text((x, _TOP - 20), hv.Dimension((name, label), unit=unit).pprint_label, fill=_INK, font=font)
 
 
-def _said(value: float) -> str:
+def _number_text(value: float) -> str:
     return f"{value:.7g}" if abs(value) > 1e-12 else "0"

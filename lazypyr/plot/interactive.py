@@ -8,30 +8,30 @@ from typing import Any
 import holoviews as hv
 
 from lazypyr.engine.engine import Engine
-from lazypyr.plot.render_worker import Painter
-from lazypyr.plot.viewport import Screen
+from lazypyr.plot.render_worker import ViewRenderer
+from lazypyr.plot.viewport import Viewport
 from lazypyr.pyramids.base import Pyramid
 
-__all__ = ["Painting", "Redrawn"]
+__all__ = ["InteractivePlot", "Refresh"]
 
-Redrawn = hv.streams.Stream.define("Redrawn", drawn=0)
+Refresh = hv.streams.Stream.define("Refresh", count=0)
 
 
-class Painting:
+class InteractivePlot:
     """A painter of a pyramid's screen, and the elements made of its pictures.
 
-    Whoever takes it over sets `painter`.
+    Whoever takes it over sets `renderer`.
     """
 
-    painter: Painter
+    renderer: ViewRenderer
 
     def __init__(
         self, pyramid: Pyramid, engine: Engine, *, level_increase: int = 0, clim: tuple[float, float] | None = None
     ) -> None:
-        self.screen = Screen(pyramid, engine, level_increase=level_increase)
-        self.redrawn = Redrawn()
-        self.drawn: Callable[[], None] = lambda: None
-        self._limits = clim or self.screen.declared_limits
+        self.viewport = Viewport(pyramid, engine, level_increase=level_increase)
+        self.refresh = Refresh()
+        self.on_drawn: Callable[[], None] = lambda: None
+        self._limits = clim or self.viewport.declared_limits
         self._last: dict[Hashable, tuple[Any, hv.Element]] = {}
 
     @property
@@ -42,7 +42,7 @@ class Painting:
     @property
     def failure(self) -> Exception | None:
         """Why the picture asked for last isn't there, if it failed in the background."""
-        return self.painter.failure
+        return self.renderer.failure
 
     def limit(self, low: float, high: float) -> None:
         """Use other colour limits from now on."""
@@ -51,19 +51,19 @@ class Painting:
 
     def streams(self) -> list[Any]:
         """What has HoloViews ask for another element."""
-        return [hv.streams.RangeXY(), hv.streams.PlotSize(), self.redrawn]
+        return [hv.streams.RangeXY(), hv.streams.PlotSize(), self.refresh]
 
     def _element(self, what: Hashable, request: Any, make: Callable[[Any], hv.Element]) -> hv.Element:
         """The element of a request's picture; the last one of this kind where nothing has changed."""
-        picture, failure = self.painter.paint(request), self.failure
+        picture, failure = self.renderer.render(request), self.failure
         shown = picture, failure, request if picture is None else None
         last = self._last.get(what)
         if last is not None and last[0] == shown:
             return last[1]
         element = make(picture)
         self._last[what] = shown, element
-        self.drawn()
+        self.on_drawn()
         return element
 
     def _refresh(self) -> None:
-        self.redrawn.event(drawn=self.redrawn.drawn + 1)
+        self.refresh.event(count=self.refresh.count + 1)

@@ -12,27 +12,27 @@ import numpy as np
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.geometry.grid import clean_range
-from lazypyr.plot.interactive import Painting
-from lazypyr.plot.raster import as_product, is_blank, nothing, opened, plain_arguments
-from lazypyr.plot.render_worker import Painter
-from lazypyr.plot.selection import cloud_of, gathered, of_numbers, strip
+from lazypyr.plot.interactive import InteractivePlot
+from lazypyr.plot.raster import as_product, empty_image, is_blank, open_for_plot, plain_arguments
+from lazypyr.plot.render_worker import ViewRenderer
+from lazypyr.plot.selection import cloud_of, gather_values, points_as_row, product_of_numbers
 from lazypyr.plot.style import (
     colours_of,
     common_options,
     dimension,
     index_dimensions,
-    place_dimensions,
+    spatial_dimensions,
     state_hook,
     tooltips,
     value_label,
 )
-from lazypyr.plot.viewport import Dropped, Frame, Screen, View
+from lazypyr.plot.viewport import RenderCancelled, RenderedImage, Viewport, ViewRequest
 from lazypyr.points.pyramid import PointsPyramid
 from lazypyr.products.base import Product
 from lazypyr.products.mapped import MappedPyramid
 from lazypyr.pyramids.base import DIRECT, ProductLike, Pyramid
 
-__all__ = ["CloudPainting", "points_plot"]
+__all__ = ["InteractivePoints", "points_plot"]
 
 Array = np.ndarray[Any, Any]
 
@@ -79,12 +79,12 @@ def points_plot(
     PlanError
         What isn't points, complex values without a product, ...
     """
-    pyramid, engine = opened(points, engine)
+    pyramid, engine = open_for_plot(points, engine)
     cloud = cloud_of(pyramid)
     if post_proc is not None:
         pyramid = _mapped(cloud, pyramid, post_proc, n_kdim)
-    painting = CloudPainting(cloud, pyramid, engine, level_increase=level_increase, clim=clim)
-    return painting.plots(labels=labels, cmap=cmap, title=title)
+    interactive = InteractivePoints(cloud, pyramid, engine, level_increase=level_increase, clim=clim)
+    return interactive.plots(labels=labels, cmap=cmap, title=title)
 
 
 def _mapped(cloud: PointsPyramid, pyramid: Pyramid, post_proc: ProductLike, n_kdim: int | None) -> Pyramid:
@@ -94,29 +94,29 @@ def _mapped(cloud: PointsPyramid, pyramid: Pyramid, post_proc: ProductLike, n_kd
         if by_number or (n_kdim is not None and len(plain) == 2 + n_kdim):
             if isinstance(pyramid, MappedPyramid):
                 raise PlanError(f"{pyramid.name} is a product already; give the function the points themselves")
-            return of_numbers(cloud, post_proc, n_kdim, len(plain))
+            return product_of_numbers(cloud, post_proc, n_kdim, len(plain))
     return pyramid.map(as_product(post_proc, n_kdim))
 
 
 @dataclass(frozen=True, slots=True)
-class _Near:
+class _PointsRequest:
     """Points in a box are wanted: ranges of x and y, and the index of the kdims; `far` is the view if they are too many."""
 
     x_range: tuple[float, float]
     y_range: tuple[float, float]
-    far: View
+    far: ViewRequest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Scene:
+class _RenderedCloud:
     """A raster, or points: x, y, value and number of each."""
 
-    frame: Frame | None = None
+    frame: RenderedImage | None = None
     numbers: Array | None = None
     dots: tuple[Array, Array, Array, Array] | None = None
 
 
-class CloudPainting(Painting):
+class InteractivePoints(InteractivePlot):
     """What stands behind both plots of a cloud: they show the same scene."""
 
     def __init__(
@@ -130,9 +130,9 @@ class CloudPainting(Painting):
     ) -> None:
         self.cloud, self.pyramid = cloud, pyramid
         super().__init__(pyramid, engine, level_increase=level_increase, clim=clim)
-        self.numbers = Screen(self.cloud.index, engine, as_is=True)
-        self.painter = Painter(self._compute, self._stopgap, self._refresh)
-        self.place = place_dimensions(self.screen)
+        self.numbers = Viewport(self.cloud.index, engine, as_is=True)
+        self.renderer = ViewRenderer(self._compute, self._preview, self._refresh)
+        self.place = spatial_dimensions(self.viewport)
         self.name, self.label, self.unit = dimension(pyramid)
 
     def plots(
@@ -143,15 +143,15 @@ class CloudPainting(Painting):
         title: str | None = None,
     ) -> tuple[hv.DynamicMap, hv.DynamicMap]:
         """The plots, dressed: images and points."""
-        kdims = index_dimensions(self.screen, labels)
+        kdims = index_dimensions(self.viewport, labels)
         images = hv.DynamicMap(self.image, kdims=kdims, streams=self.streams())
         dots = hv.DynamicMap(self.dots, kdims=kdims, streams=self.streams())
-        common = common_options(self.screen, title)
+        common = common_options(self.viewport, title)
         common["cmap"] = cmap or colours_of(self.pyramid)
         hooks = [state_hook(self)]
-        label, number = value_label(self.screen), ("idx", "@idx")
-        far = tooltips(self.screen, (label, "@image"), number)
-        near = tooltips(self.screen, (label, f"@{self.name}"), number, place="@{}")
+        label, number = value_label(self.viewport), ("idx", "@idx")
+        far = tooltips(self.viewport, (label, "@image"), number)
+        near = tooltips(self.viewport, (label, f"@{self.name}"), number, place="@{}")
         return (
             images.opts(hv.opts.Image(**common, hooks=hooks, colorbar=True, hover_tooltips=far)),
             dots.opts(
@@ -171,42 +171,44 @@ class CloudPainting(Painting):
         """HoloViews' callback for the points."""
         return self._element("dots", self._request(index, x_range, y_range, width, height), self._points)
 
-    def _request(self, index: Sequence[Any], x_range: Any, y_range: Any, width: Any, height: Any) -> View | _Near:
-        view = self.screen.view(x_range, y_range, width, height, index)
-        if self.screen.level_of(x_range, y_range, width, height) >= 0:
+    def _request(
+        self, index: Sequence[Any], x_range: Any, y_range: Any, width: Any, height: Any
+    ) -> ViewRequest | _PointsRequest:
+        view = self.viewport.view(x_range, y_range, width, height, index)
+        if self.viewport.level_of(x_range, y_range, width, height) >= 0:
             return view
         # The last points of an extent may lie up to half a pixel beyond the last pixel's edge, which they share.
-        margin = abs(self.screen.grid.dx)
-        left, bottom, right, top = self.screen.bounds
+        margin = abs(self.viewport.grid.dx)
+        left, bottom, right, top = self.viewport.bounds
         xs, ys = clean_range(x_range), clean_range(y_range)
-        return _Near(xs or (left - margin, right + margin), ys or (bottom - margin, top + margin), view)
+        return _PointsRequest(xs or (left - margin, right + margin), ys or (bottom - margin, top + margin), view)
 
-    def _compute(self, request: View | _Near, stale: Callable[[], bool]) -> _Scene:
+    def _compute(self, request: ViewRequest | _PointsRequest, stale: Callable[[], bool]) -> _RenderedCloud:
         if self._limits is None:
-            index = (request.far if isinstance(request, _Near) else request).index
-            self._limits = self.screen.limits(index)
-        if isinstance(request, _Near):
+            index = (request.far if isinstance(request, _PointsRequest) else request).index
+            self._limits = self.viewport.limits(index)
+        if isinstance(request, _PointsRequest):
             (xa, xb), (ya, yb) = request.x_range, request.y_range
             numbers = self.cloud.query((xa, ya, xb, yb), closed="both")
             if numbers.size <= _MAX_POINTS:
                 if stale():
-                    raise Dropped
-                return _Scene(dots=self._dots(numbers, request.far.index))
+                    raise RenderCancelled
+                return _RenderedCloud(dots=self._dots(numbers, request.far.index))
             request = request.far
-        frame = self.screen.frame(request, stale)
+        frame = self.viewport.frame(request, stale)
         if frame is None:
-            return _Scene()
-        numbers_of = self.numbers.frame(View(request.level, request.window), stale)
-        return _Scene(frame, None if numbers_of is None else numbers_of.pixels)
+            return _RenderedCloud()
+        numbers_of = self.numbers.frame(ViewRequest(request.level, request.window), stale)
+        return _RenderedCloud(frame, None if numbers_of is None else numbers_of.pixels)
 
-    def _stopgap(self, request: View | _Near) -> _Scene | None:
-        view = request.far if isinstance(request, _Near) else request
-        frame = self.screen.coarser(view)
-        return None if frame is None else _Scene(frame)
+    def _preview(self, request: ViewRequest | _PointsRequest) -> _RenderedCloud | None:
+        view = request.far if isinstance(request, _PointsRequest) else request
+        frame = self.viewport.coarser(view)
+        return None if frame is None else _RenderedCloud(frame)
 
     def _dots(self, numbers: Array, index: tuple[int, ...]) -> tuple[Array, Array, Array, Array]:
-        x, y = (gathered(self.cloud, source, numbers) for source in (self.cloud.x, self.cloud.y))
-        row = strip(self.pyramid, numbers)
+        x, y = (gather_values(self.cloud, source, numbers) for source in (self.cloud.x, self.cloud.y))
+        row = points_as_row(self.pyramid, numbers)
         window = ((0, 1), (0, numbers.size), *((i, i + 1) for i in index))
         z = DIRECT.read(row, 0, window).reshape(numbers.size)
         return x.astype("f8"), y.astype("f8"), z, numbers
@@ -217,11 +219,11 @@ class CloudPainting(Painting):
             hv.Dimension("idx"),
         ]
 
-    def _image(self, scene: _Scene | None) -> hv.Element:
-        frame = None if scene is None else scene.frame
+    def _image(self, rendered: _RenderedCloud | None) -> hv.Element:
+        frame = None if rendered is None else rendered.frame
         if frame is None or is_blank(frame):
-            frame = nothing(self.screen)
-        numbers = None if scene is None else scene.numbers
+            frame = empty_image(self.viewport)
+        numbers = None if rendered is None else rendered.numbers
         # numbers of points as floats, so that both lie in one array: exact to 2**24 in float32
         kind = np.result_type(frame.pixels.dtype, "f4" if self.cloud.x.shape[0] < 2**24 else "f8")
         pixels = np.empty((*frame.pixels.shape, 2), kind)
@@ -229,7 +231,7 @@ class CloudPainting(Painting):
         pixels[..., 1] = -1 if numbers is None or not pixels.size else numbers
         return hv.Image(pixels, bounds=frame.bounds, kdims=self.place, vdims=self._values())
 
-    def _points(self, scene: _Scene | None) -> hv.Element:
+    def _points(self, rendered: _RenderedCloud | None) -> hv.Element:
         none = np.empty(0)
-        dots = (scene.dots if scene is not None else None) or (none, none, none, np.empty(0, np.int64))
+        dots = (rendered.dots if rendered is not None else None) or (none, none, none, np.empty(0, np.int64))
         return hv.Points(dots, kdims=self.place, vdims=self._values())

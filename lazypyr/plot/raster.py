@@ -12,30 +12,30 @@ import numpy as np
 
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
-from lazypyr.plot.interactive import Painting
-from lazypyr.plot.render_worker import Painter
+from lazypyr.plot.interactive import InteractivePlot
+from lazypyr.plot.render_worker import ViewRenderer
 from lazypyr.plot.style import (
     colours_of,
     common_options,
     dimension,
     index_dimensions,
-    place_dimensions,
+    spatial_dimensions,
     state_hook,
     tooltips,
     value_label,
 )
-from lazypyr.plot.viewport import Frame, Screen, View
+from lazypyr.plot.viewport import RenderedImage, Viewport, ViewRequest
 from lazypyr.products.base import Product
 from lazypyr.products.define import define
 from lazypyr.pyramids.base import ProductLike, Pyramid
 
 __all__ = [
-    "RasterPainting",
+    "InteractiveRaster",
     "as_product",
     "element_of",
     "is_blank",
-    "nothing",
-    "opened",
+    "empty_image",
+    "open_for_plot",
     "options_of",
     "plain_arguments",
     "raster_plot",
@@ -107,14 +107,14 @@ def raster_plot(
     PlanError
         Complex data without a product, an unknown product, labels of another length, ...
     """
-    pyramid, engine = opened(src, engine, bounds=bounds, **recipe)
+    pyramid, engine = open_for_plot(src, engine, bounds=bounds, **recipe)
     if post_proc is not None:
         pyramid = pyramid.map(as_product(post_proc, n_kdim))
-    painting = RasterPainting(pyramid, engine, level_increase=level_increase, clim=clim)
-    return painting.plot(labels=labels, cmap=cmap, title=title, invert_yaxis=invert_yaxis)
+    interactive = InteractiveRaster(pyramid, engine, level_increase=level_increase, clim=clim)
+    return interactive.plot(labels=labels, cmap=cmap, title=title, invert_yaxis=invert_yaxis)
 
 
-def opened(src: Any, engine: Engine | None, **recipe: Any) -> tuple[Pyramid, Engine]:
+def open_for_plot(src: Any, engine: Engine | None, **recipe: Any) -> tuple[Pyramid, Engine]:
     """The pyramid and the engine of what a user has."""
     from lazypyr.pyramids.open import open_pyramid
 
@@ -163,7 +163,7 @@ def plain_arguments(func: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty]
 
 
-class RasterPainting(Painting):
+class InteractiveRaster(InteractivePlot):
     """What stands behind a raster plot."""
 
     def __init__(
@@ -173,10 +173,10 @@ class RasterPainting(Painting):
         *,
         level_increase: int = 0,
         clim: tuple[float, float] | None = None,
-        **painter: Any,
+        **renderer: Any,
     ) -> None:
         super().__init__(pyramid, engine, level_increase=level_increase, clim=clim)
-        self.painter = Painter(self._compute, self.screen.coarser, self._refresh, **painter)
+        self.renderer = ViewRenderer(self._compute, self.viewport.coarser, self._refresh, **renderer)
 
     def plot(
         self,
@@ -187,55 +187,55 @@ class RasterPainting(Painting):
         invert_yaxis: bool | None = None,
     ) -> hv.DynamicMap:
         """The plot, dressed."""
-        plot = hv.DynamicMap(self.draw, kdims=index_dimensions(self.screen, labels), streams=self.streams())
+        plot = hv.DynamicMap(self.draw, kdims=index_dimensions(self.viewport, labels), streams=self.streams())
         hooks = [state_hook(self)]
-        return plot.opts(options_of(self.screen, cmap, title, invert_yaxis=invert_yaxis, hooks=hooks))
+        return plot.opts(options_of(self.viewport, cmap, title, invert_yaxis=invert_yaxis, hooks=hooks))
 
     def draw(
         self, *index: Any, x_range: Any = None, y_range: Any = None, width: Any = None, height: Any = None, **_: Any
     ) -> hv.Element:
         """The element for a view: HoloViews' callback."""
-        view = self.screen.view(x_range, y_range, width, height, index)
+        view = self.viewport.view(x_range, y_range, width, height, index)
         return self._element("raster", view, self._made)
 
-    def _made(self, frame: Frame | None) -> hv.Element:
-        seen = nothing(self.screen) if frame is None or is_blank(frame) else frame
-        return element_of(self.screen, seen, self._limits)
+    def _made(self, frame: RenderedImage | None) -> hv.Element:
+        seen = empty_image(self.viewport) if frame is None or is_blank(frame) else frame
+        return element_of(self.viewport, seen, self._limits)
 
-    def _compute(self, view: View, stale: Callable[[], bool]) -> Frame | None:
-        frame = self.screen.frame(view, stale)
+    def _compute(self, view: ViewRequest, stale: Callable[[], bool]) -> RenderedImage | None:
+        frame = self.viewport.frame(view, stale)
         if self._limits is None:
-            self._limits = self.screen.limits(view.index)
+            self._limits = self.viewport.limits(view.index)
         return frame
 
 
-def nothing(screen: Screen) -> Frame:
+def empty_image(viewport: Viewport) -> RenderedImage:
     """No pixels. HoloViews would warn of pixels that are all NaN."""
-    shape = (0, 0) if screen.colour_axis is None else (0, 0, 4)
-    return Frame(np.empty(shape, "f4" if screen.colour_axis is None else "u1"), screen.bounds, 0)
+    shape = (0, 0) if viewport.colour_axis is None else (0, 0, 4)
+    return RenderedImage(np.empty(shape, "f4" if viewport.colour_axis is None else "u1"), viewport.bounds, 0)
 
 
-def is_blank(frame: Frame) -> bool:
+def is_blank(frame: RenderedImage) -> bool:
     """Whether a frame has nothing but NaN."""
     pixels = frame.pixels
     return pixels.dtype.kind == "f" and bool(np.isnan(pixels.flat[0]) and np.isnan(pixels).all())
 
 
-def element_of(screen: Screen, frame: Frame, limits: tuple[float, float] | None) -> hv.Element:
+def element_of(viewport: Viewport, frame: RenderedImage, limits: tuple[float, float] | None) -> hv.Element:
     """A frame as a HoloViews element."""
-    place = place_dimensions(screen)
-    if screen.colour_axis is not None:
+    place = spatial_dimensions(viewport)
+    if viewport.colour_axis is not None:
         return hv.RGB(frame.pixels, bounds=frame.bounds, kdims=place, vdims=list("RGBA"[: frame.pixels.shape[2]]))
-    name, label, unit = dimension(screen.pyramid)
+    name, label, unit = dimension(viewport.pyramid)
     value = hv.Dimension((name, label), unit=unit, range=limits or (None, None))
     return hv.Image(frame.pixels, bounds=frame.bounds, kdims=place, vdims=[value])
 
 
-def options_of(screen: Screen, cmap: Any, title: str | None, *, invert_yaxis: bool | None, **more: Any) -> Any:
+def options_of(viewport: Viewport, cmap: Any, title: str | None, *, invert_yaxis: bool | None, **more: Any) -> Any:
     """How the element of a screen looks; `more` options of HoloViews."""
-    common = {**common_options(screen, title), **more}
-    common["invert_yaxis"] = "y" not in screen.pyramid.coords if invert_yaxis is None else invert_yaxis
-    if screen.colour_axis is not None:
+    common = {**common_options(viewport, title), **more}
+    common["invert_yaxis"] = "y" not in viewport.pyramid.coords if invert_yaxis is None else invert_yaxis
+    if viewport.colour_axis is not None:
         return hv.opts.RGB(**common)
-    common["hover_tooltips"] = tooltips(screen, (value_label(screen), "@image"))
-    return hv.opts.Image(**common, cmap=cmap or colours_of(screen.pyramid), colorbar=True)
+    common["hover_tooltips"] = tooltips(viewport, (value_label(viewport), "@image"))
+    return hv.opts.Image(**common, cmap=cmap or colours_of(viewport.pyramid), colorbar=True)

@@ -13,14 +13,14 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 from lazypyr.errors import LazypyrError
-from lazypyr.plot.viewport import Dropped
+from lazypyr.plot.viewport import RenderCancelled
 
-__all__ = ["Latest", "Painter", "session_later"]
+__all__ = ["LatestOnlyWorker", "ViewRenderer", "session_later"]
 
 _log = logging.getLogger("lazypyr.plot")
 
 # Seconds that a browser's event may wait for its picture: less than one sees, more than a cached picture takes.
-PATIENCE_S = 0.08
+BLOCKING_TIMEOUT_S = 0.08
 # Seconds that a new view leaves to one that nobody wants any more for noticing it. Between two tiles that takes
 # milliseconds, but one coarse tile of a very large source may be minutes of reading.
 _GRACE_S = 0.25
@@ -30,7 +30,7 @@ Stale = Callable[[], bool]
 _Job = tuple[Any, Future[Any]]
 
 
-class Latest:
+class LatestOnlyWorker:
     """Computes what was asked for last; what was asked before is dropped, also half-way.
 
     What doesn't notice that it was dropped is left to end by itself, beside what is wanted now: two of them at most.
@@ -38,13 +38,13 @@ class Latest:
     Parameters
     ----------
     compute : callable
-        ``compute(request, stale)``; raises `Dropped` when it sees ``stale()`` true.
+        ``compute(request, stale)``; raises `RenderCancelled` when it sees ``stale()`` true.
     """
 
     def __init__(self, compute: Callable[[Any, Stale], Any]) -> None:
         self._compute = compute
-        self._turn = threading.Condition()
-        self._wanted: _Job | None = None
+        self._condition = threading.Condition()
+        self._requested: _Job | None = None
         self._running: list[_Job] = []
         self._last: Future[Any] | None = None
         self._next_waits = False
@@ -52,26 +52,26 @@ class Latest:
     @property
     def busy(self) -> bool:
         """Whether something is being computed."""
-        return bool(self._running) or self._wanted is not None
+        return bool(self._running) or self._requested is not None
 
     def ask(self, request: Any) -> Future[Any]:
-        """The future of a request; equal requests share it. It fails with `Dropped` when another one comes after it."""
-        with self._turn:
-            known = [job for job in (*self._running, self._wanted) if job is not None and job[0] == request]
-            dropped = self._wanted
+        """The future of a request; equal requests share it. It fails with `RenderCancelled` when another one comes after it."""
+        with self._condition:
+            known = [job for job in (*self._running, self._requested) if job is not None and job[0] == request]
+            dropped = self._requested
             if known:
                 if known[0] is dropped:
                     return dropped[1]
-                self._wanted, self._last = None, known[0][1]
+                self._requested, self._last = None, known[0][1]
             else:
                 self._last = Future[Any]()
-                self._wanted = request, self._last
+                self._requested = request, self._last
             future = self._last
-            start = self._wanted is not None and not self._next_waits
+            start = self._requested is not None and not self._next_waits
             self._next_waits = self._next_waits or start
-            self._turn.notify_all()
+            self._condition.notify_all()
         if dropped is not None:
-            dropped[1].set_exception(Dropped())
+            dropped[1].set_exception(RenderCancelled())
         if start:
             # A thread as long as there is something to do: nothing to close, nothing to re-make after a fork.
             threading.Thread(target=self._work, name="lazypyr-plot", daemon=True).start()
@@ -90,11 +90,11 @@ class Latest:
             result = self._compute(request, lambda: self._last is not future)
         except BaseException as failure:
             error = failure
-        with self._turn:
+        with self._condition:
             self._running.remove(job)
             if self._last is not future:
-                error = Dropped()
-            self._turn.notify_all()
+                error = RenderCancelled()
+            self._condition.notify_all()
         if error is None:
             future.set_result(result)
         else:
@@ -102,12 +102,12 @@ class Latest:
 
     def _take(self, *, wait_first: bool) -> _Job | None:
         """What to compute now; None if there is nothing, or somebody else is going to do it."""
-        with self._turn:
+        with self._condition:
             if wait_first:
-                self._turn.wait_for(lambda: not self._running or self._wanted is None, _GRACE_S)
-                self._turn.wait_for(lambda: len(self._running) < _MAX_AT_ONCE or self._wanted is None)
+                self._condition.wait_for(lambda: not self._running or self._requested is None, _GRACE_S)
+                self._condition.wait_for(lambda: len(self._running) < _MAX_AT_ONCE or self._requested is None)
                 self._next_waits = False
-            job, self._wanted = self._wanted, None
+            job, self._requested = self._requested, None
             if job is not None:
                 self._running.append(job)
             return job
@@ -130,7 +130,7 @@ def session_later() -> Callable[[Callable[[], None]], None] | None:
     return later
 
 
-class Painter:
+class ViewRenderer:
     """The picture for each request: now if it is quick, else what is there, and the picture as soon as it is ready.
 
     Parameters
@@ -148,15 +148,15 @@ class Painter:
     def __init__(
         self,
         compute: Callable[[Any, Stale], Any],
-        stopgap: Callable[[Any], Any],
+        preview: Callable[[Any], Any],
         refresh: Callable[[], None],
         *,
         later: Callable[[], Callable[[Callable[[], None]], None] | None] = session_later,
-        patience_s: float = PATIENCE_S,
+        blocking_timeout_s: float = BLOCKING_TIMEOUT_S,
     ) -> None:
-        self._compute, self._stopgap, self._refresh = compute, stopgap, refresh
-        self._later, self._patience_s = later, patience_s
-        self._latest = Latest(compute)
+        self._compute, self._preview, self._refresh = compute, preview, refresh
+        self._later, self._blocking_timeout_s = later, blocking_timeout_s
+        self._latest = LatestOnlyWorker(compute)
         self._done: tuple[Any, Any] | None = None
         self._failed: tuple[Any, Exception] | None = None
         self._shown: Any = None
@@ -171,7 +171,7 @@ class Painter:
         """Why the picture asked for last isn't there, if it failed in the background."""
         return None if self._failed is None else self._failed[1]
 
-    def paint(self, request: Any) -> Any:
+    def render(self, request: Any) -> Any:
         """The picture to show now; None if there is none yet.
 
         A failure is raised where nobody can be told later. In a session it is logged and stays as `failure`, beside the
@@ -192,16 +192,16 @@ class Painter:
             return self._shown
         self._failed = None
         # Whoever found the painter busy doesn't wait: a burst of events would, each of them.
-        patience_s = 0.0 if self.busy else self._patience_s
+        blocking_timeout_s = 0.0 if self.busy else self._blocking_timeout_s
         future = self._latest.ask(request)
-        if wait([future], patience_s).done:
+        if wait([future], blocking_timeout_s).done:
             error = future.exception()
             if error is None:
                 return self._keep(request, future.result())
             self._fail(request, error)
         else:
             future.add_done_callback(lambda done: self._ready(request, done, later))
-        meanwhile = self._stopgap(request)
+        meanwhile = self._preview(request)
         self._shown = self._shown if meanwhile is None else meanwhile
         return self._shown
 
@@ -219,7 +219,7 @@ class Painter:
 
     def _fail(self, request: Any, error: BaseException) -> bool:
         """Note why there is no picture; False if it is only that nobody wants it any more."""
-        if isinstance(error, Dropped):
+        if isinstance(error, RenderCancelled):
             return False
         if not isinstance(error, Exception):
             raise error

@@ -19,7 +19,7 @@ from lazypyr.products.mapped import MappedPyramid
 from lazypyr.pyramids.base import DIRECT, Pyramid
 from lazypyr.sources.base import Source
 
-__all__ = ["cloud_of", "gathered", "of_numbers", "strip"]
+__all__ = ["cloud_of", "gather_values", "product_of_numbers", "points_as_row"]
 
 Array = np.ndarray[Any, Any]
 
@@ -33,12 +33,12 @@ def cloud_of(pyramid: Pyramid) -> PointsPyramid:
     return pyramid
 
 
-def gathered(cloud: PointsPyramid, source: Source, numbers: Array, channel: tuple[int, ...] = ()) -> Array:
+def gather_values(cloud: PointsPyramid, source: Source, numbers: Array, channel: tuple[int, ...] = ()) -> Array:
     """``source[numbers, *channel]`` of a cloud's column."""
     return taken(source, numbers, channel, cloud.cloud.chunk_cache, DIRECT)
 
 
-class _Strip(Source):
+class _PointsRow(Source):
     """Points as a raster of one row: axes ``y, x, *channels``, shape ``(1, n, *channels)``."""
 
     def __init__(self, pyramid: PointsPyramid | IndexPyramid, numbers: Array) -> None:
@@ -61,7 +61,7 @@ class _Strip(Source):
             return out
         for place in np.ndindex(out.shape[2:]):
             channel = tuple(a + i for (a, _), i in zip(window[2:], place, strict=True))
-            out[(0, slice(None), *place)] = gathered(self._pyramid, self._pyramid.values, numbers, channel)
+            out[(0, slice(None), *place)] = gather_values(self._pyramid, self._pyramid.values, numbers, channel)
         return out
 
     @property
@@ -73,18 +73,20 @@ class _Strip(Source):
         return "strip", id(self)
 
 
-def strip(pyramid: Pyramid, numbers: Array) -> Pyramid:
+def points_as_row(pyramid: Pyramid, numbers: Array) -> Pyramid:
     """The same values, through the same products, of points by number: a pyramid of one level and one row."""
     from lazypyr.pyramids.open import open_pyramid
 
     if isinstance(pyramid, MappedPyramid):
-        return MappedPyramid([strip(parent, numbers) for parent in pyramid.parents], pyramid.product)
+        return MappedPyramid([points_as_row(parent, numbers) for parent in pyramid.parents], pyramid.product)
     if not isinstance(pyramid, PointsPyramid | IndexPyramid):
         raise PlanError(f"{pyramid.name}: isn't made of points")
-    return open_pyramid(_Strip(pyramid, numbers), levels=1, chunks=(1, 65536), nodata=pyramid.nodata)
+    return open_pyramid(_PointsRow(pyramid, numbers), levels=1, chunks=(1, 65536), nodata=pyramid.nodata)
 
 
-def of_numbers(cloud: PointsPyramid, func: Callable[..., Any], n_kdim: int | None, argument_count: int) -> Pyramid:
+def product_of_numbers(
+    cloud: PointsPyramid, func: Callable[..., Any], n_kdim: int | None, argument_count: int
+) -> Pyramid:
     """The pyramid of a function with moraine's signature for points, ``f(data, numbers, *kdims)``.
 
     `data` is the array of values, shape ``(n, *channels)``, in memory; `numbers` an array of point numbers.

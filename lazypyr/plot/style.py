@@ -10,8 +10,8 @@ from typing import Any
 import holoviews as hv
 
 from lazypyr.errors import PlanError
-from lazypyr.plot.interactive import Painting
-from lazypyr.plot.viewport import Screen
+from lazypyr.plot.interactive import InteractivePlot
+from lazypyr.plot.viewport import Viewport
 from lazypyr.pyramids.base import Pyramid
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
     "index_dimensions",
     "is_phase",
     "kdim_names",
-    "place_dimensions",
+    "spatial_dimensions",
     "plot_size",
     "short_name",
     "state_hook",
@@ -65,10 +65,10 @@ def short_name(pyramid: Pyramid) -> str:
     return before + sign + "/".join(inside.rstrip("/").split("/")[-2:])
 
 
-def place_dimensions(screen: Screen) -> list[hv.Dimension]:
+def spatial_dimensions(viewport: Viewport) -> list[hv.Dimension]:
     """Dimensions x and y with their units; a first view shows the whole extent, whichever level it is drawn of."""
-    left, bottom, right, top = screen.bounds
-    units = [unit_of(coord.unit) if (coord := screen.pyramid.coords.get(axis)) else None for axis in "xy"]
+    left, bottom, right, top = viewport.bounds
+    units = [unit_of(coord.unit) if (coord := viewport.pyramid.coords.get(axis)) else None for axis in "xy"]
     return [
         hv.Dimension("x", unit=units[0], range=(left, right)),
         hv.Dimension("y", unit=units[1], range=(bottom, top)),
@@ -105,39 +105,39 @@ def plot_size(bounds: Sequence[float]) -> tuple[int, int]:
     return _ROOM_FOR_AXIS + _DIGIT * digits + _WIDTH + _ROOM_FOR_BAR, round(_WIDTH * ratio) + _ROOM_FOR_TITLE
 
 
-def common_options(screen: Screen, title: str | None) -> dict[str, Any]:
+def common_options(viewport: Viewport, title: str | None) -> dict[str, Any]:
     """Options of every picture of a screen."""
-    width, height = plot_size(screen.bounds)
+    width, height = plot_size(viewport.bounds)
     options: dict[str, Any] = {
         "width": width,
         "height": height,
         "tools": ["hover"],
         "active_tools": ["wheel_zoom"],
         "backend_opts": {"plot.min_border_right": _ROOM_FOR_BAR - 18},
-        "title": short_name(screen.pyramid) if title is None else title,
+        "title": short_name(viewport.pyramid) if title is None else title,
         # coordinates of maps have seven digits, which Bokeh would say as 3.48e+6
         "xformatter": "%.10g",
         "yformatter": "%.10g",
     }
-    coord = screen.pyramid.coords.get("x")
+    coord = viewport.pyramid.coords.get("x")
     unit = unit_of(coord.unit) if coord is not None else None
     if unit in _METRIC:
         options.update(scalebar=True, scalebar_unit=(unit, "m"))
     return options
 
 
-def state_hook(painting: Painting) -> Callable[[Any, Any], None]:
+def state_hook(interactive: InteractivePlot) -> Callable[[Any, Any], None]:
     """A hook of HoloViews: the title says why the picture isn't the one asked for, a colour bar waits for its limits."""
 
     def say(plot: Any, _element: Any) -> None:
         bar = plot.handles.get("colorbar")
         if bar is not None:  # Bokeh makes room for its labels when it appears, and never again
-            bar.visible = painting.known_limits is not None
+            bar.visible = interactive.known_limits is not None
         hovers = [tool for tool in plot.state.tools if hasattr(tool, "tooltips")]
         ours = [tool for tool in hovers if "hv_created" in tool.tags]
         if ours and len(ours) < len(hovers):  # a plain one by the name "hover" in default_tools would lie over ours
             plot.state.tools = [tool for tool in plot.state.tools if tool in ours or tool not in hovers]
-        error, title, kept = painting.failure, plot.state.title, plot.handles.get("title before")
+        error, title, kept = interactive.failure, plot.state.title, plot.handles.get("title before")
         if error is not None:
             if kept is None:
                 plot.handles["title before"] = title.text, title.text_color
@@ -150,34 +150,36 @@ def state_hook(painting: Painting) -> Callable[[Any, Any], None]:
     return say
 
 
-def tooltips(screen: Screen, *values: tuple[str, str], place: str = "${}") -> list[tuple[str, str]]:
+def tooltips(viewport: Viewport, *values: tuple[str, str], place: str = "${}") -> list[tuple[str, str]]:
     """What hovering says: the place to a millionth, and values as pairs of a label and Bokeh's name of the column."""
-    axes = [(dim.pprint_label, place.format(dim.name) + "{0.[000000]}") for dim in place_dimensions(screen)]
+    axes = [(dim.pprint_label, place.format(dim.name) + "{0.[000000]}") for dim in spatial_dimensions(viewport)]
     return [*axes, *values]
 
 
-def value_label(screen: Screen) -> str:
+def value_label(viewport: Viewport) -> str:
     """Name of the values with their unit."""
-    name, label, unit = dimension(screen.pyramid)
+    name, label, unit = dimension(viewport.pyramid)
     return str(hv.Dimension((name, label), unit=unit).pprint_label)
 
 
-def first_index(screen: Screen) -> tuple[int, ...]:
+def first_index(viewport: Viewport) -> tuple[int, ...]:
     """What is shown first: of an interferogram the pair 0 and 1, since 0 with itself has no fringes."""
-    products: Sequence[Mapping[str, Any]] = screen.pyramid.attrs.get("products") or ()
-    index = [0] * len(screen.sizes)
+    products: Sequence[Mapping[str, Any]] = viewport.pyramid.attrs.get("products") or ()
+    index = [0] * len(viewport.sizes)
     if index and any(product.get("name") in ("intf_0", "intf_all") for product in products):
-        index[-1] = min(1, screen.sizes[-1] - 1)
+        index[-1] = min(1, viewport.sizes[-1] - 1)
     return tuple(index)
 
 
-def index_dimensions(screen: Screen, labels: Sequence[Any] | Mapping[str, Sequence[Any]] | None) -> list[hv.Dimension]:
+def index_dimensions(
+    viewport: Viewport, labels: Sequence[Any] | Mapping[str, Sequence[Any]] | None
+) -> list[hv.Dimension]:
     """The key dimensions of a screen: whole numbers that sliders show as labels."""
-    names = kdim_names(len(screen.kdims))
-    given = _labels(screen, names, labels)
+    names = kdim_names(len(viewport.kdims))
+    given = _labels(viewport, names, labels)
     out = []
-    first = first_index(screen)
-    for name, axis, size, start in zip(names, screen.kdims, screen.sizes, first, strict=True):
+    first = first_index(viewport)
+    for name, axis, size, start in zip(names, viewport.kdims, viewport.sizes, first, strict=True):
         texts = given.get(name)
         out.append(
             hv.Dimension(
@@ -201,20 +203,20 @@ class _Labelled:
 
 
 def _labels(
-    screen: Screen, names: Sequence[str], labels: Sequence[Any] | Mapping[str, Sequence[Any]] | None
+    viewport: Viewport, names: Sequence[str], labels: Sequence[Any] | Mapping[str, Sequence[Any]] | None
 ) -> dict[str, list[str]]:
     if labels is None:
         return {}
     by_name = dict(labels) if isinstance(labels, Mapping) else dict.fromkeys(names, labels)
-    alias = dict(zip(screen.kdims, names, strict=True))
+    alias = dict(zip(viewport.kdims, names, strict=True))
     out = {}
     for given, texts in by_name.items():
         name = alias.get(given, given)
         if name not in names:
             raise PlanError(f"labels: no key dimension {given!r}; there are {', '.join(names) or 'none'}")
-        size = screen.sizes[list(names).index(name)]
+        size = viewport.sizes[list(names).index(name)]
         words = [label_text(text) for text in texts]
-        products: Sequence[Mapping[str, Any]] = screen.pyramid.attrs.get("products") or ({},)
+        products: Sequence[Mapping[str, Any]] = viewport.pyramid.attrs.get("products") or ({},)
         if len(words) == size + 1 and products[-1].get("name") == "intf_seq":
             words = [f"{a} – {b}" for a, b in itertools.pairwise(words)]
         if len(words) != size:

@@ -14,10 +14,10 @@ import numpy as np
 from lazypyr.display import other_axes
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import ComputeError, PlanError, SourceError
-from lazypyr.plot.raster import opened
-from lazypyr.plot.selection import gathered
+from lazypyr.plot.raster import open_for_plot
+from lazypyr.plot.selection import gather_values
 from lazypyr.plot.style import dimension
-from lazypyr.plot.viewport import has_holes
+from lazypyr.plot.viewport import has_nodata_value
 from lazypyr.points.pyramid import PointsPyramid
 from lazypyr.pyramids.base import Pyramid
 
@@ -120,7 +120,7 @@ def as_times(t: Sequence[Any] | Array) -> Array:
     return array
 
 
-class _FromPoints:
+class _PointPicker:
     """Picks the nearest point."""
 
     def __init__(self, cloud: PointsPyramid, max_distance: float | None) -> None:
@@ -140,12 +140,12 @@ class _FromPoints:
     def array(self) -> Array:
         return self._values.read(tuple((0, n) for n in self._values.shape))
 
-    def told(self, number: int) -> str:
-        x, y = (float(gathered(self._cloud, s, np.array([number]))[0]) for s in (self._cloud.x, self._cloud.y))
+    def describe(self, number: int) -> str:
+        x, y = (float(gather_values(self._cloud, s, np.array([number]))[0]) for s in (self._cloud.x, self._cloud.y))
         return f"point {number} at {x:.10g}, {y:.10g}"
 
 
-class _FromTree:
+class _TreePicker:
     """Picks by a KDTree over an array of values."""
 
     def __init__(self, values: Array, tree: Any, max_distance: float | None) -> None:
@@ -166,12 +166,12 @@ class _FromTree:
     def array(self) -> Array:
         return self._values
 
-    def told(self, number: int) -> str:
+    def describe(self, number: int) -> str:
         x, y = self._tree.data[number]
         return f"point {number} at {x:.10g}, {y:.10g}"
 
 
-class _FromRaster:
+class _PixelPicker:
     """Picks the pixel under the tap, at level 0."""
 
     def __init__(self, pyramid: Pyramid, engine: Engine) -> None:
@@ -191,16 +191,16 @@ class _FromRaster:
         at = {"y": pixel[0], "x": pixel[1]}
         window = tuple((at[a], at[a] + 1) if a in at else (0, self.length) for a in self._pyramid.axes)
         values = self._engine.read(self._pyramid, 0, window).reshape(self.length)
-        return np.where(values == self._pyramid.nodata, np.nan, values) if has_holes(self._pyramid) else values
+        return np.where(values == self._pyramid.nodata, np.nan, values) if has_nodata_value(self._pyramid) else values
 
     def array(self) -> Array:
         raise PlanError("post_proc: a function of point numbers needs points, not a raster")
 
-    def told(self, pixel: tuple[int, int]) -> str:
+    def describe(self, pixel: tuple[int, int]) -> str:
         return f"row {pixel[0]}, column {pixel[1]}"
 
 
-_Picker = _FromPoints | _FromTree | _FromRaster
+_Picker = _PointPicker | _TreePicker | _PixelPicker
 
 
 def _picker(
@@ -209,15 +209,15 @@ def _picker(
     if max_distance is not None and not max_distance >= 0:
         raise PlanError(f"max_distance: expected a distance of at least 0, got {max_distance!r}")
     if kdtree is not None:
-        return _FromTree(np.asarray(values), kdtree, max_distance)
+        return _TreePicker(np.asarray(values), kdtree, max_distance)
     if (x is None) != (y is None):
         raise PlanError("x and y: give both, or none")
     if x is not None:
         from lazypyr.points import from_points
 
-        return _FromPoints(from_points(x, y, values, resolution=_any_resolution(x, y)), max_distance)
-    pyramid, found = opened(values, engine, **recipe)
-    return _FromPoints(pyramid, max_distance) if isinstance(pyramid, PointsPyramid) else _FromRaster(pyramid, found)
+        return _PointPicker(from_points(x, y, values, resolution=_any_resolution(x, y)), max_distance)
+    pyramid, found = open_for_plot(values, engine, **recipe)
+    return _PointPicker(pyramid, max_distance) if isinstance(pyramid, PointsPyramid) else _PixelPicker(pyramid, found)
 
 
 def _any_resolution(x: Any, y: Any) -> float:
@@ -267,9 +267,9 @@ class _Series:
         value = hv.Dimension(
             ("v", "phase" if phase else label if label != name else "v"), unit="rad" if phase else unit
         )
-        title = self._source.told(self._picked)
+        title = self._source.describe(self._picked)
         if self._relative and self._reference is not None:
-            title += f", relative to {self._source.told(self._reference)}"
+            title += f", relative to {self._source.describe(self._reference)}"
         return hv.Scatter((self._times, values), times, value).opts(title=title)
 
     def _empty(self, title: str) -> hv.Scatter:

@@ -19,7 +19,17 @@ from lazypyr.geometry.grid import Grid
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Pyramid
 
-__all__ = ["Dropped", "Frame", "Range", "Screen", "View", "drawable", "has_holes", "rounded_size", "upright"]
+__all__ = [
+    "RenderCancelled",
+    "RenderedImage",
+    "Range",
+    "Viewport",
+    "ViewRequest",
+    "drawable",
+    "has_nodata_value",
+    "rounded_size",
+    "north_up",
+]
 
 Array = np.ndarray[Any, Any]
 Range = Sequence[float] | None
@@ -33,12 +43,12 @@ _CHEAP_CHANNEL_BYTES = 64 * 2**20
 _RGB = ("FF0000", "00FF00", "0000FF")
 
 
-class Dropped(Exception):
+class RenderCancelled(Exception):
     """A picture was given up half-way."""
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ViewRequest:
     """What is to be drawn: rows and columns of a level (None: nothing of it is in sight) at an index of the kdims."""
 
     level: int
@@ -47,7 +57,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Frame:
+class RenderedImage:
     """Pixels as a picture: the first row is the top one (largest y), the first column the left one (smallest x).
 
     Attributes
@@ -71,17 +81,17 @@ def rounded_size(pixels: float | None) -> int | None:
     return max(1, round(pixels / _SIZE_STEP)) * _SIZE_STEP
 
 
-def upright(pixels: Array, extent: Sequence[float], level: int) -> Frame:
+def north_up(pixels: Array, extent: Sequence[float], level: int) -> RenderedImage:
     """Pixels whose rows and columns run as `extent` (left, bottom, right, top; see `Grid.extent`) says, as a picture."""
     left, bottom, right, top = extent
     if left > right:
         pixels, left, right = pixels[:, ::-1], right, left
     if bottom > top:
         pixels, bottom, top = pixels[::-1], top, bottom
-    return Frame(pixels, (left, bottom, right, top), level)
+    return RenderedImage(pixels, (left, bottom, right, top), level)
 
 
-class Screen:
+class Viewport:
     """A pyramid on a screen.
 
     Parameters
@@ -147,7 +157,7 @@ class Screen:
 
     def view(
         self, x_range: Range, y_range: Range, width: float | None, height: float | None, index: Sequence[int] = ()
-    ) -> View:
+    ) -> ViewRequest:
         """What to draw for ranges and a size as a plot reports them: whatever they are, it has an answer.
 
         Raises
@@ -156,7 +166,7 @@ class Screen:
             An index that isn't one of the kdims' channels.
         """
         level = max(self.level_of(x_range, y_range, width, height), 0)
-        return View(level, self._grids[level].window_of(x_range, y_range, 0), self.checked(index))
+        return ViewRequest(level, self._grids[level].window_of(x_range, y_range, 0), self.checked(index))
 
     def checked(self, index: Sequence[Any]) -> tuple[int, ...]:
         """An index of the kdims as whole numbers within range."""
@@ -169,7 +179,7 @@ class Screen:
                 raise PlanError(f"{self.pyramid.name}: {axis}={value!r} is not one of 0 to {size - 1}")
         return tuple(int(value) for value in index)
 
-    def frame(self, view: View, stale: Callable[[], bool] = bool) -> Frame | None:
+    def frame(self, view: ViewRequest, stale: Callable[[], bool] = bool) -> RenderedImage | None:
         """The picture of a view; None where nothing is in sight.
 
         Raises
@@ -184,7 +194,7 @@ class Screen:
         out = self._read(view.level, view.window, view.index, stale)
         return self._framed(out, view.level, view.window)
 
-    def coarser(self, view: View) -> Frame | None:
+    def coarser(self, view: ViewRequest) -> RenderedImage | None:
         """The sharpest picture of a view that the cache has whole at a coarser level, computing nothing."""
         if view.window is None:
             return None
@@ -232,14 +242,14 @@ class Screen:
         low, high = limits
         return (low, high) if low < high else (low, low + 1e-9 + abs(low) * 1e-6)
 
-    def _framed(self, out: Array, level: int, window: Window) -> Frame:
+    def _framed(self, out: Array, level: int, window: Window) -> RenderedImage:
         (r0, r1), (c0, c1) = window
         pixels = out if self._as_is or self.colour_axis is not None else drawable(out, self.pyramid)
         row_step, column_step = windows.cdiv(r1 - r0, _MAX_SIDE), windows.cdiv(c1 - c0, _MAX_SIDE)
         if max(row_step, column_step) > 1:
             pixels = pixels[::row_step, ::column_step]
             window = ((r0, r0 + row_step * pixels.shape[0]), (c0, c0 + column_step * pixels.shape[1]))
-        return upright(pixels, self._grids[level].extent(0, window), level)
+        return north_up(pixels, self._grids[level].extent(0, window), level)
 
     def _window(self, level: int, window: Window, index: Sequence[int]) -> Window:
         rows, columns = window
@@ -260,7 +270,7 @@ class Screen:
 
         def place(part: Window) -> None:
             if stale():
-                raise Dropped
+                raise RenderCancelled
             out[_within(part, full)] = self.engine.read(self.pyramid, level, part)
 
         self.engine.parallel(partial(place, part) for _, part in self._parts(level, full))
@@ -297,7 +307,7 @@ def _is_rgb(pyramid: Pyramid, others: Sequence[str]) -> bool:
     return pyramid.shape[pyramid.axes.index(others[-1])] in (3, 4) and tuple(colours[:3]) == _RGB
 
 
-def has_holes(pyramid: Pyramid) -> bool:
+def has_nodata_value(pyramid: Pyramid) -> bool:
     """Whether a declared value other than NaN marks pixels that hold nothing."""
     nodata = pyramid.nodata
     return nodata is not None and not (isinstance(nodata, float | np.floating) and np.isnan(nodata))
@@ -310,7 +320,7 @@ def drawable(pixels: Array, pyramid: Pyramid) -> Array:
     if kind in "mM":
         seconds = pixels.astype(f"{kind}8[us]").astype("i8") / 1e6
         return np.where(np.isnat(pixels), np.nan, seconds)
-    holes = has_holes(pyramid)
+    holes = has_nodata_value(pyramid)
     if kind in "iu" and (holes or size == 8):
         real = pixels.astype("f4" if size <= 2 else "f8")
     elif kind == "b":

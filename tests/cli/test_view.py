@@ -152,7 +152,7 @@ def test_opens_without_reading_a_pixel():
 
     read = []
     pyramid = lazypyr.from_function(lambda level, window: read.append(1), shape=(2000, 3000), dtype="f4")
-    app._Subject(pyramid, Engine(), None, None, {})
+    app.ViewedSource(pyramid, Engine(), None, None, {})
     assert not read
 
 

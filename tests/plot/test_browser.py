@@ -22,8 +22,8 @@ playwright = pytest.importorskip("playwright.sync_api")
 
 from lazypyr.plot import app, raster, render_worker  # noqa: E402
 from lazypyr.plot import points as clouds  # noqa: E402
-from lazypyr.plot.export import painted  # noqa: E402
-from lazypyr.plot.viewport import Screen  # noqa: E402
+from lazypyr.plot.export import colour_pixels  # noqa: E402
+from lazypyr.plot.viewport import Viewport  # noqa: E402
 
 pytestmark = [
     pytest.mark.timeout(200),
@@ -81,7 +81,7 @@ class Log(list):
     x_range = None
 
     def __init__(self):
-        self.painters = set()
+        self.renderers = set()
 
 
 class Served:
@@ -122,7 +122,7 @@ class Served:
             count = len(self.log)
             self.page.wait_for_timeout(1000 * seconds)
             self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-            if len(self.log) == count and not any(render_worker.busy for painter in self.log.painters):
+            if len(self.log) == count and not any(renderer.busy for renderer in self.log.renderers):
                 return
 
     def moved(self):
@@ -201,11 +201,13 @@ def serve(browser, monkeypatch):
 
         monkeypatch.setattr(owner, name, call)
 
-    logged(raster.RasterPainting, "draw", "draw", lambda a, k, r: r)
-    logged(clouds.CloudPainting, "dots", "dots", lambda a, k, r: r)
-    logged(Screen, "frame", "frame", lambda a, k, r: (a[0], r))
-    made = render_worker.Painter.__init__
-    monkeypatch.setattr(render_worker.Painter, "__init__", lambda p, *a, **k: made(p, *a, **k) or log.painters.add(p))
+    logged(raster.InteractiveRaster, "draw", "draw", lambda a, k, r: r)
+    logged(clouds.InteractivePoints, "dots", "dots", lambda a, k, r: r)
+    logged(Viewport, "frame", "frame", lambda a, k, r: (a[0], r))
+    made = render_worker.ViewRenderer.__init__
+    monkeypatch.setattr(
+        render_worker.ViewRenderer, "__init__", lambda p, *a, **k: made(p, *a, **k) or log.renderers.add(p)
+    )
     with contextlib.ExitStack() as stack:
 
         def start(src=None, *, page=None, tiles=None, **options):
@@ -299,7 +301,7 @@ def _expect_pixels(served, grid, data, cmap):
     figure = served.figures()[0]
     rows, columns, ys, xs = inside(figure, grid)
     assert len(rows) > 5 and len(columns) > 5
-    expected = painted(data[np.ix_(rows, columns)], limits_of(served), cmap).astype(int)
+    expected = colour_pixels(data[np.ix_(rows, columns)], limits_of(served), cmap).astype(int)
     got = colours_at(served, figure, xs, ys)
     # one step of the palette: the browser rounds values in float32
     assert np.mean(np.abs(got - expected).max(axis=2) <= 12) > 0.995

@@ -17,7 +17,7 @@ hv = pytest.importorskip("holoviews")
 PIL = pytest.importorskip("PIL.Image")
 
 from lazypyr.plot import pc_plot, points_plot, ras_plot, raster_plot, save_picture, timeseries_plot, ts_plot  # noqa: E402
-from lazypyr.plot.export import nice_ticks, painted  # noqa: E402
+from lazypyr.plot.export import colour_pixels, nice_ticks  # noqa: E402
 from lazypyr.plot.timeseries import as_times  # noqa: E402
 
 N = 2000
@@ -248,7 +248,7 @@ def test_a_png_has_the_pixels_of_numpy(tmp_path):
     out = save_picture(data, tmp_path / "a.png", size=(400, 400), clim=(0, 1), cmap="gray")
     page = np.asarray(PIL.open(out).convert("RGB"))
     picture = page[40:240, 96:496]
-    expected = painted(data, (0, 1), "gray")  # row 0 at the top, where the source says nothing about its y
+    expected = colour_pixels(data, (0, 1), "gray")  # row 0 at the top, where the source says nothing about its y
     np.testing.assert_array_equal(picture[2::4, 2::4], expected)
     assert np.all(picture[2::4, 2::4][10:20, 30:60] == 255)
     up = save_picture(data, tmp_path / "b.png", size=(400, 400), clim=(0, 1), cmap="gray", invert_yaxis=False)

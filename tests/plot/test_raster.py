@@ -20,9 +20,9 @@ from lazypyr.errors import MissingExtra, PlanError, SourceError
 hv = pytest.importorskip("holoviews")
 
 from lazypyr.plot import raster_plot  # noqa: E402
-from lazypyr.plot.raster import RasterPainting, as_product  # noqa: E402
-from lazypyr.plot.render_worker import Painter  # noqa: E402
-from lazypyr.plot.viewport import Dropped, Frame, Screen, rounded_size  # noqa: E402
+from lazypyr.plot.raster import InteractiveRaster, as_product  # noqa: E402
+from lazypyr.plot.render_worker import ViewRenderer  # noqa: E402
+from lazypyr.plot.viewport import RenderCancelled, RenderedImage, Viewport, rounded_size  # noqa: E402
 
 NAN = math.nan
 # x0, dx, y0, dy: where pixel (0, 0) is, and how far the next one
@@ -73,11 +73,11 @@ def seen_at(data, place, method, frame):
 )
 def test_a_frame_shows_what_numpy_says_is_there(place, method, shape, part, size):
     data = np.random.default_rng(1).random(shape)
-    screen = Screen(placed(data, place, method), Engine(workers=1))
-    left, bottom, right, top = screen.bounds
+    viewport = Viewport(placed(data, place, method), Engine(workers=1))
+    left, bottom, right, top = viewport.bounds
     x_range = (left + part[0] * (right - left), left + part[1] * (right - left))
     y_range = (bottom + part[2] * (top - bottom), bottom + part[3] * (top - bottom))
-    frame = screen.frame(screen.view(x_range, y_range, *size))
+    frame = viewport.frame(viewport.view(x_range, y_range, *size))
     if frame is None:
         return
     assert frame.bounds[0] < frame.bounds[2] and frame.bounds[1] < frame.bounds[3]
@@ -91,14 +91,14 @@ def test_a_target_of_one_pixel_is_drawn_at_its_coordinate_at_every_level(place, 
     for target in ((160, 96), (32, 224)):
         data = np.full((260, 300), np.nan)
         data[target] = 1.0
-        screen = Screen(placed(data, place, method), Engine(workers=1))
+        viewport = Viewport(placed(data, place, method), Engine(workers=1))
         at = x0 + dx * target[1], y0 + dy * target[0]
-        for level in range(len(screen.pyramid.levels)):
+        for level in range(len(viewport.pyramid.levels)):
             size = (300 // 2**level, 260 // 2**level)
             # sizes are rounded to 64 pixels, which a small plot would notice
-            view = screen.view(None, None, None, None)
-            view = type(view)(level, screen.level_grid(level).window_of(None, None, 0))
-            frame = screen.frame(view)
+            view = viewport.view(None, None, None, None)
+            view = type(view)(level, viewport.level_grid(level).window_of(None, None, 0))
+            frame = viewport.frame(view)
             bright = np.argwhere(frame.pixels == 1)
             assert len(bright) == 1, (level, method)
             x, y = centres(frame)
@@ -115,21 +115,21 @@ def test_points_and_their_rasters_lie_over_each_other_at_every_level(dx):
         values = np.full(400, np.nan)
         values[number] = 1
         points = lazypyr.from_points([x[number]], [y[number]], [1.0], resolution=dx)
-        screen = Screen(points, Engine(workers=1))
-        frame = screen.frame(screen.view(None, None, 300, 300))
+        viewport = Viewport(points, Engine(workers=1))
+        frame = viewport.frame(viewport.view(None, None, 300, 300))
         assert frame.bounds[0] < x[number] < frame.bounds[2] and frame.bounds[1] < y[number] < frame.bounds[3]
     cloud = lazypyr.from_points(x, y, np.arange(400.0), resolution=dx, chunks=(16, 16))
-    screen = Screen(cloud, Engine(workers=1))
+    viewport = Viewport(cloud, Engine(workers=1))
     for level in range(len(cloud.levels)):
-        frame = screen.frame(
-            type(screen.view(None, None, 1, 1))(level, screen.level_grid(level).window_of(None, None, 0))
+        frame = viewport.frame(
+            type(viewport.view(None, None, 1, 1))(level, viewport.level_grid(level).window_of(None, None, 0))
         )
         xs, ys = centres(frame)
         rows, columns = np.nonzero(np.isfinite(frame.pixels))
         shown = frame.pixels[rows, columns].astype(int)
         reach = 2**level * dx / 2 * (1 + 1e-9)
         # the last half pixel of the extent belongs to the last column, as in moraine's rasters
-        right, top = screen.bounds[2:]
+        right, top = viewport.bounds[2:]
         assert np.all(np.abs(xs[columns] - np.minimum(x, right)[shown]) <= reach)
         assert np.all(np.abs(ys[rows] - np.minimum(y, top)[shown]) <= reach)
 
@@ -161,8 +161,8 @@ def test_a_view_wholly_outside_is_empty_and_stays_where_it_is():
 
 
 def test_the_level_follows_the_formula():
-    screen = Screen(placed(np.zeros((1024, 2048), "u1"), (0, 2.0, 0, -5.0), chunks=(64, 64)), Engine(workers=1))
-    assert len(screen.pyramid.levels) == 6
+    viewport = Viewport(placed(np.zeros((1024, 2048), "u1"), (0, 2.0, 0, -5.0), chunks=(64, 64)), Engine(workers=1))
+    assert len(viewport.pyramid.levels) == 6
     for x_range, y_range, size, level in [
         (None, None, (256, 128), 3),
         (None, None, (2048, 1024), 0),
@@ -171,10 +171,10 @@ def test_the_level_follows_the_formula():
         ((0, 1), (0, 1), (640, 640), -1),
         (None, None, (1, 1), 4),  # 1 counts as 64
     ]:
-        assert screen.level_of(x_range, y_range, *size) == level, (x_range, size)
-    coarse = Screen(screen.pyramid, screen.engine, level_increase=2)
+        assert viewport.level_of(x_range, y_range, *size) == level, (x_range, size)
+    coarse = Viewport(viewport.pyramid, viewport.engine, level_increase=2)
     assert coarse.level_of(None, None, 256, 128) == 5
-    assert Screen(screen.pyramid, screen.engine, level_increase=-9).level_of(None, None, 256, 128) == -1
+    assert Viewport(viewport.pyramid, viewport.engine, level_increase=-9).level_of(None, None, 256, 128) == -1
 
 
 def test_widths_that_differ_by_tick_labels_are_the_same():
@@ -184,8 +184,8 @@ def test_widths_that_differ_by_tick_labels_are_the_same():
 
 
 def test_a_long_thin_raster_sends_no_more_than_a_screen_can_show():
-    screen = Screen(placed(np.arange(40000.0).reshape(2, 20000), PLACES[0], chunks=(256, 256)), Engine(workers=1))
-    frame = screen.frame(screen.view(None, None, 600, 400))
+    viewport = Viewport(placed(np.arange(40000.0).reshape(2, 20000), PLACES[0], chunks=(256, 256)), Engine(workers=1))
+    frame = viewport.frame(viewport.view(None, None, 600, 400))
     assert frame.level == 0 and max(frame.pixels.shape) <= 4096
     x, _ = centres(frame)
     assert np.all(np.abs(frame.pixels[-1] - x) <= 2.5)  # row 0, drawn at the bottom, counts columns
@@ -204,9 +204,9 @@ def test_stored_levels_are_drawn_where_their_metadata_says(tmp_path):
         for name, step in (("0", 1), ("1", 4))
     ]
     group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
-    screen = Screen(lazypyr.open_pyramid(tmp_path / "ome.zarr"), Engine(workers=1))
-    assert screen.level_of((0, 40), (0, 40), 64, 64) == 0  # a factor of 4 is more than 1.25
-    level = screen.frame(type(screen.view(None, None, 1, 1))(1, ((0, 15), (0, 20))))
+    viewport = Viewport(lazypyr.open_pyramid(tmp_path / "ome.zarr"), Engine(workers=1))
+    assert viewport.level_of((0, 40), (0, 40), 64, 64) == 0  # a factor of 4 is more than 1.25
+    level = viewport.frame(type(viewport.view(None, None, 1, 1))(1, ((0, 15), (0, 20))))
     x, y = centres(level)
     np.testing.assert_array_equal(level.pixels, data[np.ix_((y * 2).astype(int), (x * 2).astype(int))])
 
@@ -435,19 +435,19 @@ class Loop:
 
 def session(slow, **options):
     loop = Loop()
-    painting = RasterPainting(slow.pyramid, Engine(workers=2), later=loop, clim=(0, 9), **options)
-    return loop, painting, painting.plot()
+    interactive = InteractiveRaster(slow.pyramid, Engine(workers=2), later=loop, clim=(0, 9), **options)
+    return loop, interactive, interactive.plot()
 
 
 @pytest.mark.fault("X1")
 def test_of_a_storm_only_the_last_view_is_computed_to_the_end():
     slow = Slow(0.0)
-    loop, painting, plot = session(slow)
+    loop, interactive, plot = session(slow)
     plot[()]
     loop.turn(
         lambda: (
-            painting.painter.paint(painting.screen.view(None, None, None, None)) is not None
-            and not painting.painter.busy
+            interactive.renderer.render(interactive.viewport.view(None, None, None, None)) is not None
+            and not interactive.renderer.busy
         )
     )
     slow.log.clear()
@@ -459,9 +459,9 @@ def test_of_a_storm_only_the_last_view_is_computed_to_the_end():
         plot[()]
     assert threading.active_count() <= threads + 8, "painters that nobody waits for, and the engine's"
     slow.gate.set()
-    last = painting.screen.view((256 - half, 256 + half), (256 - half, 256 + half), 600, 600)
-    bounds = painting.screen.frame(last).bounds
-    loop.turn(lambda: not painting.painter.busy and plot[()].bounds.lbrt() == pytest.approx(bounds))
+    last = interactive.viewport.view((256 - half, 256 + half), (256 - half, 256 + half), 600, 600)
+    bounds = interactive.viewport.frame(last).bounds
+    loop.turn(lambda: not interactive.renderer.busy and plot[()].bounds.lbrt() == pytest.approx(bounds))
     tiles = set(slow.log)
     # without dropping it would be all 64 of level 0; views overlap, so that tiles do
     assert len(slow.log) == len(tiles) <= 24
@@ -470,16 +470,16 @@ def test_of_a_storm_only_the_last_view_is_computed_to_the_end():
 @pytest.mark.fault("X1")
 def test_what_nobody_waits_for_holds_nobody_up():
     slow = Slow(0.0, (4096, 4096), 512)
-    loop, painting, plot = session(slow)
+    loop, interactive, plot = session(slow)
     slow.held = 3
     slow.gate.clear()
     plot[()]  # the whole extent is one tile, which doesn't notice that nobody wants it any more
     loop.turn(lambda: slow.log)
     plot.event(x_range=(10, 110), y_range=(10, 110), width=600, height=600)
     loop.turn(lambda: plot[()].data.size and plot[()].data.max() == 0)
-    assert painting.painter.busy and not slow.gate.is_set()
+    assert interactive.renderer.busy and not slow.gate.is_set()
     slow.gate.set()
-    loop.turn(lambda: not painting.painter.busy)
+    loop.turn(lambda: not interactive.renderer.busy)
     assert plot[()].data.max() == 0
     plot.event(x_range=None, y_range=None, width=600, height=600)  # what was read for nobody is there
     count = len(slow.log)
@@ -489,12 +489,12 @@ def test_what_nobody_waits_for_holds_nobody_up():
 
 def test_something_coarser_is_there_at_once_and_the_sharp_picture_replaces_it():
     slow = Slow(0.0, (2048, 2048), 256)
-    loop, painting, plot = session(slow)
+    loop, interactive, plot = session(slow)
     slow.gate.clear()
     assert plot[()].data.size == 0  # nothing is cached yet: empty axes
     assert plot[()].kdims[1].range == (-0.5, 2047.5)
     slow.gate.set()
-    loop.turn(lambda: painting.redrawn.drawn > 0)
+    loop.turn(lambda: interactive.refresh.count > 0)
     coarse = plot[()]
     level = int(coarse.data[0, 0])
     slow.gate.clear()  # whoever waited for the sharp one now, would wait in vain
@@ -503,54 +503,56 @@ def test_something_coarser_is_there_at_once_and_the_sharp_picture_replaces_it():
     assert np.all(meanwhile.data == level)
     left, bottom, right, top = meanwhile.bounds.lbrt()
     assert left <= 10 < 110 <= right < 120 and bottom <= 10 < 110 <= top
-    before = painting.redrawn.drawn
+    before = interactive.refresh.count
     slow.gate.set()
-    loop.turn(lambda: painting.redrawn.drawn > before)
+    loop.turn(lambda: interactive.refresh.count > before)
     assert np.all(plot[()].data == 0)
 
 
 def test_the_same_picture_is_the_same_element():
     slow = Slow(0.0)
-    _, painting, plot = session(slow, patience_s=60)
-    first = painting.draw(x_range=(0, 100), y_range=(0, 100), width=529, height=400)
+    _, interactive, plot = session(slow, blocking_timeout_s=60)
+    first = interactive.draw(x_range=(0, 100), y_range=(0, 100), width=529, height=400)
     count = len(slow.log)
     for width in (520, 514, 527):
-        assert painting.draw(x_range=(0, 100), y_range=(0, 100), width=width, height=400) is first
-    assert painting.draw(x_range=(0.1, 100.1), y_range=(0, 100), width=514, height=400) is first
+        assert interactive.draw(x_range=(0, 100), y_range=(0, 100), width=width, height=400) is first
+    assert interactive.draw(x_range=(0.1, 100.1), y_range=(0, 100), width=514, height=400) is first
     assert len(slow.log) == count
-    assert painting.draw(x_range=(0, 200), y_range=(0, 100), width=514, height=400) is not first
+    assert interactive.draw(x_range=(0, 200), y_range=(0, 100), width=514, height=400) is not first
 
 
 def test_what_fails_is_said_and_tried_again(caplog):
     slow = Slow(0.0, (2048, 2048), 256)
-    loop, painting, plot = session(slow)
+    loop, interactive, plot = session(slow)
     loop.turn(lambda: plot[()].data.size)
     slow.fail = True
     near = {"x_range": (100, 140), "y_range": (100, 140), "width": 600, "height": 600}
     plot.event(**near)
-    loop.turn(lambda: plot[()] is not None and painting.painter.failure is not None)
+    loop.turn(lambda: plot[()] is not None and interactive.renderer.failure is not None)
     shown, count = plot[()], len(slow.log)
     assert shown.data.size  # what was there stays
-    assert "the disk is gone" in str(painting.painter.failure)
-    assert [r.getMessage() for r in caplog.records if r.name == "lazypyr.plot"] == [str(painting.painter.failure)]
+    assert "the disk is gone" in str(interactive.renderer.failure)
+    assert [r.getMessage() for r in caplog.records if r.name == "lazypyr.plot"] == [str(interactive.renderer.failure)]
     assert plot[()] is shown and len(slow.log) == count  # not tried all the time, but when one moves
     slow.fail = False
     for x_range in ((300, 340), near["x_range"]):
         plot.event(**{**near, "x_range": x_range})
         loop.turn(lambda wanted=x_range: plot[()].bounds.lbrt()[0] == pytest.approx(wanted[0] - 0.5))
-        assert painting.painter.failure is None
+        assert interactive.renderer.failure is None
     assert isinstance(SourceError("x"), OSError)
 
 
 def test_what_fails_is_said_in_the_title():
     slow = Slow(0.0, (2048, 2048), 256)
-    loop, painting, plot = session(slow)
+    loop, interactive, plot = session(slow)
     drawn = hv.renderer("bokeh").get_plot(plot)
     title = drawn.state.title.text
     for fail, said in ((True, "the disk is gone"), (False, title)):
         slow.fail = fail
         plot.event(x_range=(100, 140 + fail), y_range=(100, 140), width=600, height=600)
-        loop.turn(lambda fail=fail: (painting.painter.failure is not None) == fail and not painting.painter.busy)
+        loop.turn(
+            lambda fail=fail: (interactive.renderer.failure is not None) == fail and not interactive.renderer.busy
+        )
         assert said in " ".join(drawn.state.title.text.split())
     with pytest.raises(lazypyr.LazypyrError, match="the disk is gone"):  # in a notebook it is an exception
         slow.fail = True
@@ -559,28 +561,28 @@ def test_what_fails_is_said_in_the_title():
 
 def test_without_a_session_pictures_are_computed_there_and_then():
     calls = []
-    painter = Painter(
+    renderer = ViewRenderer(
         lambda request, stale: calls.append(request) or request, lambda request: None, lambda: None, later=lambda: None
     )
-    assert [painter.paint(r) for r in (1, 1, 2, 1)] == [1, 1, 2, 1]
+    assert [renderer.render(r) for r in (1, 1, 2, 1)] == [1, 1, 2, 1]
     assert calls == [1, 2, 1]
 
 
 def test_a_picture_nobody_waits_for_is_given_up_half_way():
     slow = Slow(0.05)
-    screen = Screen(slow.pyramid, Engine(workers=1))
-    with pytest.raises(Dropped):
-        screen.frame(type(screen.view(None, None, 1, 1))(0, ((0, 512), (0, 512))), lambda: len(slow.log) >= 3)
+    viewport = Viewport(slow.pyramid, Engine(workers=1))
+    with pytest.raises(RenderCancelled):
+        viewport.frame(type(viewport.view(None, None, 1, 1))(0, ((0, 512), (0, 512))), lambda: len(slow.log) >= 3)
     assert len(slow.log) <= 5
 
 
 def test_the_stopgap_computes_nothing():
     slow = Slow(0.0)
-    screen = Screen(slow.pyramid, Engine(workers=1))
-    view = screen.view((0, 100), (0, 100), 600, 600)
-    assert screen.coarser(view) is None
-    screen.frame(type(view)(2, ((0, 128), (0, 128))))
+    viewport = Viewport(slow.pyramid, Engine(workers=1))
+    view = viewport.view((0, 100), (0, 100), 600, 600)
+    assert viewport.coarser(view) is None
+    viewport.frame(type(view)(2, ((0, 128), (0, 128))))
     count = len(slow.log)
-    frame = screen.coarser(view)
-    assert isinstance(frame, Frame) and frame.level == 2 and np.all(frame.pixels == 2)
+    frame = viewport.coarser(view)
+    assert isinstance(frame, RenderedImage) and frame.level == 2 and np.all(frame.pixels == 2)
     assert len(slow.log) == count
