@@ -29,7 +29,7 @@ def serve(
     warm: bool = False,
     **options: Any,
 ) -> Handle | None:
-    """Serve pyramids over HTTP to zarr clients and viewers, with a page for people at ``/``.
+    """Serve pyramids over HTTP to zarr clients and viewers, with an index page at ``/``.
 
     Each source is at ``/name/`` in the zarr format of its store (v3 by default), and at ``/v3/name/`` and
     ``/v2/name/``. Nothing can be written, and no other path of this machine can be reached.
@@ -37,56 +37,67 @@ def serve(
     Parameters
     ----------
     sources : dict of sources by name, or one source
-        Each a `LazyPyramidStore`, or what it takes.
-    host, port
-        Where to listen; port 0 takes a free one.
+        `LazyPyramidStore` objects, or sources that it opens.
+    host : str
+        Address to listen on.
+    port : int
+        Port to listen on; 0 for a free one.
     background : bool
-        Return a handle with ``url`` and ``close()`` at once (also good in a notebook); otherwise serve until
-        interrupted.
+        Return a handle at once, and serve in a thread until it is closed; otherwise serve until interrupted.
     allow_host : sequence of str
         Names by which clients may call this machine, beside those of loopback; must be given when `host` isn't
         loopback.
     cors : str, iterable of str, or None
-        Origins whose pages may read: "*" any (default), None no other.
+        Origins whose pages may read: "*" any, None no other.
     revalidate : float, optional
-        Follow sources that change: look at most every so many seconds. Without it sources are taken to be immutable.
+        Seconds between checks for sources that have changed. Without it sources are taken to be immutable.
     workers : int
-        Processes, each with its own cache.
+        Number of processes, each with its own cache.
     open_browser : bool
-        Show the page.
-    viewer_dir : str or Path
-        A folder with a built vizarr, served at ``/viewers/vizarr/``.
+        Open the index page in a browser.
+    viewer_dir : str or Path, optional
+        Folder with a built vizarr, served at ``/viewers/vizarr/``.
     warm : bool
-        Compute the coarsest levels first.
-    **options
-        For `LazyPyramidStore`, of every source that isn't a store yet; chunks are compressed with zstd level 1 unless
-        `compressor` says otherwise.
+        Compute the coarsest levels before serving.
+    **options : dict
+        Options of `LazyPyramidStore` for every source that isn't a store yet; chunks are compressed with zstd level 1
+        unless `compressor` is given.
+
+    Returns
+    -------
+    Handle or None
+        With `background`, an object with ``url`` and ``close()``, also usable as a context manager.
 
     Raises
     ------
     PlanError
-        Bad input, named.
+        For invalid options, names or sources.
     OSError
-        When the port is taken.
+        For a port that is in use.
     MissingExtra
         Without starlette and uvicorn.
+
+    See Also
+    --------
+    LazyPyramidStore : The store that is served.
+    lazypyr.plot.view : An app for the browser, without HTTP access to the data.
+
+    Examples
+    --------
+    >>> import numpy as np, zarr, lazypyr
+    >>> with lazypyr.serve({"ramp": np.arange(512 * 512).reshape(512, 512)}, port=0, background=True) as server:
+    ...     zarr.open_group(f"{server.url}/ramp/", mode="r")["1"][:2, :2]
+    array([[   0,    2],
+           [1024, 1026]])
     """
     for module in ("starlette", "uvicorn"):
         need(module, feature="lazypyr.serve", extra="serve")
-    from lazypyr.server.run import start
+    from lazypyr.server import run
 
-    return start(
-        sources,
-        host=host,
-        port=port,
-        background=background,
-        allow_host=tuple(allow_host),
-        cors=cors,
-        revalidate=revalidate,
-        workers=workers,
-        open_browser=open_browser,
-        viewer_dir=viewer_dir,
-        warm=warm,
-        announce=not background,
-        options=options,
-    )
+    run.check_processes(workers, port, background=background)
+    hosts = run.hosts_of(host, tuple(allow_host))
+    app = run.build_app(sources, options, hosts=hosts, cors=cors, revalidate=revalidate, viewer_dir=viewer_dir)
+    if warm:
+        for dataset in app.datasets.values():
+            dataset.store.warm(progress=not background)
+    return run.run_app(app, host, port, workers=workers, background=background, open_browser=open_browser)

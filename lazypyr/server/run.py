@@ -25,7 +25,7 @@ from lazypyr.server.dataset import ServedDataset
 from lazypyr.server.limits import MAX_CONNECTIONS, TimeoutH11Protocol
 from lazypyr.store import LazyPyramidStore
 
-__all__ = ["Handle", "name_of", "start"]
+__all__ = ["Handle", "build_app", "check_processes", "hosts_of", "name_of", "run_app"]
 
 # Name, IPv4 or [IPv6] address; "*.example.org" for all below one; "*" for any.
 _HOST = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]", re.ASCII)
@@ -78,45 +78,60 @@ class Handle:
         return f"<lazypyr server at {self.url}>"
 
 
-def start(
+def build_app(
     sources: Any,
+    options: Mapping[str, Any],
     *,
-    host: str,
-    port: int,
-    background: bool,
-    allow_host: Sequence[str],
+    hosts: Sequence[str],
     cors: str | Iterable[str] | None,
     revalidate: float | None,
-    workers: int,
-    open_browser: bool,
     viewer_dir: str | Path | None,
-    warm: bool,
-    announce: bool,
-    options: Mapping[str, Any],
-) -> Handle | None:
-    """Start the server of `lazypyr.serve`."""
+) -> App:
+    """Application that serves sources by name; `options` are those of stores to be made of them."""
+    if revalidate is not None and not 0 <= revalidate < math.inf:
+        raise PlanError(f"revalidate: expected seconds, 0 or more, got {revalidate!r}")
+    stores = _stores(sources, dict(options))
+    datasets = [ServedDataset(name, store, revalidate) for name, store in stores.items()]
+    return App(datasets, hosts=hosts, cors=_origins(cors), viewer_dir=viewer_dir)
+
+
+def check_processes(workers: int, port: int, *, background: bool) -> None:
+    """Refuse numbers of processes and ports that can't be."""
     if background and workers > 1:
         raise PlanError("serve: several processes can't run in the background of this one; leave out workers")
     if workers < 1:
         raise PlanError(f"workers: expected a number of processes, 1 or more, got {workers!r}")
     if not 0 <= port <= 65535:  # the system would take a greater one modulo 65536
         raise PlanError(f"port: expected 0 (any that is free) to 65535, got {port!r}")
-    if revalidate is not None and not 0 <= revalidate < math.inf:
-        raise PlanError(f"revalidate: expected seconds, 0 or more, got {revalidate!r}")
-    stores = _stores(sources, dict(options))
-    datasets = [ServedDataset(name, store, revalidate) for name, store in stores.items()]
-    hosts = _hosts(host, allow_host)
+
+
+def run_app(app: App, host: str, port: int, *, workers: int, background: bool, open_browser: bool) -> Handle | None:
+    """Serve an application in a thread, or in this one until interrupted."""
     if workers > 1:
-        _check_picklable(datasets)
-    origins = _origins(cors)
-    app = App(datasets, hosts=hosts, cors=origins, viewer_dir=viewer_dir)
-    if warm:
-        for store in stores.values():
-            store.warm(progress=announce)
+        _check_picklable(app)
     listener = _listen(host, port)
-    number = listener.getsockname()[1]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{number}"
-    config = uvicorn.Config(
+    url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    config = _config(app, workers)
+    if background:
+        handle = Handle(uvicorn.Server(config), listener, url)
+        if open_browser:
+            webbrowser.open(url)
+        return handle
+    _announce(url, app)
+    _allow_many_files()
+    if open_browser:
+        threading.Timer(0.5, webbrowser.open, [url]).start()
+    if workers > 1:
+        from uvicorn.supervisors import Multiprocess
+
+        Multiprocess(config, sockets=[listener]).run()
+    else:
+        uvicorn.Server(config).run([listener])
+    return None
+
+
+def _config(app: App, workers: int) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         http=TimeoutH11Protocol,
         ws="none",
@@ -132,23 +147,6 @@ def start(
         workers=workers,
         backlog=_BACKLOG,
     )
-    if announce:
-        _announce(url, datasets, hosts)
-    if background:
-        handle = Handle(uvicorn.Server(config), listener, url)
-        if open_browser:
-            webbrowser.open(url)
-        return handle
-    _allow_many_files()
-    if open_browser:
-        threading.Timer(0.5, webbrowser.open, [url]).start()
-    if workers > 1:
-        from uvicorn.supervisors import Multiprocess
-
-        Multiprocess(config, sockets=[listener]).run()
-    else:
-        uvicorn.Server(config).run([listener])
-    return None
 
 
 def name_of(text: str, taken: Iterable[str] = ()) -> str:
@@ -181,8 +179,8 @@ def _store(source: Any, options: Mapping[str, Any]) -> LazyPyramidStore:
     return LazyPyramidStore(source, **{"compressor": "zstd", **options})
 
 
-def _check_picklable(datasets: Sequence[ServedDataset]) -> None:
-    for dataset in datasets:
+def _check_picklable(app: App) -> None:
+    for dataset in app.datasets.values():
         try:
             pickle.dumps(dataset)
         except Exception as error:
@@ -191,7 +189,7 @@ def _check_picklable(datasets: Sequence[ServedDataset]) -> None:
             ) from error
 
 
-def _hosts(host: str, allow_host: Sequence[str]) -> tuple[str, ...]:
+def hosts_of(host: str, allow_host: Sequence[str]) -> tuple[str, ...]:
     """Names that a client may use: those of loopback, and those the user allows."""
     for name in allow_host:
         if not _HOST.fullmatch(name):
@@ -257,9 +255,9 @@ def _allow_many_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _announce(url: str, datasets: Sequence[ServedDataset], hosts: Sequence[str]) -> None:
+def _announce(url: str, app: App) -> None:
     lines = [f"lazypyr serves {url}/"]
-    lines += [f"  {url}/{dataset.name}/  zarr v{dataset.first_format}" for dataset in datasets]
-    if others := hosts[len(LOOPBACK) :]:
+    lines += [f"  {url}/{dataset.name}/  zarr v{dataset.first_format}" for dataset in app.datasets.values()]
+    if others := app.hosts[len(LOOPBACK) :]:
         lines.append(f"  whoever can reach this machine as {' or '.join(others)} can read all of the above")
     print("\n".join(lines), flush=True)  # noqa: T201 - the user waits for it
