@@ -1,4 +1,4 @@
-"""Ready viewers of other projects: ``lazypyr.viewers.neuroglancer(store)``, ``lazypyr.viewers.napari(store)``."""
+"""Pyramids in viewers of other projects: ``lazypyr.viewers.neuroglancer(store)``, ``lazypyr.viewers.napari(store)``."""
 
 from __future__ import annotations
 
@@ -110,20 +110,20 @@ def napari(src: Any, *, viewer: Any = None, **options: Any) -> Any:
         )
     if viewer is None:
         viewer = need("napari", feature="lazypyr.viewers.napari", extra="viewers").Viewer()
-    place = pyramid.coords
+    coords = pyramid.coords
     viewer.add_image(
         [zarr.open_array(store, path=_path(store, level), mode="r") for level in range(len(pyramid.levels))],
         multiscale=True,
         name=pyramid.name,
         axis_labels=pyramid.axes,
-        scale=[abs(place[axis].step) if axis in place else 1 for axis in pyramid.axes],
+        scale=[abs(coords[axis].step) if axis in coords else 1 for axis in pyramid.axes],
         contrast_limits=declared_limits(pyramid) or _limits(store),
     )
     return viewer
 
 
 def _store(src: Any, options: dict[str, Any]) -> LazyPyramidStore:
-    """A store with y and x last: viewers show the last two axes, or ask OME-NGFF, which has them there."""
+    """Store with y and x last, as viewers and OME-NGFF expect."""
     store = src if isinstance(src, LazyPyramidStore) else LazyPyramidStore(src, **options)
     axes = store.pyramid.axes
     order = (*(axis for axis in axes if axis not in "yx"), "y", "x")
@@ -137,13 +137,13 @@ def _path(store: LazyPyramidStore, level: int) -> str:
 
 
 def _limits(store: LazyPyramidStore) -> tuple[float, float]:
-    """Contrast, of the coarsest level: without it napari reads whole planes of the finest."""
+    """Contrast limits of the coarsest level: without any, napari reads whole planes of the finest."""
     pyramid = store.pyramid
     return auto_limits(pyramid, store.engine, [(0,) * len(other_axes(pyramid))])
 
 
 def _shader(store: LazyPyramidStore) -> str:
     low, high = _limits(store)
-    whole = store.pyramid.dtype.kind in "ui"
-    span = f"{round(low)}, {max(round(high), round(low) + 1)}" if whole else f"{low!r}, {high!r}"
+    integer = store.pyramid.dtype.kind in "ui"
+    span = f"{round(low)}, {max(round(high), round(low) + 1)}" if integer else f"{low!r}, {high!r}"
     return f"#uicontrol invlerp value(range=[{span}])\nvoid main() {{ emitGrayscale(value()); }}\n"

@@ -18,12 +18,12 @@ from lazypyr.errors import LazypyrError
 
 __all__ = ["main"]
 
-# As a person meets them; a command that isn't listed comes after these.
+# Order in the help; commands that aren't listed follow.
 ORDER = ["info", "view", "serve", "materialize", "explain", "demo"]
 
 
 class _Parser(argparse.ArgumentParser):
-    """Bad arguments are one line, and where to read on."""
+    """Parser whose errors are one line that points to ``--help``."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -33,15 +33,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="lazypyr", description="Every Zarr array is already a pyramid.")
     parser.add_argument("--version", action="version", version=f"lazypyr {lazypyr.__version__}")
     commands: Any = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    found = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
-    for name in sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
+    names = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    for name in sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
         command = importlib.import_module(f"{__name__}.{name}")
         command.add_parser(commands).set_defaults(run=command.run)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code (argparse exits by itself, with 0 or 2)."""
+    """Run a command and return its exit code (argparse itself exits, with 0 or 2)."""
     args = _parser().parse_args(argv)
     try:
         code = args.run(args)
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
     except BrokenPipeError:
-        # the reader of our output has gone; nothing may be written when the interpreter flushes at exit
+        # the reader of the output has gone; nothing may be written when the interpreter flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (LazypyrError, OSError) as error:

@@ -1,15 +1,18 @@
-"""What the commands that take a source share: its arguments, and text for people."""
+"""Arguments of the commands that take a source."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-__all__ = ["add_source", "source_options"]
+__all__ = ["source_command", "source_options"]
 
 
-def add_source(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
-    """Add SRC and the options that say how it is opened; `source_options` turns them into keywords of `open_pyramid`."""
+def source_command(
+    commands: Any, name: str, *, summary: str, description: str, many: bool = False
+) -> argparse.ArgumentParser:
+    """Add a command that takes SRC and the options of `lazypyr.open_pyramid` (see `source_options`)."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=description)
     parser.add_argument(
         "source", metavar="SRC", nargs="+" if many else None, help="a path or URL of a Zarr array or group"
     )
@@ -17,10 +20,10 @@ def add_source(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
         "--method", help="how levels are made: stride (default), mean, min, max, median, mode, first_valid, ..."
     )
     parser.add_argument("--axes", metavar="NAMES", help="the source's axes, one letter each, e.g. yxi or tczyx")
-    parser.add_argument("--order", metavar="NAMES", help="the order in which the axes are presented")
+    parser.add_argument("--order", metavar="NAMES", help="order of the axes in the pyramid")
     parser.add_argument("--levels", type=int, metavar="N", help="number of levels, level 0 included")
     parser.add_argument("--chunks", type=_chunks, metavar="N | NY,NX", help="pixels of a tile (default: 256)")
-    parser.add_argument("--product", metavar="NAME", help="look at this product of it, e.g. intf_all, phase, amplitude")
+    parser.add_argument("--product", metavar="NAME", help="product to compute, e.g. intf_all, phase, amplitude")
     parser.add_argument(
         "--storage-option",
         action="append",
@@ -29,10 +32,11 @@ def add_source(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
         metavar="KEY=VALUE",
         help="option of the file system of a URL, as fsspec names it; may be repeated",
     )
+    return parser
 
 
 def source_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The options that were given, as keywords."""
+    """Options of SRC that were given, as keywords of `lazypyr.open_pyramid`."""
     names = ("method", "axes", "order", "levels", "chunks", "product")
     options = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if args.storage_option:

@@ -13,7 +13,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add the command to `commands`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "demo",
-        help="real radar and LiDAR data, read at every level, and a picture of them",
+        help="read real radar and LiDAR data at every level, and draw them",
         description="Open the radar stack and the LiDAR stadium that come with lazypyr, read them at every level, and draw what was read.",
     )
     parser.add_argument(
@@ -21,13 +21,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         type=Path,
         default=Path("lazypyr-demo"),
         metavar="DIR",
-        help="where the picture goes (default: ./lazypyr-demo)",
+        help="folder of the picture (default: ./lazypyr-demo)",
     )
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
-    """Take the tour."""
+    """Run the tour."""
     from lazypyr.demo import tour
 
     tour(args.out)

@@ -1,4 +1,4 @@
-"""``lazypyr explain SRC --level K --chunk I,J``: what a tile would cost, before anything is read."""
+"""``lazypyr explain SRC --level K --chunk I,J``: the cost of a tile, before anything is read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from lazypyr.cli._source import add_source, source_options
+from lazypyr.cli._source import source_command, source_options
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 
@@ -15,12 +15,12 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add the command to `commands`."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = source_command(
+        commands,
         "explain",
-        help="what a tile would read, from where, how many chunks and bytes",
-        description="Say what computing one tile of SRC would read. Reads metadata only.",
+        summary="tell which chunks and bytes a tile would read",
+        description="Tell what computing one tile of SRC would read. Reads metadata only.",
     )
-    add_source(parser)
     parser.add_argument("--level", type=int, default=-1, metavar="K", help="0 is the finest; default: the coarsest")
     parser.add_argument("--chunk", default="", metavar="I,J,...", help="index of the tile, by axis; default: the first")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> None:
         index = tuple(map(int, parts))
         if all(i < n for i, n in zip(index, counts, strict=True)):
             window = windows.chunk_window(index, pyramid.chunks, pyramid.levels[level].shape)
-            found = pyramid.explain(level, window)
-            print(json.dumps(found.as_dict(), indent=2) if args.json else found)
+            explanation = pyramid.explain(level, window)
+            print(json.dumps(explanation.as_dict(), indent=2) if args.json else explanation)
             return
     raise PlanError(
         f"--chunk {args.chunk}: level {level} has {' x '.join(map(str, counts))} tiles ({windows.axes_told(pyramid.axes)})"

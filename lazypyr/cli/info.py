@@ -1,4 +1,4 @@
-"""``lazypyr info SRC``: what a pyramid of it would be, without reading a pixel."""
+"""``lazypyr info SRC``: levels and sizes of the pyramid of a source, without reading a pixel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from lazypyr._util.text import size_text, table
-from lazypyr.cli._source import add_source, source_options
+from lazypyr.cli._source import source_command, source_options
 from lazypyr.geometry import windows
 from lazypyr.pyramids.base import Pyramid
 
@@ -17,12 +17,12 @@ __all__ = ["add_parser", "describe", "run"]
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add the command to `commands`."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = source_command(
+        commands,
         "info",
-        help="levels, shapes, chunks, bytes and fingerprint of a source",
-        description="Say what a pyramid of SRC would be. Reads metadata only.",
+        summary="levels, shapes, chunks, bytes and fingerprint of a source",
+        description="Describe the pyramid of SRC. Reads metadata only.",
     )
-    add_source(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def describe(pyramid: Pyramid) -> dict[str, Any]:
-    """The facts, JSON-like; sizes in bytes, uncompressed, without the padding of edge chunks."""
+    """Description of a pyramid, JSON-like; sizes in bytes, uncompressed, without the padding of edge chunks."""
     levels = []
     for number, level in enumerate(pyramid.levels):
         counts = windows.chunk_count(level.shape, pyramid.chunks)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lazypyr.cli._source import _chunks, _option, add_source, source_options
+from lazypyr.cli._source import _chunks, _option, source_command, source_options
 from lazypyr.engine.engine import DEFAULT_INFLIGHT_BYTES
 
 __all__ = ["add_parser", "run"]
@@ -16,43 +16,45 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add the command to `commands`."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = source_command(
+        commands,
         "materialize",
-        help="write the levels of a source as an ordinary Zarr hierarchy",
-        description="Write the levels of SRC to DEST, a path or URL, as an ordinary Zarr hierarchy. Interrupted, it goes on "
-        "where it was when it is run again.",
+        summary="write the levels of a source as an ordinary Zarr hierarchy",
+        description="Write the levels of SRC to DEST, a path or URL, as an ordinary Zarr hierarchy. After an interruption "
+        "the same command continues.",
     )
-    add_source(parser)
-    parser.add_argument(
-        "dest", metavar="DEST", help="a path or URL where there is nothing yet, or a job that was interrupted"
-    )
+    parser.add_argument("dest", metavar="DEST", help="a new path or URL, or that of an interrupted job")
     parser.add_argument("--only", type=_numbers, metavar="N,N-M", help="the levels to write (default: all)")
     parser.add_argument(
         "--no-base", action="store_true", help="leave level 0 out: read it from SRC, with DEST as overlay"
     )
     parser.add_argument("--shards", type=_chunks, metavar="N | NY,NX", help="pixels of a shard, multiples of the tile")
-    parser.add_argument("--compressor", default="zstd", metavar="NAME", help="of the chunks (default: zstd), or none")
-    parser.add_argument("--zarr-format", type=int, choices=(2, 3), default=3, help="default: 3")
+    parser.add_argument(
+        "--compressor", default="zstd", metavar="NAME", help="codec of the chunks, or none (default: zstd)"
+    )
+    parser.add_argument("--zarr-format", type=int, choices=(2, 3), default=3, help="Zarr format of DEST (default: 3)")
     parser.add_argument("--layout", default="{level}", help="path of a level's array (default: {level})")
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one for each CPU)")
     memory = DEFAULT_INFLIGHT_BYTES / 2**20
     parser.add_argument(
-        "--memory", type=float, default=memory, metavar="MIB", help=f"MiB in memory at once (default: {memory:g})"
+        "--memory",
+        type=float,
+        default=memory,
+        metavar="MIB",
+        help=f"bound of the memory in use, in MiB (default: {memory:g})",
     )
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="compute on the dask.distributed cluster at this address"
     )
     parser.add_argument("--dest-option", action="append", type=_option, default=[], metavar="KEY=VALUE",
                         help="option of the file system of a URL as DEST; may be repeated")  # fmt: skip
-    parser.add_argument(
-        "--dry-run", action="store_true", help="write nothing, say how many chunks and bytes it would be"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="write nothing, print the number of chunks and bytes")
     parser.add_argument("--quiet", action="store_true", help="show neither progress nor summary")
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write."""
+    """Write the levels."""
     from lazypyr.store import LazyPyramidStore
     from lazypyr.writing import materialize
 
@@ -91,7 +93,7 @@ def _executor(address: str | None) -> Iterator[Any]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Being told to end (a cluster's preemption, a container's stop) is like Ctrl-C: stop in order."""
+    """Treat SIGTERM (preemption by a cluster, stop of a container) like Ctrl-C: stop in order."""
 
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""``lazypyr serve SRC ...``: the HTTP face of sources, for viewers and for other machines' zarr."""
+"""``lazypyr serve SRC ...``: HTTP server of sources, for viewers and zarr clients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lazypyr.cli._source import add_source, source_options
+from lazypyr.cli._source import source_command, source_options
 from lazypyr.engine.engine import DEFAULT_CACHE_BYTES, DEFAULT_TIMEOUT_S
 from lazypyr.errors import PlanError
 
@@ -18,15 +18,16 @@ _NAMED = re.compile(r"([A-Za-z0-9_-]+)=(.+)", re.DOTALL)
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add the command to `commands`."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = source_command(
+        commands,
         "serve",
-        help="serve sources over HTTP, with a page and a viewer",
-        description="Serve pyramids of SRC ... over HTTP: to zarr clients, to viewers, and to people at /. "
-        "NAME=SRC names a source; otherwise it is called as its file.",
+        summary="serve sources over HTTP, with a page and a viewer",
+        description="Serve pyramids of SRC ... over HTTP to zarr clients and viewers, with an index page at /. "
+        "NAME=SRC names a source; otherwise it has the name of its file.",
+        many=True,
     )
-    add_source(parser, many=True)
-    where = parser.add_argument_group("where and to whom")
-    where.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
+    where = parser.add_argument_group("address and access")
+    where.add_argument("--port", type=int, default=8000, help="port to listen on, 0 for a free one (default: 8000)")
     where.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
     )
@@ -38,14 +39,23 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="name by which clients may call this machine; needed when --host is not loopback; may be repeated",
     )
     where.add_argument(
-        "--cors", default="*", metavar="ORIGINS", help="origins whose pages may read, with commas; '*' any, 'none' none"
+        "--cors",
+        default="*",
+        metavar="ORIGINS",
+        help="origins whose pages may read, separated by commas; '*' for any, 'none' for none (default: *)",
     )
     where.add_argument("--viewer-dir", type=Path, metavar="DIR", help="a built vizarr, served at /viewers/vizarr/")
-    where.add_argument("--open", action="store_true", help="show the page in a browser")
-    how = parser.add_argument_group("how")
-    how.add_argument("--zarr-format", type=int, choices=(2, 3), default=3, help="at /NAME/; both are at /v2/ and /v3/")
+    where.add_argument("--open", action="store_true", help="open the index page in a browser")
+    how = parser.add_argument_group("computing and caching")
     how.add_argument(
-        "--compressor", default="zstd", metavar="NAME", help="of the chunks: zstd (default), none, blosc, ..."
+        "--zarr-format",
+        type=int,
+        choices=(2, 3),
+        default=3,
+        help="format at /NAME/ (default: 3); both formats are at /v2/NAME/ and /v3/NAME/",
+    )
+    how.add_argument(
+        "--compressor", default="zstd", metavar="NAME", help="codec of the chunks: zstd (default), none, blosc, ..."
     )
     how.add_argument("--warm", action="store_true", help="compute the coarsest levels before serving")
     how.add_argument(
@@ -53,13 +63,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         type=_seconds,
         default=60.0,
         metavar="SECONDS",
-        help="look at most so often whether a source has changed, and follow it; 'none' for never (default: 60)",
+        help="seconds between checks for sources that have changed; 'none' for no checks (default: 60)",
     )
-    how.add_argument("--workers", type=int, default=1, metavar="N", help="processes")
-    cache = f"bound of the cache of a process (default: {DEFAULT_CACHE_BYTES // 2**20})"
+    how.add_argument("--workers", type=int, default=1, metavar="N", help="number of processes (default: 1)")
+    cache = f"MiB of the cache of a process, shared by the sources; without it each has its own (default: {DEFAULT_CACHE_BYTES // 2**20})"
     how.add_argument("--cache-mb", type=int, metavar="MB", help=cache)
-    how.add_argument("--overlay", metavar="PATH", help="tiles found there win over computing (one SRC only)")
-    how.add_argument("--write-through", action="store_true", help="keep in the overlay what is computed")
+    overlay = "materialized hierarchy whose tiles are read instead of computed (one SRC only)"
+    how.add_argument("--overlay", metavar="PATH", help=overlay)
+    how.add_argument("--write-through", action="store_true", help="store computed tiles in the overlay")
     timeout = f"longest wait for a chunk (default: {DEFAULT_TIMEOUT_S:g})"
     how.add_argument("--timeout", type=float, metavar="SECONDS", help=timeout)
     return parser

@@ -1,4 +1,4 @@
-"""``lazypyr view SRC``: look at rasters and point clouds in the browser, or save a picture."""
+"""``lazypyr view SRC``: show rasters and point clouds in the browser, or save a picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lazypyr._util.optional import need
-from lazypyr.cli._source import add_source, source_options
+from lazypyr.cli._source import source_command, source_options
 from lazypyr.errors import PlanError
 
 __all__ = ["add_parser", "run"]
@@ -16,20 +16,27 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add the command to `commands`."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = source_command(
+        commands,
         "view",
-        help="look at a source in the browser, or save a picture of it",
-        description="Show SRC in the browser: zoom, pan, products, dates, contrast, time series at a tap. Nothing is prepared.",
+        summary="show a source in the browser, or save a picture of it",
+        description="Show SRC in the browser: zoom, pan, products, dates, contrast, time series at a tap. No pyramid is written.",
+        many=True,
     )
-    add_source(parser, many=True)
     parser.add_argument(
-        "--dates", type=Path, metavar="FILE", help="a date a line (20160708 or 2016-07-08), one a channel"
+        "--dates",
+        type=Path,
+        metavar="FILE",
+        help="text file with the date of each channel, one a line (20160708 or 2016-07-08)",
     )
     parser.add_argument(
         "--points", nargs=2, metavar=("X", "Y"), help="SRC holds values of points; these arrays are their coordinates"
     )
     parser.add_argument(
-        "--resolution", type=float, metavar="R", help="with --points: world units a pixel (default: 20)"
+        "--resolution",
+        type=float,
+        metavar="R",
+        help="with --points: pixel size in the units of the coordinates (default: 20)",
     )
     parser.add_argument(
         "--bounds", type=float, nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help="centres of the first and last pixel"
@@ -39,13 +46,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--invert-y", action=argparse.BooleanOptionalAction, help="row 0 at the top, as for radar geometry"
     )
-    parser.add_argument("--port", type=int, default=0, help="of the page (default: any that is free)")
+    parser.add_argument("--port", type=int, default=0, help="port of the page (default: a free one)")
     parser.add_argument("--no-browser", action="store_true", help="don't open a browser window")
     parser.add_argument(
         "--http",
         type=int,
         metavar="PORT",
-        help="serve the same as Zarr over HTTP too, at this port (0: any that is free)",
+        help="also serve the data as Zarr over HTTP, at this port (0: a free one)",
     )
     parser.add_argument("--save", type=Path, metavar="OUT", help="write a picture (.png or .html) instead")
     parser.add_argument(
@@ -53,7 +60,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         type=_index,
         default=(),
         metavar="I[,J]",
-        help="with --save: which channel (default: what is shown first without it)",
+        help="with --save: index of the channel (default: the first one shown by the page)",
     )
     return parser
 
@@ -65,8 +72,8 @@ def run(args: argparse.Namespace) -> None:
         raise PlanError(f"--port: expected 0 to 65535, got {args.port}")
     options = source_options(args)
     product = options.pop("product", None)
-    dress = {"clim": tuple(args.clim) if args.clim else None, "cmap": args.cmap, "invert_yaxis": args.invert_y}
-    dress = {name: value for name, value in dress.items() if value is not None}
+    style = {"clim": tuple(args.clim) if args.clim else None, "cmap": args.cmap, "invert_yaxis": args.invert_y}
+    style = {name: value for name, value in style.items() if value is not None}
     if args.bounds:
         options["bounds"] = args.bounds
     sources: dict[str, Any] = dict(zip(_titles(args.source), args.source, strict=True))
@@ -78,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
         if len(sources) != 1:
             raise PlanError(f"--save: expected one SRC, got {len(sources)}")
         (source,) = sources.values()
-        print(save_picture(source, args.save, product, index=args.index, **dress, **options))
+        print(save_picture(source, args.save, product, index=args.index, **style, **options))
         return
     from lazypyr.plot import view
 
@@ -92,9 +99,9 @@ def run(args: argparse.Namespace) -> None:
         options = {}
         served = serve({name.replace("/", "-"): p for name, p in sources.items()}, port=args.http, background=True)
         assert served is not None  # in the background
-        links["the same as Zarr, over HTTP"] = served.url
+        links["these data as Zarr over HTTP"] = served.url
     shown = {"product": product, "dates": dates, "port": args.port, "show": not args.no_browser, "links": links}
-    view(sources, **shown, **dress, **options)
+    view(sources, **shown, **style, **options)
 
 
 def _clouds(args: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +117,7 @@ def _clouds(args: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]
 
 
 def _titles(sources: Sequence[str]) -> list[str]:
-    """The ends of paths, if they tell sources apart."""
+    """Ends of the paths, if they differ."""
     ends = ["/".join(source.rstrip("/").split("/")[-2:]) for source in sources]
     return ends if len(set(ends)) == len(ends) else list(sources)
 

@@ -1,4 +1,4 @@
-"""A tour of real data: a radar stack and a LiDAR cloud, read at every level, timed, and drawn."""
+"""Tour of real data: a radar stack and a LiDAR cloud, read at every level, timed, and drawn."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def tour(out: Path, *, echo: Callable[[str], None] = print) -> Path:
     out : Path
         Folder for the picture; made if it isn't there.
     echo : callable
-        Takes the lines of text.
+        Function that prints a line of text.
 
     Returns
     -------
     Path
         The picture, PNG.
     """
-    need("PIL", feature="lazypyr demo", extra="plot")  # said before the work, not after it
+    need("PIL", feature="lazypyr demo", extra="plot")  # fails before the work, not after it
     echo(
-        f"lazypyr {lazypyr.__version__}: levels are computed when they are read. Times in ms for a tile; 'first' with nothing cached."
+        f"lazypyr {lazypyr.__version__}: levels are computed when they are read. Times are for one tile, in ms: the first tile read, the median of all tiles uncached, and the median when cached."
     )
     rows = [_radar(echo), _interferogram(echo), _stadium(echo)]
     out.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def tour(out: Path, *, echo: Callable[[str], None] = print) -> Path:
     contact_sheet.draw(
         path,
         "lazypyr: every Zarr array is already a pyramid",
-        "Nothing was prepared: each picture was computed from the source when it was read. Times are for one tile.",
+        "No pyramid was written: each picture was computed from the source when it was read. Times are for one tile.",
         rows,
         CREDITS,
     )
@@ -74,9 +74,7 @@ def _radar(echo: Callable[[str], None]) -> Row:
 
 
 def _interferogram(echo: Callable[[str], None]) -> Row:
-    heading = (
-        "Interferogram of two looks, multilooked: hue is the phase, brightness the amplitude; it is stored nowhere"
-    )
+    heading = "Interferogram of two looks, multilooked: hue is the phase, brightness the amplitude; computed from the stack, not stored"
 
     def recipe() -> lazypyr.Pyramid:
         return lazypyr.open_pyramid(
@@ -99,7 +97,7 @@ def _stadium(echo: Callable[[str], None]) -> Row:
 
     heading = "LiDAR (Autzen Stadium, Oregon): 983,795 points, no raster anywhere; coloured by elevation"
     cloud: Any = zarr.open(DATA / "lidar_autzen" / "stadium.zarr", mode="r")
-    # stored as hundredths of a foot from an offset, which doesn't matter here
+    # stored as hundredths of a foot from an offset, which is left out
     x, y, z = (cloud[name][:] * 0.01 for name in "xyz")
     low, high = np.percentile(z, (1, 99.5))
 
@@ -116,7 +114,7 @@ def _levels(
     paint: Callable[[Array], Array],
     echo: Callable[[str], None],
 ) -> list[contact_sheet.Panel]:
-    """Read the finest levels tile by tile, each with an empty cache and then again; a panel for each."""
+    """Panels of the finest levels, read tile by tile with an empty cache and then again."""
     begin = time.perf_counter()
     pyramid = recipe()
     count = min(LEVELS, len(pyramid.levels))
@@ -132,20 +130,22 @@ def _levels(
         pixels, cold = _read(array, channel)
         _, warm = _read(array, channel)
         size = " x ".join(map(str, array.shape))
-        first, each, again = (f"{ms:.2f}" for ms in (cold[0], statistics.median(cold), statistics.median(warm)))
-        rows.append((level, size, len(cold), first, each, again))
-        detail = f"{len(cold)} tile{'s' * (len(cold) > 1)}: first {first} ms, each {each} ms, again {again} ms"
+        first, uncached, cached = (f"{ms:.2f}" for ms in (cold[0], statistics.median(cold), statistics.median(warm)))
+        rows.append((level, size, len(cold), first, uncached, cached))
+        detail = (
+            f"{len(cold)} tile{'s' * (len(cold) > 1)}: first {first} ms, uncached {uncached} ms, cached {cached} ms"
+        )
         panels.append(contact_sheet.Panel(paint(pixels), f"level {level}: {size}", detail))
     axes, n_ms = "".join(pyramid.axes), f"{1e3 * opened:.1f} ms"
     echo(
         f"\n{heading}\n{axes}, {pyramid.dtype}; opened in {n_ms} (the first time, with all imports and kernels: {loaded:.1f} s)"
     )
-    echo(table(["level", "shape", "tiles", "first", "each", "again"], rows))
+    echo(table(["level", "shape", "tiles", "first", "uncached", "cached"], rows))
     return panels
 
 
 def _open(pyramid: lazypyr.Pyramid, level: int) -> Any:
-    """A level as a zarr array, through a store that has nothing in its cache."""
+    """Level as a zarr array, through a store with an empty cache."""
     import zarr
 
     root: Any = zarr.open(lazypyr.LazyPyramidStore(pyramid), mode="r")
@@ -153,13 +153,13 @@ def _open(pyramid: lazypyr.Pyramid, level: int) -> Any:
 
 
 def _read(array: Any, channel: tuple[int, ...]) -> tuple[Array, list[float]]:
-    """A plane of an array, read tile by tile, and the milliseconds of each tile."""
+    """Plane of an array, read tile by tile, and the milliseconds of each tile."""
     shape, chunks = array.shape[:2], array.chunks[:2]
     plane = np.empty(shape, array.dtype)
     times = []
     for index in np.ndindex(windows.chunk_count(shape, chunks)):
-        place = tuple(slice(a, b) for a, b in windows.chunk_window(index, chunks, shape))
+        selection = tuple(slice(a, b) for a, b in windows.chunk_window(index, chunks, shape))
         begin = time.perf_counter()
-        plane[place] = array[(*place, *channel)]
+        plane[selection] = array[(*selection, *channel)]
         times.append(1e3 * (time.perf_counter() - begin))
     return plane, times

@@ -1,4 +1,4 @@
-"""The contact sheet of the demo: panels of the levels, with captions, on one PNG."""
+"""Contact sheet of the demo: a PNG with captioned panels of the levels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TITLE, HEADING, CAPTION, FOOT = 110, 52, 54, 20  # heights of the texts
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: RGB `pixels`, uint8 (y, x, 3), and two lines under it."""
+    """Picture, RGB `pixels` uint8 (y, x, 3), with the two lines below it."""
 
     pixels: Pixels
     caption: str
@@ -35,14 +35,14 @@ class Panel:
 
 
 def _colours(anchors: Sequence[tuple[int, int, int]], t: Pixels) -> Pixels:
-    """RGB as float (y, x, 3) of `t` in [0, 1]."""
-    at = np.linspace(0, 1, len(anchors))
+    """Colours, RGB float (y, x, 3), of `t` in [0, 1]."""
+    positions = np.linspace(0, 1, len(anchors))
     table = np.array(anchors, float)
-    return np.stack([np.interp(t, at, table[:, band]) for band in range(3)], axis=-1)
+    return np.stack([np.interp(t, positions, table[:, band]) for band in range(3)], axis=-1)
 
 
 def _stretch(a: Pixels, low: float, high: float) -> Pixels:
-    """`a` scaled to [0, 1] between two percentiles of its finite values."""
+    """Values scaled to [0, 1] between two percentiles of the finite ones."""
     good = a[np.isfinite(a)]
     if not good.size:
         return np.zeros(a.shape)

@@ -1,4 +1,4 @@
-"""Plots that read only what the screen shows: rasters, point clouds and their time series, in HoloViews and Bokeh.
+"""HoloViews and Bokeh plots of rasters, point clouds and their time series, which read only the visible part.
 
 Everything here needs the extra ``plot`` and is imported when first used.
 """

@@ -1,4 +1,4 @@
-"""`view`: rasters and point clouds in the browser, served by Bokeh."""
+"""`view`: an app for the browser that shows rasters and point clouds, served by Bokeh."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["choices", "server", "view"]
 
 _NAMES = ("amplitude", "intensity", "phase", "intf_0", "intf_seq", "intf_all")
 _AS_IT_IS = "as it is"
-_WIDE = 220  # screen pixels of what is beside the picture
+_SIDE_WIDTH = 220  # screen pixels of the controls beside the picture
 
 
 def view(
@@ -72,7 +72,9 @@ def view(
         running.io_loop.add_callback(running.show, "/")
     running.start()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # Panel's handler would end us as if all were done
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # with Panel's handler the process would exit as if nothing had happened
     try:
         running.io_loop.start()
     finally:
@@ -89,16 +91,16 @@ def server(
     engine: Engine | None = None,
     **options: Any,
 ) -> Any:
-    """The server of `view`, bound to its port but not running: a `bokeh.server.server.Server`."""
+    """Server of `view`, bound to its port but not running: a `bokeh.server.server.Server`."""
     panel_server = need("panel.io.server", feature="lazypyr view", extra="plot")
     style: dict[str, Any] = {
         name: options.pop(name) for name in ("clim", "cmap", "invert_yaxis", "level_increase") if name in options
     }
     sources = dict(src) if isinstance(src, Mapping) else {"": src}
     tabs = {}
-    for title, one in sources.items():
-        pyramid, found = open_for_plot(one, engine, **options)
-        tabs[title or short_name(pyramid)] = ViewedSource(pyramid, found, product, dates, style)
+    for title, source in sources.items():
+        pyramid, reader = open_for_plot(source, engine, **options)
+        tabs[title or short_name(pyramid)] = ViewedSource(pyramid, reader, product, dates, style)
 
     def page() -> Any:
         return _page(tabs, links or {})
@@ -116,12 +118,12 @@ def server(
 
 
 def choices(pyramid: Pyramid) -> list[str]:
-    """Products that a pyramid has, by name."""
+    """Names of the products that a pyramid allows."""
     return [*([] if pyramid.dtype.kind == "c" else [_AS_IT_IS]), *applicable_products(pyramid, _NAMES)]
 
 
 class ViewedSource:
-    """Something to look at, opened once for all sessions."""
+    """Source and the choices of its page, opened once for all sessions."""
 
     def __init__(
         self,
@@ -136,7 +138,7 @@ class ViewedSource:
             name: None if name == _AS_IT_IS else name for name in choices(pyramid)
         }
         if product is not None:
-            pyramid.map(product)  # says at once what is wrong with it
+            pyramid.map(product)  # an error is raised before the page opens
             self.first = product if isinstance(product, str) else getattr(product, "__name__", "product")
             self.products.setdefault(self.first, product)
         elif not self.products:
@@ -152,7 +154,7 @@ class ViewedSource:
             )
 
     def labels_for(self, shown: Pyramid) -> list[str] | None:
-        """Labels, if what is shown has as many channels, or the pairs of neighbours."""
+        """Labels, if the shown pyramid has as many channels, or one a pair of neighbours."""
         return (
             self.labels
             if self.labels and _channels(shown)[:1] in (self.channels[:1], (self.channels[0] - 1,))
@@ -175,22 +177,22 @@ def _page(tabs: Mapping[str, ViewedSource], links: Mapping[str, str]) -> Any:
 
 
 class SourceTab:
-    """One session's look at one subject."""
+    """Tab of a source in one browser session."""
 
     def __init__(self, viewed: ViewedSource, links: Mapping[str, str]) -> None:
         self._viewed = viewed
         self._pn = pn = need("panel", feature="lazypyr view", extra="plot")
         self._product = pn.widgets.Select(
-            name="product", options=list(viewed.products), value=viewed.first, width=_WIDE
+            name="product", options=list(viewed.products), value=viewed.first, width=_SIDE_WIDTH
         )
         number = need("bokeh.models", feature="lazypyr view", extra="plot").PrintfTickFormatter(format="%.3g")
         self._contrast = pn.widgets.RangeSlider(
-            name="contrast", start=0, end=1, format=number, width=_WIDE, visible=False
+            name="contrast", start=0, end=1, format=number, width=_SIDE_WIDTH, visible=False
         )
         self._interactive: InteractiveRaster | InteractivePoints | None = None
         self._place, self._controls = pn.Column(), pn.Column()
         text = "".join(f'<p><a href="{url}" target="_blank">{name}</a></p>' for name, url in links.items())
-        side = pn.Column(self._product, self._controls, self._contrast, pn.pane.HTML(text), width=_WIDE + 30)
+        side = pn.Column(self._product, self._controls, self._contrast, pn.pane.HTML(text), width=_SIDE_WIDTH + 30)
         self.layout = pn.Row(side, self._place)
         self._product.param.watch(lambda _: self._choose(), "value")
         self._contrast.param.watch(lambda event: self._limit(event.new), "value_throttled")
@@ -213,12 +215,12 @@ class SourceTab:
             plot = tapped = raster.plot(**style)
         interactive, self._contrast.visible = self._interactive, False
         self._set_contrast(interactive)
-        # in a turn of its own: while HoloViews draws, the page may not be there yet
+        # scheduled: while HoloViews draws, the page may not exist yet
         interactive.on_drawn = lambda: (session_later() or _now)(lambda: self._set_contrast(interactive))
         pane = pn.pane.HoloViews(plot)
         self._controls.objects = list(pane.widget_box)
         for widget in self._controls.objects:
-            widget.width = _WIDE
+            widget.width = _SIDE_WIDTH
         below = [self._series(tapped)] if len(viewed.channels) == 1 and viewed.channels[0] > 1 else []
         self._place.objects = [pane, *below]
 
@@ -230,7 +232,7 @@ class SourceTab:
         )
 
     def _set_contrast(self, interactive: InteractiveRaster | InteractivePoints) -> None:
-        """Once the limits are known, which the first picture brings."""
+        """Show the contrast slider, once the first picture has given the limits."""
         limits, slider = interactive.known_limits, self._contrast
         if interactive is not self._interactive or limits is None or slider.visible:
             return

@@ -1,4 +1,4 @@
-"""Still pictures: a view as a PNG with axes and a colour bar, or as a page that needs nothing else."""
+"""Export of a plot: a PNG with axes and a colour bar, or a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def save_picture(
     index = (*index, *first_index(viewport)[len(index) :])
     view = viewport.view(None, None, *size, index)
     frame = viewport.frame(view)
-    assert frame is not None  # the whole extent is in sight of itself
+    assert frame is not None  # the whole extent is always visible
     limits = clim or viewport.limits(view.index)
     upside_down = invert_yaxis if invert_yaxis is not None else "y" not in pyramid.coords
     cmap = cmap or colours_of(pyramid)
@@ -98,7 +98,7 @@ def save_html(
     cmap: Any,
     invert_yaxis: bool,
 ) -> None:
-    """A frame as one HTML file."""
+    """Write an image as one HTML file."""
     from bokeh.embed import file_html
     from bokeh.resources import INLINE
 
@@ -110,7 +110,7 @@ def save_html(
 
 
 def colour_pixels(pixels: Array, limits: tuple[float, float] | None, cmap: Any) -> Array:
-    """Pixels as colours: uint8, shape (row, column, 3), white where there is nothing."""
+    """RGB colours of pixels: uint8, shape (row, column, 3), white where there are no data."""
     if pixels.ndim == 3:
         if pixels.shape[2] == 3:
             return pixels
@@ -119,10 +119,10 @@ def colour_pixels(pixels: Array, limits: tuple[float, float] | None, cmap: Any) 
     palette = _palette(cmap)
     low, high = limits or (0.0, 1.0)
     values = pixels.astype("f8")
-    there = ~np.isnan(values)
-    scaled = np.clip((np.where(there, values, low) - low) / (high - low), 0, 1) * len(palette)
+    valid = ~np.isnan(values)
+    scaled = np.clip((np.where(valid, values, low) - low) / (high - low), 0, 1) * len(palette)
     out: Array = palette[np.minimum(scaled.astype(int), len(palette) - 1)]
-    out[~there] = 255
+    out[~valid] = 255
     return out
 
 
@@ -134,7 +134,7 @@ def _palette(cmap: Any) -> Array:
 
 
 def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
-    """Round numbers from `low` to `high`, about `count` of them."""
+    """About `count` round numbers from `low` to `high`."""
     span = high - low
     if not (span > 0 and math.isfinite(span)):
         return [low]
@@ -155,7 +155,7 @@ def draw_png(
     size: tuple[int, int],
     invert_yaxis: bool,
 ) -> None:
-    """A frame as a PNG: pixels without smoothing, axes in world units, colour bar."""
+    """Write an image as a PNG: pixels without smoothing, axes, colour bar."""
     need("PIL", feature="saving a PNG", extra="plot")
     from PIL import Image, ImageDraw, ImageFont
 
@@ -175,14 +175,14 @@ def draw_png(
     pen.text((_LEFT, 10), short_name(viewport.pyramid)[-100:], fill=_INK, font=ImageFont.load_default(15))
     x_dim, y_dim = spatial_dimensions(viewport)
     for value in nice_ticks(left, right):
-        at = _LEFT + (value - left) / (right - left) * width
-        pen.line((at, _TOP + height, at, _TOP + height + 5), fill=_INK)
-        pen.text((at, _TOP + height + 8), _number_text(value), fill=_INK, font=font, anchor="mt")
+        position = _LEFT + (value - left) / (right - left) * width
+        pen.line((position, _TOP + height, position, _TOP + height + 5), fill=_INK)
+        pen.text((position, _TOP + height + 8), _number_text(value), fill=_INK, font=font, anchor="mt")
     for value in nice_ticks(bottom, top):
         part = (value - bottom) / (top - bottom)
-        at = _TOP + (part if invert_yaxis else 1 - part) * height
-        pen.line((_LEFT - 6, at, _LEFT - 1, at), fill=_INK)
-        pen.text((_LEFT - 10, at), _number_text(value), fill=_INK, font=font, anchor="rm")
+        position = _TOP + (part if invert_yaxis else 1 - part) * height
+        pen.line((_LEFT - 6, position, _LEFT - 1, position), fill=_INK)
+        pen.text((_LEFT - 10, position), _number_text(value), fill=_INK, font=font, anchor="rm")
     pen.text((_LEFT + width / 2, _TOP + height + 32), x_dim.pprint_label, fill=_INK, font=font, anchor="mt")
     pen.text((8, _TOP - 16), y_dim.pprint_label, fill=_INK, font=font)
     if bar == _BAR and limits is not None:
@@ -201,9 +201,9 @@ def _draw_bar(
     page.paste(Image.fromarray(np.ascontiguousarray(np.repeat(column, 18, axis=1))), (x, _TOP))
     pen.rectangle((x - 1, _TOP - 1, x + 18, _TOP + height), outline=_INK)
     for value in nice_ticks(low, high):
-        at = _TOP + (high - value) / (high - low) * height
-        pen.line((x + 18, at, x + 23, at), fill=_INK)
-        pen.text((x + 27, at), _number_text(value), fill=_INK, font=font, anchor="lm")
+        position = _TOP + (high - value) / (high - low) * height
+        pen.line((x + 18, position, x + 23, position), fill=_INK)
+        pen.text((x + 27, position), _number_text(value), fill=_INK, font=font, anchor="lm")
     name, label, unit = dimension(viewport.pyramid)
     pen.text((x, _TOP - 20), hv.Dimension((name, label), unit=unit).pprint_label, fill=_INK, font=font)
 

@@ -1,4 +1,4 @@
-"""What stands behind a plot, of a raster or of points: a screen, a painter, colour limits that stay."""
+"""State of an interactive plot of a raster or of points: viewport, renderer, colour limits."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Refresh = hv.streams.Stream.define("Refresh", count=0)
 
 
 class InteractivePlot:
-    """A painter of a pyramid's screen, and the elements made of its pictures.
+    """Interactive plot of a pyramid: elements of the pictures that its renderer gives.
 
-    Whoever takes it over sets `renderer`.
+    Subclasses set `renderer`.
     """
 
     renderer: ViewRenderer
@@ -36,32 +36,32 @@ class InteractivePlot:
 
     @property
     def known_limits(self) -> tuple[float, float] | None:
-        """Its colour limits, as soon as they are known: the first picture brings them."""
+        """Colour limits; None until the first picture has given them."""
         return self._limits
 
     @property
     def failure(self) -> Exception | None:
-        """Why the picture asked for last isn't there, if it failed in the background."""
+        """Error of the latest picture, if it failed in the background."""
         return self.renderer.failure
 
     def limit(self, low: float, high: float) -> None:
-        """Use other colour limits from now on."""
+        """Set other colour limits and redraw."""
         self._limits, self._last = (low, high), {}
         self._refresh()
 
     def streams(self) -> list[Any]:
-        """What has HoloViews ask for another element."""
+        """Streams whose events make HoloViews ask for another element."""
         return [hv.streams.RangeXY(), hv.streams.PlotSize(), self.refresh]
 
-    def _element(self, what: Hashable, request: Any, make: Callable[[Any], hv.Element]) -> hv.Element:
-        """The element of a request's picture; the last one of this kind where nothing has changed."""
+    def _element(self, kind: Hashable, request: Any, make: Callable[[Any], hv.Element]) -> hv.Element:
+        """Element of a request's picture; the previous one of this kind where nothing has changed."""
         picture, failure = self.renderer.render(request), self.failure
         shown = picture, failure, request if picture is None else None
-        last = self._last.get(what)
+        last = self._last.get(kind)
         if last is not None and last[0] == shown:
             return last[1]
         element = make(picture)
-        self._last[what] = shown, element
+        self._last[kind] = shown, element
         self.on_drawn()
         return element
 

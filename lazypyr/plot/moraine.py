@@ -1,4 +1,4 @@
-"""`ras_plot`, `pc_plot` and `ts_plot`: moraine's names and arguments, so that its notebooks run after a change of import."""
+"""`ras_plot`, `pc_plot` and `ts_plot`: plots with moraine's names and arguments, for its notebooks."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def pc_plot(
     y, x : array-like or path, optional
         With a folder they may be what `moraine.cli.pc_plot` has in their place: ``post_proc_ras, post_proc_pc``.
     ras_resolution : float
-        World units a pixel; 20 by default, or what the folder was made with.
+        Pixel size in the units of the coordinates; by default 20, or that of the folder.
     post_proc_pc : str or function, optional
         What is drawn of the values, from afar and from near: a name, or ``f(data, numbers, *kdims)``.
     n_kdim, level_increase
@@ -81,7 +81,7 @@ def pc_plot(
     rtree
         Not needed; accepted for old notebooks.
     post_proc_ras : str or function, optional
-        A name given here only is used for both.
+        A name given only here is used for both.
     **options
         Further ones of `points_plot`.
     """
@@ -103,7 +103,7 @@ def pc_plot(
 
 
 def _resolution(folder: Path) -> float:
-    """World units a pixel of a folder of moraine's: its bounds are centres of first and last pixel."""
+    """Pixel size of a folder written by moraine, whose bounds are the centres of the first and last pixel."""
     import zarr
 
     left, _, right, _ = tomllib.loads((folder / "bounds.toml").read_text(encoding="utf-8"))["bounds"]
@@ -147,7 +147,7 @@ def ts_plot(
 
 
 def _column(data: Any) -> Any:
-    """An array in memory, of a path too; None stays what it is."""
+    """Array in memory of an array or a path; None of None."""
     if isinstance(data, str | Path):
         import zarr
 

@@ -1,4 +1,4 @@
-"""`points_plot`: a point cloud as a raster from afar and as points from near, one exactly over the other."""
+"""`points_plot`: point clouds as a raster when zoomed out and as points when zoomed in."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = ["InteractivePoints", "points_plot"]
 
 Array = np.ndarray[Any, Any]
 
-# More points than these are shown as the raster of level 0, however near: a browser draws each of them.
+# A browser draws each point: more than these are shown as the raster of level 0.
 _MAX_POINTS = 50_000
 
 
@@ -100,7 +100,7 @@ def _mapped(cloud: PointsPyramid, pyramid: Pyramid, post_proc: ProductLike, n_kd
 
 @dataclass(frozen=True, slots=True)
 class _PointsRequest:
-    """Points in a box are wanted: ranges of x and y, and the index of the kdims; `far` is the view if they are too many."""
+    """Request for the points in a box; `far` is the view that is drawn if they are too many."""
 
     x_range: tuple[float, float]
     y_range: tuple[float, float]
@@ -109,7 +109,7 @@ class _PointsRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _RenderedCloud:
-    """A raster, or points: x, y, value and number of each."""
+    """Rendered raster of a cloud, or its points: x, y, values and numbers."""
 
     frame: RenderedImage | None = None
     numbers: Array | None = None
@@ -117,7 +117,7 @@ class _RenderedCloud:
 
 
 class InteractivePoints(InteractivePlot):
-    """What stands behind both plots of a cloud: they show the same scene."""
+    """Interactive plots of a cloud, an image and its points, of one request."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class InteractivePoints(InteractivePlot):
         cmap: Any = None,
         title: str | None = None,
     ) -> tuple[hv.DynamicMap, hv.DynamicMap]:
-        """The plots, dressed: images and points."""
+        """Plots with their options: images and points."""
         kdims = index_dimensions(self.viewport, labels)
         images = hv.DynamicMap(self.image, kdims=kdims, streams=self.streams())
         dots = hv.DynamicMap(self.dots, kdims=kdims, streams=self.streams())
@@ -162,13 +162,13 @@ class InteractivePoints(InteractivePlot):
     def image(
         self, *index: Any, x_range: Any = None, y_range: Any = None, width: Any = None, height: Any = None, **_: Any
     ) -> hv.Element:
-        """HoloViews' callback for the raster."""
+        """Callback of HoloViews for the raster."""
         return self._element("image", self._request(index, x_range, y_range, width, height), self._image)
 
     def dots(
         self, *index: Any, x_range: Any = None, y_range: Any = None, width: Any = None, height: Any = None, **_: Any
     ) -> hv.Element:
-        """HoloViews' callback for the points."""
+        """Callback of HoloViews for the points."""
         return self._element("dots", self._request(index, x_range, y_range, width, height), self._points)
 
     def _request(
@@ -177,7 +177,7 @@ class InteractivePoints(InteractivePlot):
         view = self.viewport.view(x_range, y_range, width, height, index)
         if self.viewport.level_of(x_range, y_range, width, height) >= 0:
             return view
-        # The last points of an extent may lie up to half a pixel beyond the last pixel's edge, which they share.
+        # Points on the extent's last edge belong to the last pixel, half a pixel beyond its centre.
         margin = abs(self.viewport.grid.dx)
         left, bottom, right, top = self.viewport.bounds
         xs, ys = clean_range(x_range), clean_range(y_range)

@@ -1,4 +1,4 @@
-"""`raster_plot`: a raster, however large, as a HoloViews plot that reads what is in view."""
+"""`raster_plot`: HoloViews plots of rasters of any size, which read the visible part."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _shared: dict[str, Engine] = {}
 
 
 def shared_engine() -> Engine:
-    """The engine of all plots of this process: what one of them read is there for the others."""
+    """Engine shared by all plots of this process, and its cache."""
     return _shared.setdefault("engine", Engine())
 
 
@@ -115,7 +115,7 @@ def raster_plot(
 
 
 def open_for_plot(src: Any, engine: Engine | None, **recipe: Any) -> tuple[Pyramid, Engine]:
-    """The pyramid and the engine of what a user has."""
+    """Pyramid of any source, and the engine that reads it."""
     from lazypyr.pyramids.open import open_pyramid
 
     given = {name: value for name, value in recipe.items() if value is not None}
@@ -124,12 +124,11 @@ def open_for_plot(src: Any, engine: Engine | None, **recipe: Any) -> tuple[Pyram
         if finest.is_dir() and not (Path(src) / "zarr.json").exists():
             src = finest
     own = getattr(src, "engine", None)
-    found = engine or (own if isinstance(own, Engine) else shared_engine())
-    return open_pyramid(src, **given), found
+    return open_pyramid(src, **given), engine or (own if isinstance(own, Engine) else shared_engine())
 
 
 def as_product(post_proc: ProductLike, n_kdim: int | None) -> ProductLike:
-    """What `Pyramid.map` takes, of what moraine's users have: functions whose arguments may have any names."""
+    """Product of a name, a product, or a function, also one in moraine's signature with arguments of any names."""
     if isinstance(post_proc, str | Product) or not callable(post_proc):
         if n_kdim is not None and not isinstance(post_proc, str | Product):
             raise PlanError(f"post_proc: expected a name or a function, got {post_proc!r}")
@@ -154,7 +153,7 @@ def as_product(post_proc: ProductLike, n_kdim: int | None) -> ProductLike:
 
 
 def plain_arguments(func: Callable[..., Any]) -> list[str]:
-    """Names of the arguments that a function must be given by position."""
+    """Names of the required positional arguments of a function."""
     try:
         parameters = inspect.signature(func).parameters.values()
     except (TypeError, ValueError):
@@ -164,7 +163,7 @@ def plain_arguments(func: Callable[..., Any]) -> list[str]:
 
 
 class InteractiveRaster(InteractivePlot):
-    """What stands behind a raster plot."""
+    """Interactive plot of a raster."""
 
     def __init__(
         self,
@@ -186,7 +185,7 @@ class InteractiveRaster(InteractivePlot):
         title: str | None = None,
         invert_yaxis: bool | None = None,
     ) -> hv.DynamicMap:
-        """The plot, dressed."""
+        """Plot with its options."""
         plot = hv.DynamicMap(self.draw, kdims=index_dimensions(self.viewport, labels), streams=self.streams())
         hooks = [state_hook(self)]
         return plot.opts(options_of(self.viewport, cmap, title, invert_yaxis=invert_yaxis, hooks=hooks))
@@ -194,7 +193,7 @@ class InteractiveRaster(InteractivePlot):
     def draw(
         self, *index: Any, x_range: Any = None, y_range: Any = None, width: Any = None, height: Any = None, **_: Any
     ) -> hv.Element:
-        """The element for a view: HoloViews' callback."""
+        """Callback of HoloViews: the element of a view."""
         view = self.viewport.view(x_range, y_range, width, height, index)
         return self._element("raster", view, self._made)
 
@@ -210,19 +209,19 @@ class InteractiveRaster(InteractivePlot):
 
 
 def empty_image(viewport: Viewport) -> RenderedImage:
-    """No pixels. HoloViews would warn of pixels that are all NaN."""
+    """Image without pixels: HoloViews warns of pixels that are all NaN."""
     shape = (0, 0) if viewport.colour_axis is None else (0, 0, 4)
     return RenderedImage(np.empty(shape, "f4" if viewport.colour_axis is None else "u1"), viewport.bounds, 0)
 
 
 def is_blank(frame: RenderedImage) -> bool:
-    """Whether a frame has nothing but NaN."""
+    """True if all pixels are NaN."""
     pixels = frame.pixels
     return pixels.dtype.kind == "f" and bool(np.isnan(pixels.flat[0]) and np.isnan(pixels).all())
 
 
 def element_of(viewport: Viewport, frame: RenderedImage, limits: tuple[float, float] | None) -> hv.Element:
-    """A frame as a HoloViews element."""
+    """HoloViews element of an image."""
     place = spatial_dimensions(viewport)
     if viewport.colour_axis is not None:
         return hv.RGB(frame.pixels, bounds=frame.bounds, kdims=place, vdims=list("RGBA"[: frame.pixels.shape[2]]))
@@ -232,7 +231,7 @@ def element_of(viewport: Viewport, frame: RenderedImage, limits: tuple[float, fl
 
 
 def options_of(viewport: Viewport, cmap: Any, title: str | None, *, invert_yaxis: bool | None, **more: Any) -> Any:
-    """How the element of a screen looks; `more` options of HoloViews."""
+    """HoloViews options of a viewport's element; `more` are added."""
     common = {**common_options(viewport, title), **more}
     common["invert_yaxis"] = "y" not in viewport.pyramid.coords if invert_yaxis is None else invert_yaxis
     if viewport.colour_axis is not None:

@@ -1,7 +1,7 @@
-"""Who paints: the last view asked for, in a thread of its own, and something at once meanwhile.
+"""Background rendering of the latest view, with a preview until its picture is ready.
 
-HoloViews calls back in the thread that serves the browser. A picture that takes longer than a blink must not be computed
-there: events would queue behind it, each with its own picture to compute, none of them wanted any more.
+HoloViews calls back in the thread that serves the browser. A picture that takes longer than 0.1 s must not be computed
+in that thread: events would queue behind it, and each would ask for a picture of a view that has changed since.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ __all__ = ["LatestOnlyWorker", "ViewRenderer", "session_later"]
 
 _log = logging.getLogger("lazypyr.plot")
 
-# Seconds that a browser's event may wait for its picture: less than one sees, more than a cached picture takes.
+# Seconds that a browser's event may wait for its picture: not noticeable, and longer than a cached picture takes.
 BLOCKING_TIMEOUT_S = 0.08
-# Seconds that a new view leaves to one that nobody wants any more for noticing it. Between two tiles that takes
-# milliseconds, but one coarse tile of a very large source may be minutes of reading.
+# Seconds that a new view waits for a cancelled one to stop. Between two tiles that takes milliseconds, but one coarse
+# tile of a very large source may be minutes of reading.
 _GRACE_S = 0.25
 _MAX_AT_ONCE = 3
 
@@ -31,9 +31,9 @@ _Job = tuple[Any, Future[Any]]
 
 
 class LatestOnlyWorker:
-    """Computes what was asked for last; what was asked before is dropped, also half-way.
+    """Worker that computes only the latest request; earlier ones are cancelled, also half-way.
 
-    What doesn't notice that it was dropped is left to end by itself, beside what is wanted now: two of them at most.
+    A computation that doesn't notice its cancellation runs to its end beside the latest one: two of them at most.
 
     Parameters
     ----------
@@ -51,18 +51,18 @@ class LatestOnlyWorker:
 
     @property
     def busy(self) -> bool:
-        """Whether something is being computed."""
+        """True while something is being computed."""
         return bool(self._running) or self._requested is not None
 
     def ask(self, request: Any) -> Future[Any]:
-        """The future of a request; equal requests share it. It fails with `RenderCancelled` when another one comes after it."""
+        """Future of a request; equal requests share it. A later request makes it fail with `RenderCancelled`."""
         with self._condition:
-            known = [job for job in (*self._running, self._requested) if job is not None and job[0] == request]
+            same = [job for job in (*self._running, self._requested) if job is not None and job[0] == request]
             dropped = self._requested
-            if known:
-                if known[0] is dropped:
+            if same:
+                if same[0] is dropped:
                     return dropped[1]
-                self._requested, self._last = None, known[0][1]
+                self._requested, self._last = None, same[0][1]
             else:
                 self._last = Future[Any]()
                 self._requested = request, self._last
@@ -73,7 +73,7 @@ class LatestOnlyWorker:
         if dropped is not None:
             dropped[1].set_exception(RenderCancelled())
         if start:
-            # A thread as long as there is something to do: nothing to close, nothing to re-make after a fork.
+            # The thread ends when there is no request: nothing has to be closed, or made again after a fork.
             threading.Thread(target=self._work, name="lazypyr-plot", daemon=True).start()
         return future
 
@@ -101,7 +101,7 @@ class LatestOnlyWorker:
             future.set_exception(error)
 
     def _take(self, *, wait_first: bool) -> _Job | None:
-        """What to compute now; None if there is nothing, or somebody else is going to do it."""
+        """The next job; None without one, or if another thread is going to do it."""
         with self._condition:
             if wait_first:
                 self._condition.wait_for(lambda: not self._running or self._requested is None, _GRACE_S)
@@ -114,8 +114,8 @@ class LatestOnlyWorker:
 
 
 def session_later() -> Callable[[Callable[[], None]], None] | None:
-    """How a thread hands work to the browser session that is being served here; None outside a Bokeh server."""
-    from panel.io.state import state  # HoloViews tells Panel whose event it is working on, and not always Bokeh
+    """Function that schedules a call in the browser session of the present event; None outside a Bokeh server."""
+    from panel.io.state import state  # HoloViews sets Panel's current document, and not always Bokeh's
 
     doc = state.curdoc
     if doc is None or doc.session_context is None:
@@ -131,18 +131,18 @@ def session_later() -> Callable[[Callable[[], None]], None] | None:
 
 
 class ViewRenderer:
-    """The picture for each request: now if it is quick, else what is there, and the picture as soon as it is ready.
+    """Renderer that returns the picture of a request if it is quick, else a preview, and refreshes the plot when it is ready.
 
     Parameters
     ----------
     compute : callable
         ``compute(request, stale)``, the picture itself.
     stopgap : callable
-        ``stopgap(request)``: a picture that costs nothing (of a coarser level that is cached), or None.
+        ``preview(request)``: a picture that needs no computation (a cached coarser level), or None.
     refresh : callable
-        Makes HoloViews ask again; called in the browser's session.
+        Called in the browser's session when another picture is ready.
     later : callable
-        As `session_later`, which says whether anybody can be told later.
+        As `session_later`; gives None where pictures can't be updated later.
     """
 
     def __init__(
@@ -163,24 +163,24 @@ class ViewRenderer:
 
     @property
     def busy(self) -> bool:
-        """Whether something is being computed."""
+        """True while something is being computed."""
         return self._latest.busy
 
     @property
     def failure(self) -> Exception | None:
-        """Why the picture asked for last isn't there, if it failed in the background."""
+        """Error of the latest request, if it failed in the background."""
         return None if self._failed is None else self._failed[1]
 
     def render(self, request: Any) -> Any:
-        """The picture to show now; None if there is none yet.
+        """Picture to show now; None if there is none yet.
 
-        A failure is raised where nobody can be told later. In a session it is logged and stays as `failure`, beside the
-        picture that is there, until another one is asked for.
+        Outside a session an error is raised. In a session it is logged and kept as `failure`, the previous picture stays,
+        and the next request clears it.
 
         Raises
         ------
         SourceError, ComputeError
-            What failed.
+            When the picture can't be computed.
         """
         if self._done is not None and self._done[0] == request:
             self._failed, self._shown = None, self._done[1]
@@ -191,7 +191,7 @@ class ViewRenderer:
         if self._failed is not None and self._failed[0] == request:
             return self._shown
         self._failed = None
-        # Whoever found the painter busy doesn't wait: a burst of events would, each of them.
+        # No waiting for a busy renderer: each event of a burst would wait.
         blocking_timeout_s = 0.0 if self.busy else self._blocking_timeout_s
         future = self._latest.ask(request)
         if wait([future], blocking_timeout_s).done:
@@ -218,7 +218,7 @@ class ViewRenderer:
         later(self._refresh)
 
     def _fail(self, request: Any, error: BaseException) -> bool:
-        """Note why there is no picture; False if it is only that nobody wants it any more."""
+        """Record and log an error; False of a cancelled request, which isn't one."""
         if isinstance(error, RenderCancelled):
             return False
         if not isinstance(error, Exception):

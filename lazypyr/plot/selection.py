@@ -1,4 +1,4 @@
-"""Values of single points through the same products as the rasters of their cloud."""
+"""Values of single points, through the same products as the rasters of their cloud."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 
 
 def cloud_of(pyramid: Pyramid) -> PointsPyramid:
-    """The point pyramid that a pyramid is, or is a product of."""
+    """Point pyramid at the base of a pyramid and its products."""
     while isinstance(pyramid, MappedPyramid):
         pyramid = pyramid.parent
     if not isinstance(pyramid, PointsPyramid):
@@ -34,12 +34,12 @@ def cloud_of(pyramid: Pyramid) -> PointsPyramid:
 
 
 def gather_values(cloud: PointsPyramid, source: Source, numbers: Array, channel: tuple[int, ...] = ()) -> Array:
-    """``source[numbers, *channel]`` of a cloud's column."""
+    """Values ``source[numbers, *channel]`` of a cloud's column."""
     return taken(source, numbers, channel, cloud.cloud.chunk_cache, DIRECT)
 
 
 class _PointsRow(Source):
-    """Points as a raster of one row: axes ``y, x, *channels``, shape ``(1, n, *channels)``."""
+    """Source with points as a raster of one row: axes ``y, x, *channels``, shape ``(1, n, *channels)``."""
 
     def __init__(self, pyramid: PointsPyramid | IndexPyramid, numbers: Array) -> None:
         self._pyramid, self._numbers = pyramid, numbers
@@ -59,9 +59,9 @@ class _PointsRow(Source):
         if self._pyramid.values is None:  # such a pyramid counts
             out[:] = 1
             return out
-        for place in np.ndindex(out.shape[2:]):
-            channel = tuple(a + i for (a, _), i in zip(window[2:], place, strict=True))
-            out[(0, slice(None), *place)] = gather_values(self._pyramid, self._pyramid.values, numbers, channel)
+        for position in np.ndindex(out.shape[2:]):
+            channel = tuple(a + i for (a, _), i in zip(window[2:], position, strict=True))
+            out[(0, slice(None), *position)] = gather_values(self._pyramid, self._pyramid.values, numbers, channel)
         return out
 
     @property
@@ -74,7 +74,7 @@ class _PointsRow(Source):
 
 
 def points_as_row(pyramid: Pyramid, numbers: Array) -> Pyramid:
-    """The same values, through the same products, of points by number: a pyramid of one level and one row."""
+    """Pyramid of one row with the values of points by number, through the same products."""
     from lazypyr.pyramids.open import open_pyramid
 
     if isinstance(pyramid, MappedPyramid):
@@ -87,7 +87,7 @@ def points_as_row(pyramid: Pyramid, numbers: Array) -> Pyramid:
 def product_of_numbers(
     cloud: PointsPyramid, func: Callable[..., Any], n_kdim: int | None, argument_count: int
 ) -> Pyramid:
-    """The pyramid of a function with moraine's signature for points, ``f(data, numbers, *kdims)``.
+    """Pyramid of a function in moraine's signature for points, ``f(data, numbers, *kdims)``.
 
     `data` is the array of values, shape ``(n, *channels)``, in memory; `numbers` an array of point numbers.
     """
@@ -99,17 +99,17 @@ def product_of_numbers(
         raise PlanError(f"{cloud.name}: {count} key dimensions for values with {len(channels)} channel axes")
     sizes = {"ijkl"[n]: channels[min(n, len(channels) - 1)] for n in range(count)}
     data = np.asarray(cloud.values.read(windows.full_window(cloud.values.shape)))
-    tried = np.asarray(func(data, np.zeros(1, np.int64), *(0,) * count))
-    if tried.dtype.kind not in "fiub":
-        raise PlanError(f"{getattr(func, '__name__', 'function')}: gives {tried.dtype}; a plot needs real numbers")
-    dtype = tried.dtype if tried.dtype.kind == "f" else np.dtype("f8")
+    sample = np.asarray(func(data, np.zeros(1, np.int64), *(0,) * count))
+    if sample.dtype.kind not in "fiub":
+        raise PlanError(f"{getattr(func, '__name__', 'function')}: gives {sample.dtype}; a plot needs real numbers")
+    dtype = sample.dtype if sample.dtype.kind == "f" else np.dtype("f8")
 
     def of_index(data_of_level: Any, xslice: slice, yslice: slice, *kdims: int) -> Array:
         index = data_of_level[yslice, xslice]
         out = np.full(index.shape, np.nan, dtype)
-        there = index >= 0
-        if there.any():
-            out[there] = func(data, index[there], *kdims)
+        occupied = index >= 0
+        if occupied.any():
+            out[occupied] = func(data, index[occupied], *kdims)
         return out
 
     made: Product = define(of_index, kdims=sizes, dtype=dtype, name=getattr(func, "__name__", "function"))

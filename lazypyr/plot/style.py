@@ -1,4 +1,4 @@
-"""How plots look: names and units of dimensions, labels of sliders, colour maps, sizes."""
+"""Style of plots: names and units of dimensions, labels of sliders, colour maps, sizes."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ _METRIC = ("km", "m", "mm", "µm", "nm")
 
 
 def kdim_names(n: int) -> list[str]:
-    """i, j, k, ...: what moraine's users know them by."""
+    """Names i, j, k, ... of the key dimensions, as in moraine."""
     return [chr(ord("i") + number) for number in range(n)]
 
 
 def unit_of(name: str | None) -> str | None:
-    """A unit as one writes it on an axis."""
+    """Short form of a unit, for axes."""
     return _SHORT_UNITS.get(name, name) if name else None
 
 
 def short_name(pyramid: Pyramid) -> str:
-    """A pyramid's name without the folders: "intf_0(slc.zarr/slc)"."""
+    """Name of a pyramid without its folders: "intf_0(slc.zarr/slc)"."""
     before, sign, inside = pyramid.name.rpartition("(")
     return before + sign + "/".join(inside.rstrip("/").split("/")[-2:])
 
 
 def spatial_dimensions(viewport: Viewport) -> list[hv.Dimension]:
-    """Dimensions x and y with their units; a first view shows the whole extent, whichever level it is drawn of."""
+    """Dimensions x and y with their units, ranging over the whole extent of level 0."""
     left, bottom, right, top = viewport.bounds
     units = [unit_of(coord.unit) if (coord := viewport.pyramid.coords.get(axis)) else None for axis in "xy"]
     return [
@@ -85,12 +85,12 @@ def dimension(pyramid: Pyramid) -> tuple[str, str, str | None]:
 
 
 def is_phase(pyramid: Pyramid) -> bool:
-    """Whether the values are angles that wrap."""
+    """True of angles that wrap."""
     return (pyramid.display or {}).get("colormap") == "phase"
 
 
 def colours_of(pyramid: Pyramid) -> str:
-    """A colour map for a pyramid's values."""
+    """Default colour map of a pyramid."""
     products = pyramid.attrs.get("products") or ()
     if is_phase(pyramid):
         return "colorwheel"
@@ -98,7 +98,7 @@ def colours_of(pyramid: Pyramid) -> str:
 
 
 def plot_size(bounds: Sequence[float]) -> tuple[int, int]:
-    """Width and height in screen pixels, such that both axes have the same scale where that gives a sensible shape."""
+    """Width and height in screen pixels: equal scales of both axes, unless the plot would get very long."""
     left, bottom, right, top = bounds
     ratio = min(max((top - bottom) / (right - left), 0.35), 1.6)
     digits = max(len(f"{value:.10g}".split(".")[0]) for value in (bottom, top))
@@ -106,7 +106,7 @@ def plot_size(bounds: Sequence[float]) -> tuple[int, int]:
 
 
 def common_options(viewport: Viewport, title: str | None) -> dict[str, Any]:
-    """Options of every picture of a screen."""
+    """Options of every element of a viewport."""
     width, height = plot_size(viewport.bounds)
     options: dict[str, Any] = {
         "width": width,
@@ -115,7 +115,7 @@ def common_options(viewport: Viewport, title: str | None) -> dict[str, Any]:
         "active_tools": ["wheel_zoom"],
         "backend_opts": {"plot.min_border_right": _ROOM_FOR_BAR - 18},
         "title": short_name(viewport.pyramid) if title is None else title,
-        # coordinates of maps have seven digits, which Bokeh would say as 3.48e+6
+        # coordinates of maps have seven digits, which Bokeh would write as 3.48e+6
         "xformatter": "%.10g",
         "yformatter": "%.10g",
     }
@@ -127,43 +127,43 @@ def common_options(viewport: Viewport, title: str | None) -> dict[str, Any]:
 
 
 def state_hook(interactive: InteractivePlot) -> Callable[[Any, Any], None]:
-    """A hook of HoloViews: the title says why the picture isn't the one asked for, a colour bar waits for its limits."""
+    """Hook of HoloViews that shows an error in the title, and hides the colour bar until its limits are known."""
 
-    def say(plot: Any, _element: Any) -> None:
+    def update(plot: Any, _element: Any) -> None:
         bar = plot.handles.get("colorbar")
-        if bar is not None:  # Bokeh makes room for its labels when it appears, and never again
+        if bar is not None:  # Bokeh lays out its labels only once, when it becomes visible
             bar.visible = interactive.known_limits is not None
         hovers = [tool for tool in plot.state.tools if hasattr(tool, "tooltips")]
         ours = [tool for tool in hovers if "hv_created" in tool.tags]
-        if ours and len(ours) < len(hovers):  # a plain one by the name "hover" in default_tools would lie over ours
+        if ours and len(ours) < len(hovers):  # a plain "hover" of default_tools would cover ours
             plot.state.tools = [tool for tool in plot.state.tools if tool in ours or tool not in hovers]
-        error, title, kept = interactive.failure, plot.state.title, plot.handles.get("title before")
+        error, title, original = interactive.failure, plot.state.title, plot.handles.get("title before")
         if error is not None:
-            if kept is None:
+            if original is None:
                 plot.handles["title before"] = title.text, title.text_color
             words = textwrap.wrap(str(error), 78, max_lines=3, placeholder=" ...")
             title.update(text="\n".join(words), text_color="firebrick")
-        elif kept is not None:
-            title.update(text=kept[0], text_color=kept[1])
+        elif original is not None:
+            title.update(text=original[0], text_color=original[1])
             del plot.handles["title before"]
 
-    return say
+    return update
 
 
 def tooltips(viewport: Viewport, *values: tuple[str, str], place: str = "${}") -> list[tuple[str, str]]:
-    """What hovering says: the place to a millionth, and values as pairs of a label and Bokeh's name of the column."""
+    """Tooltips: the coordinates, and values as pairs of a label and Bokeh's name of the column."""
     axes = [(dim.pprint_label, place.format(dim.name) + "{0.[000000]}") for dim in spatial_dimensions(viewport)]
     return [*axes, *values]
 
 
 def value_label(viewport: Viewport) -> str:
-    """Name of the values with their unit."""
+    """Label of the values with their unit."""
     name, label, unit = dimension(viewport.pyramid)
     return str(hv.Dimension((name, label), unit=unit).pprint_label)
 
 
 def first_index(viewport: Viewport) -> tuple[int, ...]:
-    """What is shown first: of an interferogram the pair 0 and 1, since 0 with itself has no fringes."""
+    """Index shown first: of interferograms the pair 0 and 1, since 0 with itself has no fringes."""
     products: Sequence[Mapping[str, Any]] = viewport.pyramid.attrs.get("products") or ()
     index = [0] * len(viewport.sizes)
     if index and any(product.get("name") in ("intf_0", "intf_all") for product in products):
@@ -174,7 +174,7 @@ def first_index(viewport: Viewport) -> tuple[int, ...]:
 def index_dimensions(
     viewport: Viewport, labels: Sequence[Any] | Mapping[str, Sequence[Any]] | None
 ) -> list[hv.Dimension]:
-    """The key dimensions of a screen: whole numbers that sliders show as labels."""
+    """Key dimensions of a viewport: whole numbers that sliders show as labels."""
     names = kdim_names(len(viewport.kdims))
     given = _labels(viewport, names, labels)
     out = []
@@ -193,7 +193,7 @@ def index_dimensions(
 
 
 class _Labelled:
-    """The text of a channel's number."""
+    """Formatter that gives the label of a channel's number."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.texts = list(texts)
@@ -226,5 +226,5 @@ def _labels(
 
 
 def label_text(value: Any) -> str:
-    """A label as text; of dates without the midnight."""
+    """Text of a label, without the midnight of dates."""
     return str(value).removesuffix(" 00:00:00").split("T00:00:00")[0]

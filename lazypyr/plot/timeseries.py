@@ -1,4 +1,4 @@
-"""`timeseries_plot`: the values over time of what was tapped, in a raster or among points."""
+"""`timeseries_plot`: time series of a tapped point or pixel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["as_times", "timeseries_plot"]
 Array = np.ndarray[Any, Any]
 PostProc = Callable[..., Any]
 
-# A browser reports the first tap of a double tap as a single one, at once; over a slow line both may take a while.
+# A browser reports the first tap of a double tap as a single one at once; a slow connection may delay the second.
 _DOUBLE_TAP_S = 2.0
 
 
@@ -98,7 +98,7 @@ def timeseries_plot(
 
 
 def as_times(t: Sequence[Any] | Array) -> Array:
-    """Times as numpy dates or numbers; "20160708" and 20160708 are dates."""
+    """Times as an array of dates or numbers; "20160708" and 20160708 are dates."""
     array = np.asarray(t)
     if array.ndim != 1:
         raise PlanError(f"t: expected a row of times, got an array of shape {array.shape}")
@@ -121,7 +121,7 @@ def as_times(t: Sequence[Any] | Array) -> Array:
 
 
 class _PointPicker:
-    """Picks the nearest point."""
+    """Picker of the nearest point."""
 
     def __init__(self, cloud: PointsPyramid, max_distance: float | None) -> None:
         if cloud.values is None or len(cloud.values.shape) != 2:
@@ -146,7 +146,7 @@ class _PointPicker:
 
 
 class _TreePicker:
-    """Picks by a KDTree over an array of values."""
+    """Picker of the nearest point by a KDTree over an array of values."""
 
     def __init__(self, values: Array, tree: Any, max_distance: float | None) -> None:
         self._values, self._tree, self._max_distance = values, tree, max_distance
@@ -172,7 +172,7 @@ class _TreePicker:
 
 
 class _PixelPicker:
-    """Picks the pixel under the tap, at level 0."""
+    """Picker of the pixel of level 0 under the tap."""
 
     def __init__(self, pyramid: Pyramid, engine: Engine) -> None:
         lengths = list(other_axes(pyramid).values())
@@ -188,8 +188,10 @@ class _PixelPicker:
         return grid.nearest(x, y) if inside else None
 
     def series(self, pixel: tuple[int, int]) -> Array:
-        at = {"y": pixel[0], "x": pixel[1]}
-        window = tuple((at[a], at[a] + 1) if a in at else (0, self.length) for a in self._pyramid.axes)
+        position = {"y": pixel[0], "x": pixel[1]}
+        window = tuple(
+            (position[a], position[a] + 1) if a in position else (0, self.length) for a in self._pyramid.axes
+        )
         values = self._engine.read(self._pyramid, 0, window).reshape(self.length)
         return np.where(values == self._pyramid.nodata, np.nan, values) if has_nodata_value(self._pyramid) else values
 
@@ -216,18 +218,18 @@ def _picker(
         from lazypyr.points import from_points
 
         return _PointPicker(from_points(x, y, values, resolution=_any_resolution(x, y)), max_distance)
-    pyramid, found = open_for_plot(values, engine, **recipe)
-    return _PointPicker(pyramid, max_distance) if isinstance(pyramid, PointsPyramid) else _PixelPicker(pyramid, found)
+    pyramid, engine = open_for_plot(values, engine, **recipe)
+    return _PointPicker(pyramid, max_distance) if isinstance(pyramid, PointsPyramid) else _PixelPicker(pyramid, engine)
 
 
 def _any_resolution(x: Any, y: Any) -> float:
-    """A pixel size for points that are only searched, never drawn."""
+    """Pixel size for points that are only searched, never drawn."""
     sides = [float(np.nanmax(v) - np.nanmin(v)) for v in (np.asarray(x, "f8"), np.asarray(y, "f8"))]
     return max(*sides, 1e-9) / 4096
 
 
 class _Series:
-    """What was picked, and what it is relative to."""
+    """Series of the picked point or pixel, and its reference."""
 
     def __init__(self, picker: _Picker, times: Array, *, reference: bool, post_proc: PostProc | None) -> None:
         self._source, self._times, self._relative, self._post_proc = picker, times, reference, post_proc
@@ -238,20 +240,20 @@ class _Series:
         self._reference: Any = None
 
     def draw(self, x: Any = None, y: Any = None, x0: Any = None, y0: Any = None) -> hv.Scatter:
-        """HoloViews' callback: the last single tap and the last double tap."""
+        """Callback of HoloViews, with the last single and double tap."""
         single, double = (x, y), (x0, y0)
         before_single, before_double = self._taps
         self._taps = (single, double)
-        picks = single != before_single and _is_place(single)
+        picks = single != before_single and _is_position(single)
         if picks:
             self._before = self._picked
             self._picked = self._source.pick(*single)
-        if double != before_double and _is_place(double):
+        if double != before_double and _is_position(double):
             self._reference = self._source.pick(*double)
             if self._before is not None and time.monotonic() - self._picked_at < _DOUBLE_TAP_S:
                 self._picked = self._before
         element = self._element()
-        if picks:  # from now on: a series that takes long to read holds up the second tap too
+        if picks:  # after reading: a series that takes long to read delays the second tap too
             self._picked_at = time.monotonic()
         return element
 
@@ -273,12 +275,12 @@ class _Series:
         return hv.Scatter((self._times, values), times, value).opts(title=title)
 
     def _empty(self, title: str) -> hv.Scatter:
-        """No series, over the axis of times."""
+        """Empty series over the whole axis of times."""
         times = hv.Dimension("t", range=(self._times.min(), self._times.max()))
         return hv.Scatter((self._times[:0], np.empty(0)), times, hv.Dimension("v")).opts(title=title)
 
     def _values(self) -> tuple[Array, bool]:
-        """The series, and whether it is a phase."""
+        """Values of the series, and True if they are phases."""
         relative = self._relative and self._reference is not None
         if self._post_proc is not None:
             # with `reference`, before any double tap, a point is its own reference
@@ -292,5 +294,5 @@ class _Series:
         return (np.angle(v), True) if phase else (v.astype("f8"), False)
 
 
-def _is_place(tap: tuple[Any, Any]) -> bool:
+def _is_position(tap: tuple[Any, Any]) -> bool:
     return all(isinstance(v, int | float | np.number) and np.isfinite(v) for v in tap)

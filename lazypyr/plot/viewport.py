@@ -1,4 +1,4 @@
-"""What of a pyramid a screen shows: the level and window of a view, and their pixels. Knows numpy and no plot."""
+"""Viewport of a pyramid: level and window for the visible ranges, and their pixels. Independent of HoloViews."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 Range = Sequence[float] | None
 
-# A browser draws no more of it, and an unlucky shape (one long row) must not send all of level 0.
+# Largest side sent to a browser: a long thin raster has no level that fits, and would be sent whole.
 _MAX_SIDE = 4096
-# Widths that tick labels push about by a few pixels are the same width.
+# Sizes are rounded, since tick labels change a plot's width by a few pixels.
 _SIZE_STEP = 64
-# Other channels than the one shown are looked at for colour limits only where that costs little.
+# Colour limits consider further channels only where these are small.
 _CHEAP_CHANNEL_BYTES = 64 * 2**20
 _RGB = ("FF0000", "00FF00", "0000FF")
 
 
 class RenderCancelled(Exception):
-    """A picture was given up half-way."""
+    """A newer view made this picture unnecessary."""
 
 
 @dataclass(frozen=True, slots=True)
 class ViewRequest:
-    """What is to be drawn: rows and columns of a level (None: nothing of it is in sight) at an index of the kdims."""
+    """Request for rows and columns of a level (None: nothing is visible) at an index of the key dimensions."""
 
     level: int
     window: Window | None
@@ -58,14 +58,14 @@ class ViewRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedImage:
-    """Pixels as a picture: the first row is the top one (largest y), the first column the left one (smallest x).
+    """Image whose first row is the top one (largest y), and whose first column is the left one (smallest x).
 
     Attributes
     ----------
     pixels : ndarray
         (row, column), or (row, column, colour) with 3 or 4 uint8 colours; NaN where there is nothing.
     bounds : (left, bottom, right, top)
-        Outer edges in world units, ``left < right`` and ``bottom < top``.
+        Outer edges in the units of the coordinates, ``left < right`` and ``bottom < top``.
     level : int
     """
 
@@ -75,14 +75,14 @@ class RenderedImage:
 
 
 def rounded_size(pixels: float | None) -> int | None:
-    """A plot's width or height to the next 64 pixels; None where it isn't known."""
+    """Width or height of a plot to the nearest 64 pixels; None where it isn't known."""
     if pixels is None or not np.isfinite(pixels) or pixels <= 0:
         return None
     return max(1, round(pixels / _SIZE_STEP)) * _SIZE_STEP
 
 
 def north_up(pixels: Array, extent: Sequence[float], level: int) -> RenderedImage:
-    """Pixels whose rows and columns run as `extent` (left, bottom, right, top; see `Grid.extent`) says, as a picture."""
+    """Image of pixels whose rows and columns run as `extent` says (left, bottom, right, top; see `Grid.extent`)."""
     left, bottom, right, top = extent
     if left > right:
         pixels, left, right = pixels[:, ::-1], right, left
@@ -92,18 +92,18 @@ def north_up(pixels: Array, extent: Sequence[float], level: int) -> RenderedImag
 
 
 class Viewport:
-    """A pyramid on a screen.
+    """Level and window of a pyramid for the visible part of a plot, and the pixels of them.
 
     Parameters
     ----------
     pyramid : Pyramid
         Real values; complex ones can't be drawn.
     engine : Engine
-        What reads it, with its cache.
+        Reads the chunks, through its cache.
     level_increase : int
-        Levels coarser (or finer, where negative) than one pixel of data for one of the screen.
+        Number of levels coarser (negative: finer) than one data pixel a screen pixel.
     as_is : bool
-        Frames have the pyramid's own values and dtype, nodata included.
+        Images keep the pyramid's values and dtype, nodata included.
     """
 
     def __init__(self, pyramid: Pyramid, engine: Engine, *, level_increase: int = 0, as_is: bool = False) -> None:
@@ -136,7 +136,7 @@ class Viewport:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many channels each kdim has."""
+        """Number of channels of each key dimension."""
         return tuple(self.pyramid.shape[self.pyramid.axes.index(axis)] for axis in self.kdims)
 
     @property
@@ -146,7 +146,7 @@ class Viewport:
         return min(left, right), min(bottom, top), max(left, right), max(bottom, top)
 
     def level_grid(self, level: int) -> Grid:
-        """Where the samples of a level lie, as a grid of its own (its level 0)."""
+        """Grid of a level's own samples (as its level 0)."""
         return self._grids[level]
 
     def level_of(self, x_range: Range, y_range: Range, width: float | None, height: float | None) -> int:
@@ -158,7 +158,7 @@ class Viewport:
     def view(
         self, x_range: Range, y_range: Range, width: float | None, height: float | None, index: Sequence[int] = ()
     ) -> ViewRequest:
-        """What to draw for ranges and a size as a plot reports them: whatever they are, it has an answer.
+        """Request for the ranges and the size that a plot reports, which may be missing or not finite.
 
         Raises
         ------
@@ -169,7 +169,7 @@ class Viewport:
         return ViewRequest(level, self._grids[level].window_of(x_range, y_range, 0), self.checked(index))
 
     def checked(self, index: Sequence[Any]) -> tuple[int, ...]:
-        """An index of the kdims as whole numbers within range."""
+        """Index of the key dimensions as checked whole numbers."""
         if len(index) != len(self.kdims):
             raise PlanError(
                 f"{self.pyramid.name}: expected {len(self.kdims)} index(es) ({', '.join(self.kdims)}), got {tuple(index)!r}"
@@ -180,14 +180,14 @@ class Viewport:
         return tuple(int(value) for value in index)
 
     def frame(self, view: ViewRequest, stale: Callable[[], bool] = bool) -> RenderedImage | None:
-        """The picture of a view; None where nothing is in sight.
+        """Image of a request; None where nothing is visible.
 
         Raises
         ------
         Dropped
-            When `stale` said that nobody waits any more.
+            When `stale` said that a newer request has come.
         SourceError, ComputeError
-            What failed.
+            When the pixels can't be read or computed.
         """
         if view.window is None:
             return None
@@ -195,7 +195,7 @@ class Viewport:
         return self._framed(out, view.level, view.window)
 
     def coarser(self, view: ViewRequest) -> RenderedImage | None:
-        """The sharpest picture of a view that the cache has whole at a coarser level, computing nothing."""
+        """Finest coarser image of a request that is completely cached; nothing is computed."""
         if view.window is None:
             return None
         left, bottom, right, top = self._grids[view.level].extent(0, view.window)
@@ -214,7 +214,7 @@ class Viewport:
         return None if self.colour_axis is not None else declared_limits(self.pyramid)
 
     def limits(self, index: Sequence[int] = ()) -> tuple[float, float] | None:
-        """Colour limits that hold for this screen from now on: what is declared, else 1st and 99th percentile.
+        """Colour limits, fixed from the first call on: declared ones, else the 1st and 99th percentile.
 
         Percentiles are of the coarsest level, at `index` and, where channels are small, at the first, middle and last
         of them. None for colours, and where no pixel is finite.
@@ -253,9 +253,9 @@ class Viewport:
 
     def _window(self, level: int, window: Window, index: Sequence[int]) -> Window:
         rows, columns = window
-        known = {"y": rows, "x": columns, **{axis: (i, i + 1) for axis, i in zip(self.kdims, index, strict=True)}}
+        ranges = {"y": rows, "x": columns, **{axis: (i, i + 1) for axis, i in zip(self.kdims, index, strict=True)}}
         shape = dict(zip(self.pyramid.axes, self.pyramid.levels[level].shape, strict=True))
-        return tuple(known.get(axis, (0, shape[axis])) for axis in self.pyramid.axes)
+        return tuple(ranges.get(axis, (0, shape[axis])) for axis in self.pyramid.axes)
 
     def _arranged(self, out: Array) -> Array:
         """Axes (y, x), or (y, x, colour)."""
@@ -268,36 +268,38 @@ class Viewport:
         full = self._window(level, window, index)
         out = np.empty(windows.window_shape(full), self.pyramid.dtype)
 
-        def place(part: Window) -> None:
+        def read_part(part: Window) -> None:
             if stale():
                 raise RenderCancelled
             out[_within(part, full)] = self.engine.read(self.pyramid, level, part)
 
-        self.engine.parallel(partial(place, part) for _, part in self._parts(level, full))
+        self.engine.parallel(partial(read_part, part) for _, part in self._parts(level, full))
         return self._arranged(out)
 
     def _peek(self, level: int, window: Window, index: Sequence[int]) -> Array | None:
         full = self._window(level, window, index)
         out = np.empty(windows.window_shape(full), self.pyramid.dtype)
-        for at, part in self._parts(level, full):
-            tile = self.engine.peek(self.pyramid, level, at)
+        for chunk_index, part in self._parts(level, full):
+            tile = self.engine.peek(self.pyramid, level, chunk_index)
             if tile is None:
                 return None
-            corner = tuple((i * c, 0) for i, c in zip(at, self.pyramid.chunks, strict=True))
+            corner = tuple((i * c, 0) for i, c in zip(chunk_index, self.pyramid.chunks, strict=True))
             out[_within(part, full)] = tile[_within(part, corner)]
         return self._arranged(out)
 
     def _parts(self, level: int, full: Window) -> list[tuple[tuple[int, ...], Window]]:
         shape, chunks = self.pyramid.levels[level].shape, self.pyramid.chunks
         parts = []
-        for at in windows.chunk_index_windows(full, chunks):
-            tile = windows.chunk_window(at, chunks, shape)
-            parts.append((at, tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(full, tile, strict=True))))
+        for chunk_index in windows.chunk_index_windows(full, chunks):
+            tile = windows.chunk_window(chunk_index, chunks, shape)
+            parts.append(
+                (chunk_index, tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(full, tile, strict=True)))
+            )
         return parts
 
 
-def _within(part: Window, whole: Window) -> tuple[slice, ...]:
-    return tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(part, whole, strict=True))
+def _within(part: Window, outer: Window) -> tuple[slice, ...]:
+    return tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(part, outer, strict=True))
 
 
 def _is_rgb(pyramid: Pyramid, others: Sequence[str]) -> bool:
@@ -308,13 +310,13 @@ def _is_rgb(pyramid: Pyramid, others: Sequence[str]) -> bool:
 
 
 def has_nodata_value(pyramid: Pyramid) -> bool:
-    """Whether a declared value other than NaN marks pixels that hold nothing."""
+    """True if a declared value other than NaN marks pixels without data."""
     nodata = pyramid.nodata
     return nodata is not None and not (isinstance(nodata, float | np.floating) and np.isnan(nodata))
 
 
 def drawable(pixels: Array, pyramid: Pyramid) -> Array:
-    """Pixels in a dtype that a browser takes, NaN where there is nothing; at least 1 x 1."""
+    """Pixels in a dtype that browsers support, NaN where there are no data."""
     kind, size = pixels.dtype.kind, pixels.dtype.itemsize
     nodata = pyramid.nodata
     if kind in "mM":
