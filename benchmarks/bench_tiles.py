@@ -121,7 +121,7 @@ def floor(report: Report, n: int, repeats: int) -> None:
 def requests(store: LazyPyramidStore, count: int = 200) -> list[tuple[int, int, int]]:
     """A viewing: random pans of one tile and zooms of one level, all levels alike, beginning with the overview."""
     rng = random.Random(7)
-    counts = [[windows.cdiv(s, 256) for s in level.shape[:2]] for level in store.pyramid.levels]
+    counts = [[windows.ceil_div(s, 256) for s in level.shape[:2]] for level in store.pyramid.levels]
     level, y, x = top, _, _ = len(counts) - 1, 0, 0
     out = [(level, y, x)]
     while len(out) < count:
@@ -175,7 +175,7 @@ def warm(report: Report, n: int) -> None:
     for _ in range(3):
         for k in levels:
             ours_k, theirs_k = lazy[str(k)], there[str(k)]
-            for i, j in itertools.product(*(range(windows.cdiv(s, 256)) for s in ours_k.shape)):
+            for i, j in itertools.product(*(range(windows.ceil_div(s, 256)) for s in ours_k.shape)):
                 window = (slice(256 * i, 256 * i + 256), slice(256 * j, 256 * j + 256))
                 for name, array in (("lazypyr", ours_k), ("MemoryStore", theirs_k)):
                     begin = time.perf_counter()

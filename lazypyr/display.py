@@ -10,6 +10,7 @@ import numpy as np
 
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
+from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.pyramids.base import Pyramid
 
 __all__ = ["applicable_products", "auto_limits", "declared_limits", "other_axes", "percentile_limits", "read_plane"]
@@ -22,7 +23,7 @@ _SAMPLE_SIDE = 1024
 
 def other_axes(pyramid: Pyramid) -> dict[str, int]:
     """Sizes of the axes beside y and x, in the pyramid's order."""
-    return {axis: size for axis, size in zip(pyramid.axes, pyramid.shape, strict=True) if axis not in "yx"}
+    return {axis: size for axis, size in zip(pyramid.axes, pyramid.shape, strict=True) if axis not in SPATIAL_AXES}
 
 
 def applicable_products(pyramid: Pyramid, names: Iterable[str]) -> dict[str, Pyramid]:
@@ -61,7 +62,7 @@ def auto_limits(
     level = len(pyramid.levels) - 1
     shape = pyramid.levels[level].shape
     window = []
-    for axis in "yx":
+    for axis in SPATIAL_AXES:
         size = shape[pyramid.axes.index(axis)]
         start = max(0, (size - _SAMPLE_SIDE) // 2)
         window.append((start, min(size, start + _SAMPLE_SIDE)))

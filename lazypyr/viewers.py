@@ -7,6 +7,7 @@ from typing import Any
 from lazypyr._util.optional import need
 from lazypyr.display import auto_limits, declared_limits, other_axes
 from lazypyr.errors import PlanError
+from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.store import LazyPyramidStore
 
 __all__ = ["napari", "neuroglancer"]
@@ -60,7 +61,7 @@ def neuroglancer(src: Any, *, name: str = "image", **options: Any) -> Any:
     assert handle is not None
     viewer = module.Viewer()
     # Horizontal first: neuroglancer lays the axes out in this order.
-    axes = ["x", "y", *(axis for axis in pyramid.axes if axis not in "yx")]
+    axes = ["x", "y", *(axis for axis in pyramid.axes if axis not in SPATIAL_AXES)]
     coords = [pyramid.coords.get(axis) for axis in axes]
     units = [_SHORT_UNITS.get(c.unit or "", "") if c is not None else "" for c in coords]
     with viewer.txn() as state:
@@ -71,7 +72,7 @@ def neuroglancer(src: Any, *, name: str = "image", **options: Any) -> Any:
         )
         if pyramid.ndim == 2:
             state.layout = "xy"
-        state.cross_section_scale = max(pyramid.shape[pyramid.axes.index(axis)] for axis in "yx") / 600
+        state.cross_section_scale = max(pyramid.shape[pyramid.axes.index(axis)] for axis in SPATIAL_AXES) / 600
         state.layers[name] = module.ImageLayer(source=f"{handle.url}/image/|zarr:", shader=_shader(store))
     viewer.lazypyr = handle
     return viewer
@@ -126,7 +127,7 @@ def _store(src: Any, options: dict[str, Any]) -> LazyPyramidStore:
     """Store with y and x last, as viewers and OME-NGFF expect."""
     store = src if isinstance(src, LazyPyramidStore) else LazyPyramidStore(src, **options)
     axes = store.pyramid.axes
-    order = (*(axis for axis in axes if axis not in "yx"), "y", "x")
+    order = (*(axis for axis in axes if axis not in SPATIAL_AXES), "y", "x")
     return store if axes == order else LazyPyramidStore(store.pyramid, order=order, engine=store.engine)
 
 

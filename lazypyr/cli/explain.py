@@ -9,6 +9,7 @@ from typing import Any
 from lazypyr.cli._source import source_command, source_options
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
+from lazypyr.geometry.axes import axes_label
 
 __all__ = ["add_parser", "run"]
 
@@ -43,5 +44,5 @@ def run(args: argparse.Namespace) -> None:
             print(json.dumps(explanation.as_dict(), indent=2) if args.json else explanation)
             return
     raise PlanError(
-        f"--chunk {args.chunk}: level {level} has {' x '.join(map(str, counts))} tiles ({windows.axes_told(pyramid.axes)})"
+        f"--chunk {args.chunk}: level {level} has {' x '.join(map(str, counts))} tiles ({axes_label(pyramid.axes)})"
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lazypyr.errors import PlanError
-from lazypyr.geometry.windows import Window, cdiv
+from lazypyr.geometry.windows import Window, ceil_div
 
 __all__ = ["Coord", "Grid", "clean_range"]
 
@@ -80,7 +80,7 @@ class Grid:
 
     def level_size(self, level: int) -> tuple[int, int]:
         """``(ny, nx)`` of a level."""
-        return cdiv(self.ny, 2**level), cdiv(self.nx, 2**level)
+        return ceil_div(self.ny, 2**level), ceil_div(self.nx, 2**level)
 
     def offset(self, level: int) -> float:
         """How far, in level-0 pixels, the samples of a level lie behind their box's first pixel."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lazypyr.geometry.windows import cdiv
+from lazypyr.geometry.windows import ceil_div
 
 __all__ = ["AxisProjection", "ChunkProjection", "axis_projections", "chunk_projections"]
 
@@ -21,7 +21,7 @@ def axis_projections(start: int, stop: int, step: int, chunk: int) -> list[AxisP
     while position < stop:
         number = position // chunk
         end = min((number + 1) * chunk, stop)
-        count = cdiv(end - position, step)
+        count = ceil_div(end - position, step)
         first = position - number * chunk
         projections.append((number, slice(first, end - number * chunk, step), slice(done, done + count)))
         position += count * step

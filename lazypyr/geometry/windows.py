@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 __all__ = [
     "Window",
-    "cdiv",
+    "ceil_div",
     "chunk_count",
     "chunk_index_windows",
     "chunk_window",
@@ -29,7 +29,7 @@ __all__ = [
 Window = tuple[tuple[int, int], ...]
 
 
-def cdiv(a: int, b: int) -> int:
+def ceil_div(a: int, b: int) -> int:
     """Integer division rounded up."""
     return -(-a // b)
 
@@ -39,7 +39,7 @@ def level_shape(shape: Sequence[int], factors: Sequence[int], level: int) -> tup
 
     Halving level by level, rounding up each time, gives the same numbers.
     """
-    return tuple(cdiv(n, f**level) for n, f in zip(shape, factors, strict=True))
+    return tuple(ceil_div(n, f**level) for n, f in zip(shape, factors, strict=True))
 
 
 def level_count(shape: Sequence[int], factors: Sequence[int], chunks: Sequence[int]) -> int:
@@ -47,7 +47,7 @@ def level_count(shape: Sequence[int], factors: Sequence[int], chunks: Sequence[i
     count = 1
     for n, f, c in zip(shape, factors, chunks, strict=True):
         level = 0
-        while f > 1 and cdiv(n, f**level) > c:
+        while f > 1 and ceil_div(n, f**level) > c:
             level += 1
         count = max(count, level + 1)
     return count
@@ -55,7 +55,7 @@ def level_count(shape: Sequence[int], factors: Sequence[int], chunks: Sequence[i
 
 def chunk_count(shape: Sequence[int], chunks: Sequence[int]) -> tuple[int, ...]:
     """Number of chunks along each axis."""
-    return tuple(cdiv(n, c) for n, c in zip(shape, chunks, strict=True))
+    return tuple(ceil_div(n, c) for n, c in zip(shape, chunks, strict=True))
 
 
 def chunk_window(index: Sequence[int], chunks: Sequence[int], shape: Sequence[int]) -> Window:
@@ -65,7 +65,7 @@ def chunk_window(index: Sequence[int], chunks: Sequence[int], shape: Sequence[in
 
 def chunk_index_windows(window: Window, chunks: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """Indices of the chunks that a window touches, in row-major order."""
-    return itertools.product(*(range(a // c, cdiv(b, c)) for (a, b), c in zip(window, chunks, strict=True)))
+    return itertools.product(*(range(a // c, ceil_div(b, c)) for (a, b), c in zip(window, chunks, strict=True)))
 
 
 def touched_chunks(window: Window, chunks: Sequence[int]) -> int:
@@ -76,11 +76,6 @@ def touched_chunks(window: Window, chunks: Sequence[int]) -> int:
 def full_window(shape: Sequence[int]) -> Window:
     """The window that covers a whole array."""
     return tuple((0, n) for n in shape)
-
-
-def axes_told(axes: Sequence[str]) -> str:
-    """Axes in a message: "yx", or "band, y, x" where a name has several letters."""
-    return ("" if all(len(axis) == 1 for axis in axes) else ", ").join(axes)
 
 
 def window_shape(window: Window) -> tuple[int, ...]:
@@ -102,4 +97,4 @@ def refine_window(window: Window, factors: Sequence[int], shape: Sequence[int], 
 
 def coarsen_window(window: Window, factors: Sequence[int], levels: int = 1) -> Window:
     """The coarser pixels whose boxes touch `window`."""
-    return tuple((a // f**levels, cdiv(b, f**levels)) for (a, b), f in zip(window, factors, strict=True))
+    return tuple((a // f**levels, ceil_div(b, f**levels)) for (a, b), f in zip(window, factors, strict=True))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lazypyr.errors import PlanError
+from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
 from lazypyr.metadata.georeference import affine_coords, crs_of, numbers
 
@@ -233,7 +234,7 @@ def _conventions(value: Mapping[str, Any], attrs: Mapping[str, Any]) -> Multisca
         for i, (path, affine) in enumerate(zip(assets, affines, strict=True)):
             place = affine_coords(numbers(affine, f"{where}[{i}].spatial:transform", (6, 9)), node=node)
             if place:
-                steps[path] = [place[a].step for a in "yx"], [place[a].origin for a in "yx"]
+                steps[path] = [place[a].step for a in SPATIAL_AXES], [place[a].origin for a in SPATIAL_AXES]
     if all(steps.values()):
         # Any order is allowed, and levels finer than the one that they derive from.
         steps = dict(sorted(steps.items(), key=lambda item: math.prod(map(abs, item[1][0])) if item[1] else 0.0))

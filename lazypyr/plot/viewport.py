@@ -245,7 +245,7 @@ class Viewport:
     def _framed(self, out: Array, level: int, window: Window) -> RenderedImage:
         (r0, r1), (c0, c1) = window
         pixels = out if self._as_is or self.colour_axis is not None else drawable(out, self.pyramid)
-        row_step, column_step = windows.cdiv(r1 - r0, _MAX_SIDE), windows.cdiv(c1 - c0, _MAX_SIDE)
+        row_step, column_step = windows.ceil_div(r1 - r0, _MAX_SIDE), windows.ceil_div(c1 - c0, _MAX_SIDE)
         if max(row_step, column_step) > 1:
             pixels = pixels[::row_step, ::column_step]
             window = ((r0, r0 + row_step * pixels.shape[0]), (c0, c0 + column_step * pixels.shape[1]))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import DestinationError, LazypyrError, PlanError
-from lazypyr.geometry.windows import cdiv
+from lazypyr.geometry.windows import ceil_div
 from lazypyr.points.columns import ChunkCache, Column, in_memory
 from lazypyr.points.grid import Frame, check_columns, frame_of
 from lazypyr.points.index import external_sort
@@ -170,7 +170,7 @@ class Cloud:
         if self._index is not None or (self.index_path is not None and self.index_path.exists()):
             return ()
         columns = (self.x, self.y) if self._held is None else ()
-        chunks = sum(cdiv(column.shape[0], column.chunks[0]) for column in columns)
+        chunks = sum(ceil_div(column.shape[0], column.chunks[0]) for column in columns)
         n_bytes = sum(column.shape[0] * column.dtype.itemsize for column in columns)
         return (Explanation(f"{self.name}, index", "built once, from x and y", False, "x and y", chunks, n_bytes),)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from lazypyr._util.cache import SingleFlightCache
 from lazypyr.errors import PlanError
-from lazypyr.geometry.windows import Window, cdiv
+from lazypyr.geometry.windows import Window, ceil_div
 from lazypyr.pyramids.base import Runner
 from lazypyr.sources.array import ArraySource
 from lazypyr.sources.base import Source, fresh_identity, identity_of, native
@@ -280,7 +280,7 @@ class Rows:
         if in_memory(source) is not None:
             return
         self._number = rows // source.chunks[0]
-        many = cdiv(source.shape[0], source.chunks[0])
+        many = ceil_div(source.shape[0], source.chunks[0])
         # 16-bit keys are sorted by radix
         order = np.argsort(self._number.astype(np.uint16) if many <= 65536 else self._number, kind="stable")
         self._parts = np.split(order, np.flatnonzero(np.diff(self._number[order])) + 1) if rows.size else []

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lazypyr.errors import ComputeError, PlanError
+from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.windows import Window
 
 __all__ = ["Input", "Output", "Place", "Product", "Read"]
@@ -42,12 +43,12 @@ class Input:
     @cached_property
     def channel_axes(self) -> tuple[str, ...]:
         """Every axis that is not y or x, in order."""
-        return tuple(a for a in self.axes if a not in "yx")
+        return tuple(a for a in self.axes if a not in SPATIAL_AXES)
 
     @cached_property
     def channel_shape(self) -> tuple[int, ...]:
         """Sizes of `channel_axes`."""
-        return tuple(n for a, n in zip(self.axes, self.shape, strict=True) if a not in "yx")
+        return tuple(n for a, n in zip(self.axes, self.shape, strict=True) if a not in SPATIAL_AXES)
 
     @cached_property
     def holes(self) -> bool:

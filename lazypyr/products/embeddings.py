@@ -10,6 +10,7 @@ import numpy as np
 
 from lazypyr._util.checks import whole_number
 from lazypyr.errors import PlanError
+from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, need_real
 from lazypyr.products.color import RGBA_DISPLAY, Planes, band_axis, chosen_planes, read_as
 from lazypyr.products.mapped import map_pyramids, map_sources
@@ -50,10 +51,10 @@ class Dequantise(Product):
     def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
         codes, scales = inputs
         known = dict(zip(codes.axes, where, strict=True))
-        order = tuple(a for a in codes.axes if a in "yx")
+        order = tuple(a for a in codes.axes if a in SPATIAL_AXES)
         factor = read_as(scales, read, known, order, n=1)
         missing = scales.invalid(factor)
-        wide = tuple(len(r) if a in "yx" else 1 for a, r in known.items())
+        wide = tuple(len(r) if a in SPATIAL_AXES else 1 for a, r in known.items())
         block = read(0, where)
         result = np.multiply(block, factor.reshape(wide), dtype=out.dtype)
         result[np.broadcast_to(missing.reshape(wide), result.shape) | codes.invalid(block)] = np.nan

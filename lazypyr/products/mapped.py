@@ -11,6 +11,7 @@ import numpy as np
 from lazypyr._util.tokenize import token
 from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.geometry import windows
+from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.windows import Window
 from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, empty_of
 from lazypyr.products.sampling import enough, sample_pixels
@@ -337,7 +338,7 @@ def _counted(product: Product, parents: Sequence[Any]) -> None:
 
 
 def _same_field(product: Product, inputs: Sequence[Input]) -> None:
-    sizes = [tuple(i.shape[i.axes.index(a)] for a in "yx") for i in inputs]
+    sizes = [tuple(i.shape[i.axes.index(a)] for a in SPATIAL_AXES) for i in inputs]
     if len(set(sizes)) > 1:
         told = ", ".join(f"{i.name} {ny} x {nx}" for i, (ny, nx) in zip(inputs, sizes, strict=True))
         raise PlanError(f"product {product.name!r}: its inputs must have the same y and x at each level; got {told}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.windows import Window
 from lazypyr.products.base import Array, Input
 
@@ -81,7 +82,7 @@ def enough(levels: Sequence[Input], channels: Sequence[int] | None) -> int:
     """The coarsest level that has values enough for an estimate; 0 where none has."""
 
     def values(at: Input) -> int:
-        return math.prod(at.shape[at.axes.index(a)] for a in "yx") * len(_every(at, channels))
+        return math.prod(at.shape[at.axes.index(a)] for a in SPATIAL_AXES) * len(_every(at, channels))
 
     return max((n for n, at in enumerate(levels) if values(at) >= ENOUGH), default=0)
 
@@ -103,12 +104,12 @@ def _columns(source: Input, read: Callable[[Window], Array], part: Window, chann
 
     def window(indices: Sequence[tuple[int, int]]) -> Window:
         channel = iter(indices)
-        return tuple(part["yx".index(a)] if a in "yx" else next(channel) for a in source.axes)
+        return tuple(part[SPATIAL_AXES.index(a)] if a in SPATIAL_AXES else next(channel) for a in source.axes)
 
     if 2 * len(channels) > math.prod(shape):
         # one read: all channels may lie in one stored chunk
         block = read(window([(0, n) for n in shape]))
-        where = [n for n, a in enumerate(source.axes) if a not in "yx"]
+        where = [n for n, a in enumerate(source.axes) if a not in SPATIAL_AXES]
         block = np.moveaxis(block, where, range(-len(where), 0)) if where else block[..., None]
         pixels: np.ndarray[Any, Any] = block.reshape(-1, math.prod(shape))[:, list(channels)]
         return pixels

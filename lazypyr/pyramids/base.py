@@ -12,6 +12,7 @@ import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
+from lazypyr.geometry.axes import axes_label
 from lazypyr.geometry.grid import Coord, Grid
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.explanation import Explanation
@@ -307,7 +308,7 @@ class Pyramid(ABC):
             return level, windows.full_window(shape)
         if len(window) > len(shape):
             raise PlanError(
-                f"{self.name}: a window of {len(window)} axes for an array of axes {windows.axes_told(self.axes)!r}"
+                f"{self.name}: a window of {len(window)} axes for an array of axes {axes_label(self.axes)!r}"
             )
         clean: list[tuple[int, int]] = []
         for axis, n in enumerate(shape):
@@ -340,7 +341,7 @@ class Pyramid(ABC):
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))
-        return f"<{type(self).__name__} {self.name!r}: {len(self.levels)} levels, {windows.axes_told(self.axes)} {size} {self.dtype}>"
+        return f"<{type(self).__name__} {self.name!r}: {len(self.levels)} levels, {axes_label(self.axes)} {size} {self.dtype}>"
 
 
 class Reduction(Pyramid):

@@ -107,7 +107,7 @@ class Pass:
 
         # A part is at least a chunk's worth of samples along each axis, so that no chunk is decoded twice.
         sizes = [max(1, c // s) for c, s in zip(base.chunks, steps, strict=True)]
-        chunks = math.prod(windows.cdiv(b - a, s) for (a, b), s in zip(window, sizes, strict=True))
+        chunks = math.prod(windows.ceil_div(b - a, s) for (a, b), s in zip(window, sizes, strict=True))
         if base.cheap_stride and chunks < _FEW_CHUNKS:
             part(window)
         else:
@@ -116,7 +116,7 @@ class Pass:
 
     def _parts(self, window: Window, sizes: list[int]) -> Iterator[Window]:
         """Cut a window into some pieces for each worker, at multiples of `sizes` along the first axis that is long."""
-        counts = [windows.cdiv(b, s) - a // s for (a, b), s in zip(window, sizes, strict=True)]
+        counts = [windows.ceil_div(b, s) - a // s for (a, b), s in zip(window, sizes, strict=True)]
         axis = counts.index(max(counts))
         a, b = window[axis]
         size = sizes[axis] * max(1, counts[axis] // (8 * self.run.workers))
@@ -145,11 +145,11 @@ class Pass:
             p.reducer(block, factors, nodata=p.nodata, out=out[_inside(here, window)])
 
         # Pieces as near to squares as the bytes allow, whole chunks wherever a chunk holds more than a box.
-        sizes = [max(1, windows.cdiv(c, f)) for c, f in zip(base.chunks, factors, strict=True)]
+        sizes = [max(1, windows.ceil_div(c, f)) for c, f in zip(base.chunks, factors, strict=True)]
         order = sorted(range(len(sizes)), key=lambda a: p.factors[a], reverse=True)
         while math.prod(sizes) * box > self.run.block_bytes and max(sizes) > 1:
             largest = max(order, key=lambda a: sizes[a])
-            sizes[largest] = windows.cdiv(sizes[largest], 2)
+            sizes[largest] = windows.ceil_div(sizes[largest], 2)
         self.run.parallel(partial(part, w) for w in _cells(window, sizes))
         return out
 

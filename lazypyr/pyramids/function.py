@@ -9,6 +9,7 @@ import numpy as np
 
 from lazypyr.errors import ComputeError, LazypyrError
 from lazypyr.geometry import windows
+from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Level, Pyramid, Runner
@@ -47,7 +48,7 @@ class FunctionPyramid(Pyramid):
         self.name = name or str(getattr(read, "__name__", type(read).__name__))
         self.fill_value = np.asarray(fill_value).astype(dtype)[()]
         self.coords, self.crs, self.attrs = dict(coords or {}), crs, dict(attrs or {})
-        factors = tuple(2 if axis in "yx" else 1 for axis in axes)
+        factors = tuple(2 if axis in SPATIAL_AXES else 1 for axis in axes)
         self.levels = tuple(
             Level(
                 windows.level_shape(shape, factors, k),

@@ -10,6 +10,7 @@ import numpy as np
 from lazypyr._util.checks import as_scalar, is_whole, whole_number
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
+from lazypyr.geometry.axes import SPATIAL_AXES, axes_label
 from lazypyr.geometry.grid import Coord, Grid
 from lazypyr.pyramids.base import DIRECT, ProductLike, Pyramid, load_products
 from lazypyr.pyramids.function import FunctionPyramid
@@ -129,7 +130,7 @@ def open_pyramid(
     given = [name for name, value in settings.items() if value is not None]
     if isinstance(src, Pyramid) and source_product is None and (whole or not given):
         if axes is not None and tuple(axes) != src.axes:
-            raise PlanError(f"{src.name}: its axes are {windows.axes_told(src.axes)!r}, got axes={axes!r}")
+            raise PlanError(f"{src.name}: its axes are {axes_label(src.axes)!r}, got axes={axes!r}")
         changed = [name for name in given if not _is_so(src, name, settings[name])]
         if changed:
             raise PlanError(f"{src.name} is a pyramid already: {', '.join(changed)} must be given where it is opened")
@@ -201,7 +202,7 @@ def _assembled(
     scales = opened.scales
     sources = opened.sources
     if bounds is not None:
-        ny, nx = (first.shape[axes.index(a)] for a in "yx")
+        ny, nx = (first.shape[axes.index(a)] for a in SPATIAL_AXES)
         place = Grid.of_bounds(bounds, nx, ny).coords()
         for source in sources:
             source.coords = {**source.coords, **place}
@@ -245,7 +246,7 @@ def _factors(factors: Mapping[str, int] | None, axes: tuple[str, ...], name: str
     wanted = {"y": 2, "x": 2, **(factors or {})}
     for axis, f in wanted.items():
         if axis not in axes:
-            raise PlanError(f"{name}: factors names the axis {axis!r}, the axes are {windows.axes_told(axes)!r}")
+            raise PlanError(f"{name}: factors names the axis {axis!r}, the axes are {axes_label(axes)!r}")
         whole_number(f, f"{name}: the factor along {axis!r}", 1, 1024)
     if all(f == 1 for f in wanted.values()):
         raise PlanError(f"{name}: factors={dict(factors or {})!r} downsamples no axis")
@@ -257,7 +258,7 @@ def _tile(chunks: Sequence[int], axes: tuple[str, ...], dtype: np.dtype[Any], na
     whole = len(sizes) == len(axes)
     if (len(sizes) != 2 and not whole) or not all(is_whole(c, 1) for c in sizes):
         raise PlanError(f"{name}: chunks: expected 2 sizes above 0 (y, x), or one for each of the axes "
-                        f"{windows.axes_told(axes)!r}, got {chunks!r}")  # fmt: skip
+                        f"{axes_label(axes)!r}, got {chunks!r}")  # fmt: skip
     if whole and len(axes) > 2:
         tile = tuple(int(c) for c in sizes)
     else:
@@ -275,7 +276,7 @@ def _tile(chunks: Sequence[int], axes: tuple[str, ...], dtype: np.dtype[Any], na
 def _ordered(order: str | Iterable[str], axes: tuple[str, ...], name: str) -> tuple[str, ...]:
     ordered = given_axes(order, len(axes), name, what="order")
     if set(ordered) != set(axes):
-        raise PlanError(f"{name}: order={order!r} must have the axes {windows.axes_told(axes)!r}, each once")
+        raise PlanError(f"{name}: order={order!r} must have the axes {axes_label(axes)!r}, each once")
     return ordered
 
 
@@ -343,8 +344,8 @@ def from_function(
     names = given_axes(axes, len(sizes), what) if axes else positional
     tile = _tile(chunks, names, kind, what)
     _check_levels(levels, 1, what)
-    factors = tuple(2 if axis in "yx" else 1 for axis in names)
-    ny, nx = (sizes[names.index(axis)] for axis in "yx")
+    factors = tuple(2 if axis in SPATIAL_AXES else 1 for axis in names)
+    ny, nx = (sizes[names.index(axis)] for axis in SPATIAL_AXES)
     return FunctionPyramid(
         read,
         shape=sizes,

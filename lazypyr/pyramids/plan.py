@@ -61,7 +61,7 @@ class Plan:
         # Unaligned: the pixels whose samples lie in one chunk.
         steps = (1,) * len(window) if self.aligned else self.steps
         edges = [
-            [windows.cdiv(edge, step) for edge in range(a * step // size * size, b * step + size, size)]
+            [windows.ceil_div(edge, step) for edge in range(a * step // size * size, b * step + size, size)]
             for (a, b), size, step in zip(window, self.sizes, steps, strict=True)
         ]
         parts = [
@@ -89,7 +89,7 @@ class Plan:
         def leaf(block: int) -> list[int]:
             """Output of a leaf at `block` levels above the base: a tile, and at least what a chunk makes."""
             return [
-                c if f == 1 else max(tile, windows.cdiv(c, f**block))
+                c if f == 1 else max(tile, windows.ceil_div(c, f**block))
                 for c, f, tile in zip(base.chunks, p.factors, p.chunks, strict=True)
             ]
 
@@ -99,7 +99,7 @@ class Plan:
 
         def count(block: int) -> int:
             cut = zip(wide, leaf(block), p.factors, strict=True)
-            return math.prod(windows.cdiv((b - a) * f ** (depth - block), size) for (a, b), size, f in cut)
+            return math.prod(windows.ceil_div((b - a) * f ** (depth - block), size) for (a, b), size, f in cut)
 
         # Below this level several leaves would decode the same chunk.
         block = min(
@@ -141,8 +141,8 @@ def widened(p: Pyramid, base: Source, window: Window, scale: Index, shape: Index
     """A window of a level, widened to all tiles that lie whole in the stored chunks under it."""
     wide = []
     for (a, b), tile, chunk, s, n in zip(window, p.chunks, base.chunks, scale, shape, strict=True):
-        low, high = a * s // chunk * chunk, windows.cdiv(b * s, chunk) * chunk
-        first = min(windows.cdiv(windows.cdiv(low, s), tile) * tile, a)
+        low, high = a * s // chunk * chunk, windows.ceil_div(b * s, chunk) * chunk
+        first = min(windows.ceil_div(windows.ceil_div(low, s), tile) * tile, a)
         last = n if high >= n * s else max(high // s // tile * tile, b)
         wide.append((first, last))
     return tuple(wide)

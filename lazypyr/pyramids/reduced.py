@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.geometry import windows
+from lazypyr.geometry.axes import axes_label
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Level, Pyramid, Reduction, Runner
 from lazypyr.pyramids.execute import Pass
@@ -84,7 +85,7 @@ class ReducedPyramid(Reduction):
     @property
     def recipe(self) -> str:
         made = f"{len(self.bases)} levels as stored, then " if len(self.bases) > 1 else ""
-        return f"{self.name}: {made}{self.reducer.name} of {'x'.join(map(str, self.factors))} ({windows.axes_told(self.axes)})"
+        return f"{self.name}: {made}{self.reducer.name} of {'x'.join(map(str, self.factors))} ({axes_label(self.axes)})"
 
     def _key(self) -> tuple[Hashable, ...]:
         nodata = None if self.nodata is None else str(self.nodata)

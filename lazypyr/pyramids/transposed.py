@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from lazypyr.geometry import windows
+from lazypyr.geometry.axes import axes_label
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Level, Pyramid, Runner
 from lazypyr.pyramids.explanation import Explanation
@@ -72,7 +72,7 @@ class ReorderedPyramid(Pyramid):
 
     @property
     def recipe(self) -> str:
-        return f"{self.parent.recipe}, axes as {windows.axes_told(self.axes)}"
+        return f"{self.parent.recipe}, axes as {axes_label(self.axes)}"
 
     def refreshed(self) -> Pyramid:
         return ReorderedPyramid(self.parent.refreshed(), self.axes)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lazypyr.errors import PlanError
-from lazypyr.geometry.windows import cdiv
+from lazypyr.geometry.windows import ceil_div
 
 __all__ = ["Loop", "Nest", "nests", "reduced_shape", "regions"]
 
@@ -22,7 +22,7 @@ def reduced_shape(shape: Sequence[int], factors: Sequence[int]) -> tuple[int, ..
         raise PlanError(
             f"factors: expected one integer of at least 1 for each of {len(shape)} axes, got {tuple(factors)}"
         )
-    return tuple(cdiv(n, f) for n, f in zip(shape, factors, strict=True))
+    return tuple(ceil_div(n, f) for n, f in zip(shape, factors, strict=True))
 
 
 def regions(shape: Sequence[int], factors: Sequence[int]) -> Iterator[tuple[tuple[int, int, int], ...]]:

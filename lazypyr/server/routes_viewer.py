@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from lazypyr.engine.engine import Engine
 from lazypyr.engine.wait import wait_async
+from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.server.dataset import ServedDataset, Snapshot
 from lazypyr.server.pages import index_page, view_page
 from lazypyr.server.rendering import PALETTES, TILE, Layer, RenderOptions, layers_of
@@ -221,7 +222,7 @@ class ViewerRoutes:
             raise _NotFound
         level = layer.level_at(zoom)
         row, column = layer.pixel_at(level, row0 + 0.5, column0 + 0.5)
-        y, x = (layer.pyramid.axes.index(axis) for axis in "yx")
+        y, x = (layer.pyramid.axes.index(axis) for axis in SPATIAL_AXES)
         row, column = min(row, levels[level].shape[y] - 1), min(column, levels[level].shape[x] - 1)
         engine, values = snapshot.by_format[3].engine, []
         for plane in layer.planes(index, bands):

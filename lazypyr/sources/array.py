@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import SourceError
+from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
 from lazypyr.sources.base import Source, fresh_identity, identity_of, native
@@ -38,7 +39,9 @@ class NumpySource(Source):
     ) -> None:
         self._array, self.axes, self.name, self.nodata = array, axes, name, nodata
         self.shape, self.dtype = array.shape, native(array.dtype)
-        self.chunks = tuple(min(n, 512) if axis in "yx" else 1 for n, axis in zip(array.shape, axes, strict=True))
+        self.chunks = tuple(
+            min(n, 512) if axis in SPATIAL_AXES else 1 for n, axis in zip(array.shape, axes, strict=True)
+        )
         self.fill_value = np.zeros((), self.dtype)[()]
         self.attrs, self.coords, self.crs = dict(attrs or {}), dict(coords or {}), crs
         self._identity = identity_of(array)
@@ -96,7 +99,7 @@ class ArraySource(Source):
     ) -> None:
         self._array, self.axes, self.name, self.nodata = array, axes, name, nodata
         self.shape, self.dtype = tuple(int(n) for n in array.shape), native(array.dtype)
-        whole = tuple(min(n, 512) if axis in "yx" else 1 for n, axis in zip(self.shape, axes, strict=True))
+        whole = tuple(min(n, 512) if axis in SPATIAL_AXES else 1 for n, axis in zip(self.shape, axes, strict=True))
         self.chunks = tuple(int(c) for c in chunks) if chunks else whole
         self.fill_value = np.zeros((), self.dtype)[()]
         self.attrs, self.coords, self.crs = dict(attrs or {}), dict(coords or {}), crs

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
-from lazypyr.geometry.windows import Window, cdiv
+from lazypyr.geometry.windows import Window, ceil_div
 
 __all__ = ["Source", "native", "tally"]
 
@@ -119,8 +120,8 @@ class Source(ABC):
 
 def bytes_of_pixel(source: Source, n_channels: int) -> int:
     """Bytes of the chunks of a source that hold `n_channels` channels of one pixel."""
-    channels = math.prod(c for a, c in zip(source.axes, source.chunks, strict=True) if a not in "yx")
-    return math.prod(source.chunks) * source.dtype.itemsize * cdiv(n_channels, channels)
+    channels = math.prod(c for a, c in zip(source.axes, source.chunks, strict=True) if a not in SPATIAL_AXES)
+    return math.prod(source.chunks) * source.dtype.itemsize * ceil_div(n_channels, channels)
 
 
 class Tally:

@@ -17,6 +17,7 @@ import numpy as np
 from lazypyr._util.buffers import lease
 from lazypyr.errors import LazypyrError, SourceError
 from lazypyr.geometry import windows
+from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.projection import axis_projections, chunk_projections
 from lazypyr.geometry.windows import Window
@@ -107,7 +108,7 @@ class ZarrSource(Source):
         # The chunks of one window are asked for side by side, which hides the way to them.
         room = max(1, _BATCH_BYTES // (math.prod(self.chunks) * self.dtype.itemsize))
         many = min(math.isqrt(_AT_ONCE), math.isqrt(room)) if self._remote else 1
-        return tuple(c * many if axis in "yx" else c for c, axis in zip(self.chunks, self.axes, strict=True))
+        return tuple(c * many if axis in SPATIAL_AXES else c for c, axis in zip(self.chunks, self.axes, strict=True))
 
     @property
     def _remote(self) -> bool:
@@ -268,7 +269,7 @@ class ZarrSource(Source):
             yield chunks.part(index, tuple(slice(0, b - a) for a, b in window), memory)
 
     def _read_chunks(self, window: Window, steps: tuple[int, ...], decoder: ChunkDecoder) -> Array:
-        shape = tuple(windows.cdiv(b - a, s) for (a, b), s in zip(window, steps, strict=True))
+        shape = tuple(windows.ceil_div(b - a, s) for (a, b), s in zip(window, steps, strict=True))
         parts = [axis_projections(a, b, s, c) for (a, b), s, c in zip(window, steps, self.inner, strict=True)]
         with _Opened(self, decoder) as chunks:
             if all(len(part) == 1 for part in parts) and shape == decoder.shape:

@@ -63,7 +63,7 @@ class Root:
             else:
                 a, b = region[axis]
                 out.append(
-                    (a * f**away, min(b * f**away, n)) if away >= 0 else (a // f**-away, windows.cdiv(b, f**-away))
+                    (a * f**away, min(b * f**away, n)) if away >= 0 else (a // f**-away, windows.ceil_div(b, f**-away))
                 )
         return tuple(out)
 
@@ -74,7 +74,7 @@ class Root:
     def read(self, level: int, window: Window) -> Array | None:
         """Pixels of a window, None if it reaches beyond the region."""
         counts = [
-            range(1) if size is None else range(a // size, windows.cdiv(b, size))
+            range(1) if size is None else range(a // size, windows.ceil_div(b, size))
             for size, (a, b) in zip(self.units, window, strict=True)
         ]
         indices = [
@@ -169,19 +169,19 @@ class Root:
         one = all(a // c == (b - 1) // c for (a, b), c in zip(window, base.chunks, strict=True))
         if not cut and (one or self.parallel is serial):
             return base.read(window, step)
-        out = np.empty([windows.cdiv(b - a, s) for (a, b), s in zip(window, steps, strict=True)], self.root.dtype)
+        out = np.empty([windows.ceil_div(b - a, s) for (a, b), s in zip(window, steps, strict=True)], self.root.dtype)
 
         def part(index: tuple[int, ...]) -> None:
             chunk = windows.chunk_window(index, base.chunks, base.shape)
             # From the chunk's first sample: samples are counted from the window's first pixel.
             here = tuple(
-                (a + windows.cdiv(max(0, c - a), s) * s, min(b, d))
+                (a + windows.ceil_div(max(0, c - a), s) * s, min(b, d))
                 for (a, b), (c, d), s in zip(window, chunk, steps, strict=True)
             )
             if any(a >= b for a, b in here):
                 return
             there = tuple(
-                slice((c - a) // s, windows.cdiv(d - a, s))
+                slice((c - a) // s, windows.ceil_div(d - a, s))
                 for (a, _), (c, d), s in zip(window, here, steps, strict=True)
             )
             if overlap(chunk, window) == chunk:
@@ -206,10 +206,10 @@ class Root:
         for axis, n, cell in zip(self.pyramid.axes, self.pyramid.levels[before.hi].shape, before.cell, strict=True):
             own = p.axes.index(axis) if axis in p.axes else -1
             if own < 0 or self.units[own] is not None:
-                at.append((0, windows.cdiv(n, cell)))
+                at.append((0, windows.ceil_div(n, cell)))
             else:
                 (a, b), f = names[axis]
-                at.append((a * f**scale // cell, windows.cdiv(min(b * f**scale, n), cell)))
+                at.append((a * f**scale // cell, windows.ceil_div(min(b * f**scale, n), cell)))
         counts = before.counts(self.pyramid)
         for index in windows.chunk_index_windows(tuple(at), (1,) * len(at)):
             number = int(np.ravel_multi_index(index, counts))

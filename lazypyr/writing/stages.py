@@ -191,8 +191,10 @@ class _Planner:
                     depth = max(0, hi - root.base_level)
                     if base.cheap_stride:  # a part of a chunk is read as cheaply as the whole
                         continue
-                    chunk = max(chunk, windows.cdiv(base.chunks[root.axes.index(axis)], f**depth))
-            cell.append(windows.cdiv(min(chunk, n), unit) * unit if mine or f > 1 else windows.cdiv(n, unit) * unit)
+                    chunk = max(chunk, windows.ceil_div(base.chunks[root.axes.index(axis)], f**depth))
+            cell.append(
+                windows.ceil_div(min(chunk, n), unit) * unit if mine or f > 1 else windows.ceil_div(n, unit) * unit
+            )
         return tuple(cell)
 
     def _bytes(self, family: Family, cell: tuple[int, ...], hi: int, finest: int, *, mixed: bool = False) -> int:
@@ -307,7 +309,7 @@ def free_units(root: ReducedPyramid, pyramid: Pyramid) -> tuple[int | None, ...]
         return (None,) * root.ndim
     base = root.bases[-1]
     return tuple(
-        None if f > 1 else windows.cdiv(max(tile, min(chunk, n)), tile) * tile
+        None if f > 1 else windows.ceil_div(max(tile, min(chunk, n)), tile) * tile
         for f, tile, chunk, n in zip(root.factors, root.chunks, base.chunks, base.shape, strict=True)
     )
 
@@ -316,7 +318,7 @@ def units_of(root: ReducedPyramid, pyramid: Pyramid) -> Iterator[tuple[int, ...]
     """Indices of all the units along the axes that regions aren't cut along."""
     units = free_units(root, pyramid)
     shape = root.levels[0].shape
-    counts = [1 if unit is None else windows.cdiv(n, unit) for n, unit in zip(shape, units, strict=True)]
+    counts = [1 if unit is None else windows.ceil_div(n, unit) for n, unit in zip(shape, units, strict=True)]
     return windows.chunk_index_windows(tuple((0, n) for n in counts), (1,) * len(counts))
 
 

@@ -133,7 +133,7 @@ def test_extents_of_box_methods_start_with_level_0(n, level, dx, x0):
     left, _, right, _ = plain.extent(level, ((0, 1), (0, 1)))
     assert (left + right) / 2 == pytest.approx(x0, abs=1e-6)
     size = boxed.extent(level)[2] - boxed.extent(level)[0]
-    assert size == pytest.approx(dx * 2**level * windows.cdiv(n, 2**level))
+    assert size == pytest.approx(dx * 2**level * windows.ceil_div(n, 2**level))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr.geometry.windows import Window, cdiv
+from lazypyr.geometry.windows import Window, ceil_div
 from lazypyr.points.grid import Frame, coordinate_blocks
 from lazypyr.points.index import kernels, query_kernels
 from lazypyr.sources.base import Source
@@ -113,7 +113,7 @@ class PointIndex:
         A range costs as much as some thousand points of which none is shown: where pixels are rarely occupied, larger
         squares are cheaper.
         """
-        cells = cdiv(self.frame.ny, 1 << level) * cdiv(self.frame.nx, 1 << level)
+        cells = ceil_div(self.frame.ny, 1 << level) * ceil_div(self.frame.nx, 1 << level)
         share = max(self.occupied(level), 1) / cells
         return 1 << min(10, max(5, round(math.log2(32 / math.sqrt(min(1.0, share))))))
 
@@ -203,7 +203,7 @@ def cells_of(window: Window, level: int, frame: Frame, small: int = 1) -> tuple[
     (r0, r1), (c0, c1) = window
     if r0 >= r1 or c0 >= c1:
         return np.empty(0, np.uint64), np.empty(0, np.uint64)
-    ny, nx = cdiv(frame.ny, 1 << level), cdiv(frame.nx, 1 << level)
+    ny, nx = ceil_div(frame.ny, 1 << level), ceil_div(frame.nx, 1 << level)
     bits = max(((r1 - 1) ^ r0).bit_length(), ((c1 - 1) ^ c0).bit_length())
     ranges: list[list[int]] = []
     todo = [(r0 >> bits << bits, c0 >> bits << bits, bits)]

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr.geometry.windows import cdiv
+from lazypyr.geometry.windows import ceil_div
 from lazypyr.points.index.rtree_kernels import in_box, nearest_of, nearest_to
 from lazypyr.reducers.jit import jit
 
@@ -215,6 +215,6 @@ def _grouped(top: Array) -> Array:
     """First items of groups; where cells group badly (fewer than four to a group on average), sixteen in a row."""
     start = np.empty(top.size, np.int64)
     groups = _cuts(top, 1, start)
-    if groups > cdiv(top.size, 4):
+    if groups > ceil_div(top.size, 4):
         groups = _cuts(top, 2 * _ROOT, start)
     return start[:groups].copy()

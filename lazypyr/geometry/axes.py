@@ -1,0 +1,15 @@
+"""Names of axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["SPATIAL_AXES", "axes_label"]
+
+SPATIAL_AXES = ("y", "x")
+"""Axes of the plane, rows first: the ones that are downsampled."""
+
+
+def axes_label(axes: Sequence[str]) -> str:
+    """Axes in a message: "yx", or "band, y, x" where a name has several letters."""
+    return ("" if all(len(axis) == 1 for axis in axes) else ", ").join(axes)
