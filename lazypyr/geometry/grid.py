@@ -40,7 +40,7 @@ class Coord:
 class Grid:
     """A raster's place in the plane: `x0, y0` the **centre** of pixel (0, 0), `dx, dy` world units a pixel, either sign.
 
-    `nx, ny` are the level-0 sizes. `boxed` says where the samples of coarser levels sit: at the centre of their box
+    `nx, ny` are the level-0 sizes. `centred` says where the samples of coarser levels sit: at the centre of their box
     (mean, first_valid, ...: True) or on their level-0 pixel (stride: False).
     """
 
@@ -50,16 +50,16 @@ class Grid:
     y0: float = 0.0
     dy: float = 1.0
     ny: int = 1
-    boxed: bool = field(default=False)
+    centred: bool = field(default=False)
 
     @classmethod
-    def of(cls, coords: Mapping[str, Coord], nx: int, ny: int, *, boxed: bool) -> Grid:
+    def of(cls, coords: Mapping[str, Coord], nx: int, ny: int, *, centred: bool) -> Grid:
         """The grid of an array whose axes have these coordinates (pixels where `coords` says nothing)."""
         x, y = coords.get("x", Coord()), coords.get("y", Coord())
-        return cls(x.origin, x.step, nx, y.origin, y.step, ny, boxed)
+        return cls(x.origin, x.step, nx, y.origin, y.step, ny, centred)
 
     @classmethod
-    def of_bounds(cls, bounds: Sequence[float], nx: int, ny: int, *, boxed: bool = False) -> Grid:
+    def of_bounds(cls, bounds: Sequence[float], nx: int, ny: int, *, centred: bool = False) -> Grid:
         """The grid whose first and last pixel **centres** are at ``bounds = (x_first, y_first, x_last, y_last)``."""
         if len(bounds) != 4 or not all(math.isfinite(b) for b in bounds):
             raise PlanError(
@@ -72,7 +72,7 @@ class Grid:
             raise PlanError(
                 f"bounds: first and last centre coincide in {tuple(bounds)!r} for {nx} x {ny} pixels (x, y)"
             )
-        return cls(xa, dx, nx, ya, dy, ny, boxed)
+        return cls(xa, dx, nx, ya, dy, ny, centred)
 
     def coords(self, unit: str | None = None) -> dict[str, Coord]:
         """The same as `Coord` of the axes y and x."""
@@ -84,7 +84,7 @@ class Grid:
 
     def offset(self, level: int) -> float:
         """How far, in level-0 pixels, the samples of a level lie behind their box's first pixel."""
-        return (2**level - 1) / 2 if self.boxed else 0.0
+        return (2**level - 1) / 2 if self.centred else 0.0
 
     def nearest(self, x: float, y: float, level: int = 0) -> tuple[int, int] | None:
         """``(row, column)`` of the level's sample nearest to a point: half to even, clamped; None when not finite."""

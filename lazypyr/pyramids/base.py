@@ -281,8 +281,8 @@ class Pyramid(ABC):
     def grid(self) -> Grid:
         """Where level 0 lies in the plane of x and y (in pixels where the source doesn't say)."""
         y, x = self.axes.index("y"), self.axes.index("x")
-        boxed = any(t for level in self.levels for t in level.translation)
-        return Grid.of(self.coords, self.shape[x], self.shape[y], boxed=boxed)
+        centred = any(t for level in self.levels for t in level.translation)
+        return Grid.of(self.coords, self.shape[x], self.shape[y], centred=centred)
 
     def read(self, level: int, window: Sequence[slice | tuple[int, int]] | None = None) -> Array:
         """Pixels of a window, computed here and now, in this thread, without a cache.

@@ -93,9 +93,9 @@ def brute_window(view, origin, step, n, level, offset):
 
 
 @given(st.integers(1, 40), st.integers(0, 5), st.booleans(), st.integers(-30, 60), st.integers(1, 60), st.sampled_from([1.0, -1.0, 0.5, -4.0]))  # fmt: skip
-def test_window_of_a_view(n, level, boxed, low, width, step):
+def test_window_of_a_view(n, level, centred, low, width, step):
     """Views whose edges lie between pixel edges: what overlaps, no more and no less."""
-    place = Grid(x0=8.0, dx=step, nx=n, y0=0.0, dy=1.0, ny=n, boxed=boxed)
+    place = Grid(x0=8.0, dx=step, nx=n, y0=0.0, dy=1.0, ny=n, centred=centred)
     view = (low + 0.26, low + 0.26 + width)
     got = place.window_of(view, None, level)
     expected = brute_window(view, 8.0, step, place.level_size(level)[1], level, place.offset(level))
@@ -107,8 +107,8 @@ def test_window_of_a_view(n, level, boxed, low, width, step):
 
 
 @given(finite, steps, finite, steps, st.integers(1, 500), st.integers(1, 500), st.integers(0, 6), st.booleans())
-def test_nearest_is_the_inverse_of_where_a_pixel_is(x0, dx, y0, dy, nx, ny, level, boxed):
-    place = Grid(x0, dx, nx, y0, dy, ny, boxed)
+def test_nearest_is_the_inverse_of_where_a_pixel_is(x0, dx, y0, dy, nx, ny, level, centred):
+    place = Grid(x0, dx, nx, y0, dy, ny, centred)
     rows, columns = place.level_size(level)
     for r, c in ((0, 0), (rows - 1, columns - 1), (rows // 2, columns // 3)):
         left, bottom, right, top = place.extent(level, ((r, r + 1), (c, c + 1)))
@@ -127,12 +127,12 @@ def test_nearest_rounds_half_to_even():
 @given(st.integers(1, 300), st.integers(0, 6), steps, finite)
 def test_extents_of_box_methods_start_with_level_0(n, level, dx, x0):
     """Boxed levels tile the extent of level 0 from its first edge; strided samples sit on their pixel."""
-    boxed = Grid(x0, dx, n, boxed=True)
-    plain = Grid(x0, dx, n, boxed=False)
-    assert boxed.extent(level)[0] == pytest.approx(boxed.extent(0)[0], abs=1e-6)
+    centred = Grid(x0, dx, n, centred=True)
+    plain = Grid(x0, dx, n, centred=False)
+    assert centred.extent(level)[0] == pytest.approx(centred.extent(0)[0], abs=1e-6)
     left, _, right, _ = plain.extent(level, ((0, 1), (0, 1)))
     assert (left + right) / 2 == pytest.approx(x0, abs=1e-6)
-    size = boxed.extent(level)[2] - boxed.extent(level)[0]
+    size = centred.extent(level)[2] - centred.extent(level)[0]
     assert size == pytest.approx(dx * 2**level * windows.ceil_div(n, 2**level))
 
 
@@ -186,7 +186,7 @@ def test_bounds_are_centres(nx, ny, x0, y0, dx, dy):
     place = Grid.of_bounds((x0, y0, x0 + (nx - 1) * dx, y0 + (ny - 1) * dy), nx, ny)
     assert place.dx == pytest.approx(dx, rel=1e-3)
     assert place.dy == pytest.approx(dy, rel=1e-3)
-    assert Grid.of(place.coords(), nx, ny, boxed=False) == place
+    assert Grid.of(place.coords(), nx, ny, centred=False) == place
     assert place.coords("m")["x"].at(nx - 1) == pytest.approx(x0 + (nx - 1) * dx, abs=1e-5)
 
 

@@ -216,7 +216,7 @@ def test_layout_is_as_in_the_example(shared_examples):
 )
 def test_every_convention_puts_each_sample_where_the_grid_does(method, x0, y0, dx, dy, axes):
     recipe = Recipe(tuple(axes), method, {"y": Coord(y0, dy, "m"), "x": Coord(x0, dx, "m")}, count=5)
-    grid = Grid.of(recipe.coords, 777, 1000, boxed=method != "stride")
+    grid = Grid.of(recipe.coords, 777, 1000, centred=method != "stride")
     new, old = attributes(recipe, 3), attributes(recipe, 2)
     y, x = axes.index("y"), axes.index("x")
     edge_base = np.zeros(2), np.ones(2)  # of level 0, in its own edge coordinates: shift, scale

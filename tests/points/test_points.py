@@ -505,7 +505,7 @@ def test_levels_where_they_sit_and_what_is_said():
     assert [level.shape for level in pyramid.levels] == [(600, 1000), (300, 500), (150, 250)]
     assert [level.translation for level in pyramid.levels] == [(0, 0), (0.5, 0.5), (1.5, 1.5)]
     assert pyramid.grid.x0 == 100.0
-    assert pyramid.grid.boxed
+    assert pyramid.grid.centred
     assert pyramid.coords["y"].unit == "meter"
     assert pyramid.crs == "EPSG:32633"
     assert "600" in repr(pyramid)
