@@ -44,13 +44,13 @@ def neuroglancer(src: Any, *, name: str = "image", **options: Any) -> Any:
         Without neuroglancer, starlette or uvicorn.
     """
     module = need("neuroglancer", feature="lazypyr.viewers.neuroglancer", extra="viewers")
-    from lazypyr.metadata.conventions.ome import ome_reason
+    from lazypyr.metadata.conventions.ome import why_not_ome
     from lazypyr.server import serve
     from lazypyr.server.pages import NEUROGLANCER_DTYPES
 
     store = _store(src, options)
     pyramid = store.pyramid
-    if reason := ome_reason(pyramid):
+    if reason := why_not_ome(pyramid):
         raise PlanError(f"{pyramid.name}: neuroglancer reads OME-NGFF, which can't say this: {reason}")
     if pyramid.dtype.name not in NEUROGLANCER_DTYPES:
         raise PlanError(

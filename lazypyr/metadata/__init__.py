@@ -4,7 +4,7 @@ At run time this room needs `errors` and `grid` only, so that sources may read w
 """
 
 from lazypyr.metadata.codec import Codec
-from lazypyr.metadata.conventions.ome import ome_reason
+from lazypyr.metadata.conventions.ome import why_not_ome
 from lazypyr.metadata.documents import ArrayNode, GroupNode, documents
 from lazypyr.metadata.georeference import declared_nodata, georeference
 from lazypyr.metadata.read import Dataset, Multiscales, read_multiscales
@@ -21,6 +21,6 @@ __all__ = [
     "georeference",
     "level_node",
     "multiscale_attributes",
-    "ome_reason",
+    "why_not_ome",
     "read_multiscales",
 ]

@@ -9,10 +9,10 @@ import numpy as np
 
 from lazypyr.geometry.grid import Coord
 
-__all__ = ["Described", "DescribedLevel"]
+__all__ = ["SupportsMultiscales", "SupportsLevel"]
 
 
-class DescribedLevel(Protocol):
+class SupportsLevel(Protocol):
     """A level as `lazypyr.pyramid.Level` has it: `scale`, `translation` in level-0 pixels, between centres."""
 
     @property
@@ -23,7 +23,7 @@ class DescribedLevel(Protocol):
     def translation(self) -> tuple[float, ...]: ...
 
 
-class Described(Protocol):
+class SupportsMultiscales(Protocol):
     """The part of `lazypyr.pyramid.Pyramid` that metadata are made of, and optionally `display` (see `ome.omero`)."""
 
     @property
@@ -35,7 +35,7 @@ class Described(Protocol):
     @property
     def chunks(self) -> tuple[int, ...]: ...
     @property
-    def levels(self) -> Sequence[DescribedLevel]: ...
+    def levels(self) -> Sequence[SupportsLevel]: ...
     @property
     def fill_value(self) -> Any: ...
     @property

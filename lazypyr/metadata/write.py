@@ -11,7 +11,7 @@ from lazypyr.metadata.conventions import ome
 from lazypyr.metadata.conventions import zarr_conventions as conventions
 from lazypyr.metadata.documents import ArrayNode
 from lazypyr.metadata.json_values import nodata_json
-from lazypyr.metadata.protocol import Described
+from lazypyr.metadata.protocol import SupportsMultiscales
 
 __all__ = ["level_node", "multiscale_attributes"]
 
@@ -23,7 +23,7 @@ _OF_ARRAYS = ("units", "long_name", "standard_name", "scale_factor", "add_offset
 
 
 def multiscale_attributes(
-    pyramid: Described,
+    pyramid: SupportsMultiscales,
     *,
     zarr_format: int,
     paths: Sequence[str],
@@ -41,7 +41,7 @@ def multiscale_attributes(
     paths : sequence of str
         Path of each level's array below the group, finest first.
     legacy : bool
-        Zarr v2 only: paths and version "0.1", nothing more. Also what is written in v2 when `ome_reason` says that
+        Zarr v2 only: paths and version "0.1", nothing more. Also what is written in v2 when `why_not_ome` says that
         OME-NGFF can't express the axes; in v3 `ome` is then left out.
     omero : Mapping or None
         Display settings to use instead of our own; ignored where there is no OME metadata.
@@ -60,7 +60,7 @@ def multiscale_attributes(
     attributes = {
         key: value for key, value in pyramid.attrs.items() if key not in _OURS and not str(key).startswith(_PREFIXES)
     }
-    valid = not legacy and ome.ome_reason(pyramid) is None
+    valid = not legacy and ome.why_not_ome(pyramid) is None
     settings = ome.omero(pyramid, omero) if valid else None
     shown = {"omero": settings} if settings else {}
     if zarr_format == 3:
@@ -82,7 +82,7 @@ def multiscale_attributes(
     return attributes
 
 
-def level_node(pyramid: Described, level: int, *, codec: Codec | None, zarr_format: int = 3) -> ArrayNode:
+def level_node(pyramid: SupportsMultiscales, level: int, *, codec: Codec | None, zarr_format: int = 3) -> ArrayNode:
     """The array of one level: its dimension names, place in the world (`spatial:`, `proj:`) and declared no-data."""
     size = pyramid.levels[level]
     attributes = {key: pyramid.attrs[key] for key in _OF_ARRAYS if key in pyramid.attrs}

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from lazypyr._util.text import size_text
 from lazypyr.geometry import windows
-from lazypyr.metadata.conventions.ome import ome_reason
+from lazypyr.metadata.conventions.ome import why_not_ome
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.store.hierarchy import Face
 
@@ -53,7 +53,7 @@ def _card(
     view = f"/view/{label}"
     vizarr = f"{'/viewers/vizarr/' if own_vizarr else _HOSTED}?source={quote(url, safe='')}"
     buttons = [f'<a class="button" href="{view}">Look at it</a>'] if has_viewer else []
-    reason = ome_reason(pyramid)
+    reason = why_not_ome(pyramid)
     if reason is None and pyramid.dtype.kind in "uif":
         buttons.append(f'<a class="button plain" href="{escape(vizarr)}">vizarr</a>')
     note = f'<p class="note">Not for vizarr and neuroglancer: {escape(reason)}.</p>' if reason else ""
@@ -132,7 +132,7 @@ print(viewer)""",
         "vizarr": full,
         "GDAL": f"gdalinfo 'ZARR:\"/vsicurl/{url2}{level}\"'",
     }
-    ome, kind = ome_reason(pyramid) is None, pyramid.dtype.kind
+    ome, kind = why_not_ome(pyramid) is None, pyramid.dtype.kind
     fits = {
         "napari": kind in "buif",
         "neuroglancer": ome and pyramid.dtype.name in NEUROGLANCER_DTYPES,

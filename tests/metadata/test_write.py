@@ -31,8 +31,8 @@ from lazypyr.metadata import (
     documents,
     level_node,
     multiscale_attributes,
-    ome_reason,
     read_multiscales,
+    why_not_ome,
 )
 from lazypyr.pyramids.base import Level
 
@@ -120,7 +120,7 @@ INVALID = {
 @pytest.mark.parametrize("method", ["mean", "stride"])
 def test_other_peoples_validators_accept_it(axes, pattern, method):
     recipe = Recipe(tuple(axes), method, {"z": Coord(3.0, 0.5, "um"), **NORTH_UP}, "EPSG:32633", np.dtype("u1"))
-    assert ome_reason(recipe) is None
+    assert why_not_ome(recipe) is None
     for zarr_format, version in ((2, "0.4"), (3, "0.5")):
         found = attributes(recipe, zarr_format, pattern)
         ngff_zarr.validate(found, version=version, model="image", strict=True)
@@ -140,7 +140,7 @@ def test_other_peoples_validators_accept_it(axes, pattern, method):
 @pytest.mark.parametrize(("axes", "words"), INVALID.items())
 def test_axes_that_ome_cannot_express_are_said_otherwise(axes, words):
     recipe = Recipe(tuple(axes))
-    assert words in ome_reason(recipe)
+    assert words in why_not_ome(recipe)
     new, old = attributes(recipe, 3), attributes(recipe, 2)
     assert "ome" not in new
     assert [e["asset"] for e in new["multiscales"]["layout"]] == ["0", "1", "2"]

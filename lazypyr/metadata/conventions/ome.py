@@ -1,7 +1,7 @@
 """OME-NGFF 0.4 (zarr v2) and 0.5 (zarr v3) metadata of a pyramid.
 
 OME wants two to five axes: time first, then one channel (or other) axis, then two or three of space, ``(z,) y, x``. A
-pyramid whose axes are otherwise can't be said in it (`ome_reason` has the why).
+pyramid whose axes are otherwise can't be said in it (`why_not_ome` has the reason).
 
 OME's rows run downwards: where the world's y falls along the rows (north-up rasters) OME's y is its negative, because
 readers refuse or mirror negative scales. The true affine is in `spatial:transform` (`lazypyr.metadata.conventions.zarr_conventions`).
@@ -19,9 +19,9 @@ import numpy as np
 from lazypyr.errors import PlanError
 from lazypyr.geometry.grid import Coord
 from lazypyr.metadata.conventions.units import ome_unit
-from lazypyr.metadata.protocol import Described
+from lazypyr.metadata.protocol import SupportsMultiscales
 
-__all__ = ["axis_types", "multiscale", "ome_reason", "omero"]
+__all__ = ["axis_types", "multiscale", "why_not_ome", "omero"]
 
 _TIME = ("t", "time", "date", "datetime")
 _CHANNEL = ("c", "channel", "band", "wavelength")
@@ -36,7 +36,7 @@ def axis_types(axes: Sequence[str]) -> tuple[str, ...]:
     return tuple("time" if a.lower() in _TIME else "space" if a in _SPACE else "channel" for a in axes)
 
 
-def ome_reason(pyramid: Described) -> str | None:
+def why_not_ome(pyramid: SupportsMultiscales) -> str | None:
     """Why a pyramid can't be said in OME-NGFF; None when it can."""
     axes = tuple(pyramid.axes)
     types = axis_types(axes)
@@ -55,7 +55,7 @@ def ome_reason(pyramid: Described) -> str | None:
     return None
 
 
-def multiscale(pyramid: Described, paths: Sequence[str]) -> dict[str, Any]:
+def multiscale(pyramid: SupportsMultiscales, paths: Sequence[str]) -> dict[str, Any]:
     """One entry of OME `multiscales`, without a version."""
     axes: list[dict[str, Any]] = []
     for name, kind in zip(pyramid.axes, axis_types(pyramid.axes), strict=True):
@@ -85,7 +85,7 @@ def _public(text: str) -> str:
     return re.sub(r"(\w+://[^\s?()]*)\?[^\s()]*", r"\1", re.sub(r"(\w+://)[^/\s]*@", r"\1", text))
 
 
-def _transformations(pyramid: Described, level: int) -> list[dict[str, Any]]:
+def _transformations(pyramid: SupportsMultiscales, level: int) -> list[dict[str, Any]]:
     size = pyramid.levels[level]
     coords = [pyramid.coords.get(axis, Coord()) for axis in pyramid.axes]
     scale = [abs(c.step) * s for c, s in zip(coords, size.scale, strict=True)]
@@ -97,7 +97,7 @@ def _transformations(pyramid: Described, level: int) -> list[dict[str, Any]]:
     return steps
 
 
-def omero(pyramid: Described, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def omero(pyramid: SupportsMultiscales, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The display settings: `given` as it is; else from ``pyramid.display``; else for uint8; else None.
 
     ``pyramid.display`` is a mapping with `window`, ``(low, high)`` or one a channel, and optionally `colors`

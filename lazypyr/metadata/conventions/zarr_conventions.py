@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lazypyr.geometry.grid import Coord
-from lazypyr.metadata.protocol import Described, DescribedLevel
+from lazypyr.metadata.protocol import SupportsLevel, SupportsMultiscales
 
 __all__ = ["conventions", "layout", "proj", "spatial_transform"]
 
@@ -51,25 +51,25 @@ _RESAMPLING = {"stride": "nearest", "mean": "average", "median": "med"}
 _OF_LEVEL_0 = ("median", "mode")
 
 
-def located(pyramid: Described) -> bool:
+def located(pyramid: SupportsMultiscales) -> bool:
     """Whether the pyramid's place in the plane is known."""
     return "y" in pyramid.coords or "x" in pyramid.coords
 
 
-def spatial_transform(pyramid: Described, level: DescribedLevel) -> list[float]:
+def spatial_transform(pyramid: SupportsMultiscales, level: SupportsLevel) -> list[float]:
     """``[a, b, c, d, e, f]`` of a level: ``x = a * column + c``, ``y = e * row + f``, at pixel edges."""
     c, a = _edge(pyramid, level, "x")
     f, e = _edge(pyramid, level, "y")
     return [a, 0.0, c, 0.0, e, f]
 
 
-def _edge(pyramid: Described, level: DescribedLevel, axis: str) -> tuple[float, float]:
+def _edge(pyramid: SupportsMultiscales, level: SupportsLevel, axis: str) -> tuple[float, float]:
     coord, i = pyramid.coords.get(axis, Coord()), pyramid.axes.index(axis)
     scale, translation = level.scale[i], level.translation[i]
     return coord.at(translation - scale / 2), coord.step * scale
 
 
-def bbox(pyramid: Described) -> list[float]:
+def bbox(pyramid: SupportsMultiscales) -> list[float]:
     """``[xmin, ymin, xmax, ymax]`` of level 0, outer pixel edges."""
     level = pyramid.levels[0]
     a, _, c, _, e, f = spatial_transform(pyramid, level)
@@ -95,7 +95,7 @@ def proj(crs: str | None) -> dict[str, Any]:
     return {}
 
 
-def conventions(pyramid: Described, *, multiscales: bool) -> dict[str, Any]:
+def conventions(pyramid: SupportsMultiscales, *, multiscales: bool) -> dict[str, Any]:
     """`zarr_conventions`, `spatial:dimensions` and the CRS, for a group (`multiscales`) or an array of it."""
     crs = proj(pyramid.crs)
     used = [_MULTISCALES] * multiscales + [_PROJ] * bool(crs) + [_SPATIAL] * located(pyramid)
@@ -103,7 +103,7 @@ def conventions(pyramid: Described, *, multiscales: bool) -> dict[str, Any]:
     return {**found, **crs, **({"spatial:dimensions": ["y", "x"]} if located(pyramid) else {})}
 
 
-def layout(pyramid: Described, paths: Sequence[str]) -> dict[str, Any]:
+def layout(pyramid: SupportsMultiscales, paths: Sequence[str]) -> dict[str, Any]:
     """The value of `multiscales`: every level, and how it follows from the one it derives from.
 
     `transform` is relative and has one number for each axis of the array (GDAL drops a level otherwise). Its
