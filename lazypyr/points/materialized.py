@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lazypyr.geometry.windows import Window, window_shape
+from lazypyr.metadata.conventions import is_written
 from lazypyr.points.columns import as_column, taken
 from lazypyr.pyramids.base import DIRECT
 from lazypyr.sources.base import Source
@@ -25,8 +26,8 @@ Array = np.ndarray[Any, Any]
 FOLDER = "level_major"
 _ROWS = 65536
 _CHECKED = 1 << 22  # rows
-# What a hierarchy says of itself, and no attribute of the cloud.
-_OWN = ("points", "multiscales", "ome", "zarr_conventions", "lazypyr", "crs", "units", "unit")
+# Written beside what conventions say: no attributes of the cloud either.
+_OWN = {"points", "crs", "units", "unit"}
 
 
 class LevelMajor(Source):
@@ -173,5 +174,5 @@ def written(group: Any) -> Written | None:
         None if values is None else _RowsFirst(values),
         level.crs,
         told.get("units"),
-        {key: v for key, v in attrs.items() if key not in _OWN and not key.startswith(("spatial:", "proj:"))},
+        {key: v for key, v in attrs.items() if key not in _OWN and not is_written(key)},
     )

@@ -113,11 +113,12 @@ def keys_of(
 
 
 def _attributes(pyramid: Pyramid, paths: list[str], face: Face, *, stamped: bool) -> Mapping[str, Any]:
-    found = multiscale_attributes(pyramid, zarr_format=face.zarr_format, paths=paths, legacy=face.legacy)
-    mine = {**found.get("lazypyr", {}), "recipe": pyramid.recipe, "method": pyramid.method}
+    provenance = {"recipe": pyramid.recipe, "method": pyramid.method}
     if stamped:
-        mine["fingerprint"] = pyramid.fingerprint
-    return {**found, "lazypyr": mine}
+        provenance["fingerprint"] = pyramid.fingerprint
+    return multiscale_attributes(
+        pyramid, zarr_format=face.zarr_format, paths=paths, legacy=face.legacy, provenance=provenance
+    )
 
 
 def _group(path: str, content: dict[str, Any], attributes: Mapping[str, Mapping[str, Any]]) -> GroupNode:

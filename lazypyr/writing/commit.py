@@ -9,6 +9,7 @@ from typing import Any
 from lazypyr.errors import DestinationError, PlanError
 from lazypyr.kvstore.base import LocalPlace
 from lazypyr.kvstore.open import MappingPlace, StorePlace, UrlPlace
+from lazypyr.metadata.conventions import level_keys, text_keys
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.sources.base import Source
 from lazypyr.store.hierarchy import keys_of
@@ -19,9 +20,9 @@ from lazypyr.writing.stages import unit_shape
 __all__ = ["check_apart", "commit", "complete"]
 
 
-# What of the attributes names the source as somebody spelled it; the fingerprint beside it tells sources apart.
-_ATTRIBUTES = ("attributes", "lazypyr", "multiscales", ".zattrs")
-_WORDS = ("name", "description", "recipe")
+# Keys of documents that hold attributes. Among them are names of the source as somebody spelled it; the fingerprint
+# beside them tells sources apart.
+_ATTRIBUTES = ("attributes", ".zattrs", *sorted(level_keys))
 
 
 def documents_of(job: Job, stages: int) -> dict[str, bytes]:
@@ -101,7 +102,8 @@ def _same(found: bytes | None, wanted: bytes) -> bool:
 def _alike(a: Any, b: Any, *, words: bool) -> bool:
     if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
         return all(
-            (words and key in _WORDS) or _alike(a[key], b[key], words=words or key.endswith(_ATTRIBUTES)) for key in a
+            (words and key in text_keys) or _alike(a[key], b[key], words=words or key.endswith(_ATTRIBUTES))
+            for key in a
         )
     if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         return all(_alike(x, y, words=words) for x, y in zip(a, b, strict=True))

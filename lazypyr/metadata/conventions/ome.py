@@ -18,6 +18,7 @@ import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.geometry.grid import Coord
+from lazypyr.metadata.conventions.base import Convention, Hierarchy
 from lazypyr.metadata.conventions.units import ome_unit
 from lazypyr.metadata.protocol import SupportsMultiscales
 
@@ -29,6 +30,27 @@ _SPACE = ("z", "y", "x")
 _RGB = ("FF0000", "00FF00", "0000FF")
 # A viewer lists each channel; a stack of thousands of dates isn't a stack of colours.
 _MAX_CHANNELS = 256
+
+
+class OmeNgff(Convention):
+    """OME-NGFF 0.5 in zarr v3, 0.4 in v2; multiscales 0.1 in v2 where axes, or the user, rule it out."""
+
+    reserved_keys = frozenset({"ome", "omero", "multiscales"})
+    level_keys = frozenset({"multiscales", "version"})
+    text_keys = frozenset({"name", "description"})
+
+    def why_not(self, pyramid: SupportsMultiscales) -> str | None:
+        return why_not_ome(pyramid)
+
+    def group(self, pyramid: SupportsMultiscales, hierarchy: Hierarchy) -> dict[str, Any]:
+        v3, paths = hierarchy.zarr_format == 3, hierarchy.paths
+        if hierarchy.legacy or why_not_ome(pyramid) is not None:
+            return {} if v3 else {"multiscales": [{"version": "0.1", "datasets": [{"path": path} for path in paths]}]}
+        entry, settings = multiscale(pyramid, paths), omero(pyramid, hierarchy.omero)
+        if v3:
+            return {"ome": {"version": "0.5", "multiscales": [entry], **({"omero": settings} if settings else {})}}
+        shown = {"omero": {"version": "0.4", **settings}} if settings else {}
+        return {"multiscales": [{"version": "0.4", **entry}], **shown}
 
 
 def axis_types(axes: Sequence[str]) -> tuple[str, ...]:
@@ -62,25 +84,25 @@ def multiscale(pyramid: SupportsMultiscales, paths: Sequence[str]) -> dict[str, 
         unit = ome_unit(pyramid.coords[name].unit, kind) if name in pyramid.coords else None
         axes.append({"name": name, "type": kind, **({"unit": unit} if unit else {})})
     return {
-        "name": short_name(pyramid.name),
+        "name": public_name(pyramid.name),
         "type": pyramid.method,
         "axes": axes,
         "datasets": [
             {"path": path, "coordinateTransformations": _transformations(pyramid, level)}
             for level, path in enumerate(paths)
         ],
-        "metadata": {"method": f"lazypyr.{pyramid.method}", "description": _public(pyramid.recipe)},
+        "metadata": {"method": f"lazypyr.{pyramid.method}", "description": _without_secrets(pyramid.recipe)},
     }
 
 
-def short_name(name: str) -> str:
+def public_name(name: str) -> str:
     """A name without the folders, hosts and queries in it: what may be published ("phase(slc.zarr)")."""
     short = re.sub(r"\?[^\s()]*", "", name)
     short = re.sub(r"[/\\]+(?=[)\s]|$)", "", short)
     return re.sub(r"[^\s()]*[/\\]", "", short) or name
 
 
-def _public(text: str) -> str:
+def _without_secrets(text: str) -> str:
     """A text whose URLs have no passwords and no queries, where signatures are."""
     return re.sub(r"(\w+://[^\s?()]*)\?[^\s()]*", r"\1", re.sub(r"(\w+://)[^/\s]*@", r"\1", text))
 
@@ -119,7 +141,7 @@ def omero(pyramid: SupportsMultiscales, given: Mapping[str, Any] | None) -> dict
     # Three bytes a pixel are a colour picture; of other channels one is shown until the user asks for more.
     rgb = count == 3 and pyramid.dtype == np.uint8 and "c" in pyramid.axes
     colours = _each(display.get("colors") or (_RGB if rgb else "FFFFFF"), count)
-    name = short_name(pyramid.name)
+    name = public_name(pyramid.name)
     labels = _each(display.get("labels") or ([f"{name} {i}" for i in range(count)] if count > 1 else name), count)
     coloured = len(set(colours)) > 1
     return {

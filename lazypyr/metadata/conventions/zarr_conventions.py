@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from lazypyr.geometry.grid import Coord
+from lazypyr.metadata.conventions.base import Convention, Hierarchy
 from lazypyr.metadata.protocol import SupportsLevel, SupportsMultiscales
 
-__all__ = ["conventions", "layout", "proj", "spatial_transform"]
+__all__ = ["ZarrConventions", "layout", "proj", "spatial_transform"]
 
 MULTISCALES_UUID = "d35379db-88df-4056-af3a-620245f8e347"
 SPATIAL_UUID = "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4"
@@ -51,8 +52,40 @@ _RESAMPLING = {"stride": "nearest", "mean": "average", "median": "med"}
 _OF_LEVEL_0 = ("median", "mode")
 
 
+class ZarrConventions(Convention):
+    """`multiscales` (zarr v3), `spatial:` and `proj:`, each where it has something to say."""
+
+    reserved_keys = frozenset({"multiscales", "zarr_conventions"})
+    reserved_prefixes = ("spatial:", "proj:")
+    level_keys = frozenset({"multiscales", "zarr_conventions"})
+
+    def group(self, pyramid: SupportsMultiscales, hierarchy: Hierarchy) -> dict[str, Any]:
+        v3 = hierarchy.zarr_format == 3
+        attributes: dict[str, Any] = {"multiscales": layout(pyramid, hierarchy.paths)} if v3 else {}
+        attributes |= self._georeference(pyramid, [_MULTISCALES] if v3 else [])
+        if located(pyramid):
+            attributes["spatial:bbox"] = bbox(pyramid)
+            if not v3:
+                # In v3 each entry of the layout has its own, and the convention allows no second one here.
+                attributes["spatial:transform"] = spatial_transform(pyramid, pyramid.levels[0])
+        return attributes
+
+    def array(self, pyramid: SupportsMultiscales, level: int, zarr_format: int) -> dict[str, Any]:
+        attributes = self._georeference(pyramid, [])
+        if located(pyramid):
+            attributes["spatial:transform"] = spatial_transform(pyramid, pyramid.levels[level])
+        return attributes
+
+    def _georeference(self, pyramid: SupportsMultiscales, used: list[dict[str, str]]) -> dict[str, Any]:
+        """`zarr_conventions`, the CRS, and `spatial:dimensions`."""
+        crs, place = proj(pyramid.crs), located(pyramid)
+        used = [*used, *([_PROJ] if crs else []), *([_SPATIAL] if place else [])]
+        declared = {"zarr_conventions": used} if used else {}
+        return {**declared, **crs, **({"spatial:dimensions": ["y", "x"]} if place else {})}
+
+
 def located(pyramid: SupportsMultiscales) -> bool:
-    """Whether the pyramid's place in the plane is known."""
+    """True where the pyramid's place in the plane is known."""
     return "y" in pyramid.coords or "x" in pyramid.coords
 
 
@@ -93,14 +126,6 @@ def proj(crs: str | None) -> dict[str, Any]:
         except ValueError:
             return {}
     return {}
-
-
-def conventions(pyramid: SupportsMultiscales, *, multiscales: bool) -> dict[str, Any]:
-    """`zarr_conventions`, `spatial:dimensions` and the CRS, for a group (`multiscales`) or an array of it."""
-    crs = proj(pyramid.crs)
-    used = [_MULTISCALES] * multiscales + [_PROJ] * bool(crs) + [_SPATIAL] * located(pyramid)
-    found = {"zarr_conventions": used} if used else {}
-    return {**found, **crs, **({"spatial:dimensions": ["y", "x"]} if located(pyramid) else {})}
 
 
 def layout(pyramid: SupportsMultiscales, paths: Sequence[str]) -> dict[str, Any]:

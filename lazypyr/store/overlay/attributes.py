@@ -6,12 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from lazypyr.metadata.conventions import level_keys
 from lazypyr.metadata.json_values import dump
 
 __all__ = ["Edits", "edits_of", "with_edits"]
-
-# What says which levels there are: those of the lazy store are others than those that are kept.
-_LEVELS = ("multiscales", "zarr_conventions", "lazypyr", "version")
 
 Edits = dict[str, Any]
 _GONE = object()
@@ -20,7 +18,8 @@ _GONE = object()
 def edits_of(found: Mapping[str, Any], written: Mapping[str, Any]) -> Edits:
     """What differs, by name: the new value, a dict of what differs in "ome", or that it is gone."""
     edits: Edits = {}
-    for name in {*found, *written} - {*_LEVELS}:
+    # The levels of the lazy store are others than those that are kept.
+    for name in {*found, *written} - level_keys:
         new, old = found.get(name, _GONE), written.get(name, _GONE)
         if _is_plain(new) and name == "ome" and isinstance(new, dict) and isinstance(old, dict):
             edits |= {"ome": inner} if (inner := edits_of(new, old)) else {}
