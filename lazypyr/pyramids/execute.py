@@ -258,7 +258,7 @@ class Pass:
         p, base = self.pyramid, self.pyramid.bases[-1]
         footprint = windows.refine_window(window, p.factors, base.shape, level - p.base_level)
         if plan.within_chunk:
-            reach, pieces = min(level, p.base_level + plan.within_chunk), _cells(footprint, base.batch)
+            reach, pieces = min(level, p.base_level + plan.within_chunk), _cells(footprint, base.preferred_read_shape)
         else:
             reach, pieces = level, iter([footprint])
         levels: dict[int, tuple[Window, Array]] = {level: (window, out)}
@@ -281,7 +281,7 @@ class Pass:
             first = min(levels)
             block = base.read(piece, tuple(f ** (first - p.base_level) for f in p.factors))
         else:
-            with base.borrowed(piece) as finest:
+            with base.read_temporary(piece) as finest:
                 block = p.reducer(finest, p.factors, nodata=p.nodata)
         for k in range(first, reach + 1):
             if k > first:

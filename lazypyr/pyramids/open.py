@@ -17,10 +17,10 @@ from lazypyr.pyramids.function import FunctionPyramid
 from lazypyr.pyramids.reduced import ReducedPyramid
 from lazypyr.pyramids.transposed import ReorderedPyramid
 from lazypyr.reducers import METHODS, Reducer, reducer_of
-from lazypyr.sources.array import Transposed
 from lazypyr.sources.axes import given_axes
 from lazypyr.sources.base import Source, native
-from lazypyr.sources.open import Opened, open_source
+from lazypyr.sources.open import OpenedSource, open_source
+from lazypyr.sources.transposed import TransposedSource
 
 __all__ = ["from_function", "is_pyramid", "open_pyramid"]
 
@@ -139,7 +139,7 @@ def open_pyramid(
         source = LevelSource(src) if isinstance(src, Pyramid) else src
         opened = open_source(source, axes=axes, nodata=nodata, storage_options=storage_options)
         if source_product is not None:
-            opened = Opened((load_products().apply_to_source(opened.sources[0], source_product),))
+            opened = OpenedSource((load_products().apply_to_source(opened.sources[0], source_product),))
         reducer = reducer_of(_recorded_method(opened) if method is None else method)
         result = _assembled(opened, reducer, order, levels, chunks or (256, 256), factors, bounds)
     return result if product is None else result.map(product)
@@ -160,7 +160,7 @@ def is_pyramid(src: Any) -> bool:
     return whole and isinstance(found, Pyramid)
 
 
-def _recorded_method(opened: Opened) -> str:
+def _recorded_method(opened: OpenedSource) -> str:
     """The method by which lazypyr made the levels that are there, else the default."""
     ours = opened.attrs.get("lazypyr")
     recorded = ours.get("method") if isinstance(ours, Mapping) else None
@@ -188,7 +188,7 @@ def _unwrapped(src: Any) -> tuple[Any, bool]:
 
 
 def _assembled(
-    opened: Opened,
+    opened: OpenedSource,
     reducer: Reducer,
     order: str | Iterable[str] | None,
     levels: int | None,
@@ -209,7 +209,7 @@ def _assembled(
     if order is not None:
         ordered = _ordered(order, axes, name)
         back = [axes.index(a) for a in ordered]
-        sources = tuple(Transposed(source, ordered) for source in sources)
+        sources = tuple(TransposedSource(source, ordered) for source in sources)
         scales = scales and tuple((tuple(s[a] for a in back), tuple(t[a] for a in back)) for s, t in scales)
         axes = ordered
     by_axis = _factors(factors, axes, name)

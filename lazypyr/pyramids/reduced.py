@@ -18,8 +18,8 @@ from lazypyr.pyramids.execute import Pass
 from lazypyr.pyramids.explain import explain_pass
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.reducers import Reducer
-from lazypyr.sources.array import Transposed
 from lazypyr.sources.base import Source, bytes_of_pixel
+from lazypyr.sources.transposed import TransposedSource
 
 __all__ = ["ReducedPyramid"]
 
@@ -120,7 +120,7 @@ class ReducedPyramid(Reduction):
         back = [self.axes.index(axis) for axis in order]
         scales = self._scales and tuple((tuple(s[a] for a in back), tuple(t[a] for a in back)) for s, t in self._scales)
         return ReducedPyramid(
-            tuple(Transposed(base, order) for base in self.bases),
+            tuple(TransposedSource(base, order) for base in self.bases),
             self.reducer,
             factors=tuple(self.factors[a] for a in back),
             chunks=tuple(self.chunks[a] for a in back),

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lazypyr.engine.engine import Engine
-from lazypyr.sources.base import tally
+from lazypyr.sources.base import counters
 
 __all__ = ["Stats"]
 
@@ -59,7 +59,7 @@ class Stats:
             "open_bytes": self.open_bytes,
             "latency_s": self.latency(),
             "memory_bytes": _resident(),
-            "absent_chunks": tally.absent_chunks,
+            "absent_chunks": counters.absent_chunks,
             "sources": {
                 name: {**asdict(engine.cache_info()), "inflight_bytes": engine.inflight_used}
                 for name, engine in engines.items()
@@ -77,7 +77,7 @@ class Stats:
             ("sent_bytes_total", "counter", self.sent_bytes),
             ("open_bytes", "gauge", self.open_bytes),
             ("memory_bytes", "gauge", _resident()),
-            ("absent_chunks_total", "counter", tally.absent_chunks),
+            ("absent_chunks_total", "counter", counters.absent_chunks),
         ):
             lines += [f"# TYPE lazypyr_{name} {kind}", f"lazypyr_{name} {value}"]
         infos = {name: (engine.cache_info(), engine.inflight_used) for name, engine in engines.items()}

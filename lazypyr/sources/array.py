@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,66 +15,9 @@ from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
 from lazypyr.sources.base import Source, fresh_identity, identity_of, native
 
-__all__ = ["ArraySource", "NumpySource", "Transposed"]
+__all__ = ["ArraySource", "NumpySource", "dask_chunks", "xarray_coords"]
 
 Array = np.ndarray[Any, Any]
-
-
-class NumpySource(Source):
-    """A numpy array. It is not copied: whoever changes it calls `refresh()` on the store."""
-
-    cheap_stride = True
-
-    def __init__(
-        self,
-        array: Array,
-        axes: tuple[str, ...],
-        *,
-        name: str = "numpy array",
-        nodata: Any = None,
-        attrs: Mapping[str, Any] | None = None,
-        coords: Mapping[str, Coord] | None = None,
-        crs: str | None = None,
-    ) -> None:
-        self._array, self.axes, self.name, self.nodata = array, axes, name, nodata
-        self.shape, self.dtype = array.shape, native(array.dtype)
-        self.chunks = tuple(
-            min(n, 512) if axis in SPATIAL_AXES else 1 for n, axis in zip(array.shape, axes, strict=True)
-        )
-        self.fill_value = np.zeros((), self.dtype)[()]
-        self.attrs, self.coords, self.crs = dict(attrs or {}), dict(coords or {}), crs
-        self._identity = identity_of(array)
-        self._fingerprint: str | None = None
-
-    @property
-    def array(self) -> Array:
-        """The array itself."""
-        return self._array
-
-    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
-        block = self._array[tuple(slice(a, b, s) for (a, b), s in zip(window, step or (1,) * len(window), strict=True))]
-        block = block.astype(self.dtype, copy=False)
-        view = block.view()
-        view.flags.writeable = False
-        return view
-
-    @property
-    def fingerprint(self) -> str:
-        if self._fingerprint is None:
-            digest = hashlib.blake2b(f"{self.shape}{self.dtype}".encode(), digest_size=16)
-            for row in self._array:
-                digest.update(np.ascontiguousarray(row).tobytes())
-            self._fingerprint = digest.hexdigest()
-        return self._fingerprint
-
-    @property
-    def identity(self) -> Hashable:
-        return self._identity
-
-    def refreshed(self) -> Source:
-        fresh = copy.copy(self)
-        fresh._fingerprint = None  # noqa: SLF001 - of its own class
-        return fresh
 
 
 class ArraySource(Source):
@@ -99,11 +41,15 @@ class ArraySource(Source):
     ) -> None:
         self._array, self.axes, self.name, self.nodata = array, axes, name, nodata
         self.shape, self.dtype = tuple(int(n) for n in array.shape), native(array.dtype)
-        whole = tuple(min(n, 512) if axis in SPATIAL_AXES else 1 for n, axis in zip(self.shape, axes, strict=True))
-        self.chunks = tuple(int(c) for c in chunks) if chunks else whole
+        planes = tuple(min(n, 512) if axis in SPATIAL_AXES else 1 for n, axis in zip(self.shape, axes, strict=True))
+        self.chunks = tuple(int(c) for c in chunks) if chunks else planes
         self.fill_value = np.zeros((), self.dtype)[()]
         self.attrs, self.coords, self.crs = dict(attrs or {}), dict(coords or {}), crs
-        self._identity = fresh_identity("array")
+        self._identity = self._new_identity()
+        self._fingerprint: str | None = None
+
+    def _new_identity(self) -> Hashable:
+        return fresh_identity("array")
 
     def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
         selection = tuple(slice(a, b, s) for (a, b), s in zip(window, step or (1,) * len(window), strict=True))
@@ -118,10 +64,15 @@ class ArraySource(Source):
 
     @property
     def fingerprint(self) -> str:
+        if self._fingerprint is None:
+            self._fingerprint = self._digest()
+        return self._fingerprint
+
+    def _digest(self) -> str:
         # dask names its arrays by a hash of how they are made; others have nothing but their identity.
-        known = getattr(self._array, "name", None) if hasattr(self._array, "dask") else None
+        name = getattr(self._array, "name", None) if hasattr(self._array, "dask") else None
         return hashlib.blake2b(
-            repr((known or self._identity, self.shape, self.dtype)).encode(), digest_size=16
+            repr((name or self._identity, self.shape, self.dtype)).encode(), digest_size=16
         ).hexdigest()
 
     @property
@@ -130,51 +81,34 @@ class ArraySource(Source):
 
     def refreshed(self) -> Source:
         fresh = copy.copy(self)
-        fresh._identity = fresh_identity("array")  # noqa: SLF001 - of its own class
+        fresh._identity, fresh._fingerprint = self._new_identity(), None  # noqa: SLF001 - of its own class
         return fresh
 
 
-class Transposed(Source):
-    """Another source with its axes in another order."""
+class NumpySource(ArraySource):
+    """A numpy array. It is not copied: whoever changes it calls `refresh()` on the store."""
 
-    def __init__(self, source: Source, order: tuple[str, ...]) -> None:
-        self._source, self.axes = source, order
-        self._from = tuple(source.axes.index(axis) for axis in order)
-        self._to = tuple(order.index(axis) for axis in source.axes)
-        self.name, self.dtype, self.attrs = source.name, source.dtype, source.attrs
-        self.nodata, self.fill_value, self.cheap_stride = source.nodata, source.fill_value, source.cheap_stride
-        self.coords, self.crs = source.coords, source.crs
-        self.shape = tuple(source.shape[a] for a in self._from)
-        self.chunks = tuple(source.chunks[a] for a in self._from)
+    cheap_stride = True
+
+    def _new_identity(self) -> Hashable:
+        return identity_of(self._array)
+
+    @property
+    def array(self) -> Array:
+        """The array itself."""
+        array: Array = self._array
+        return array
 
     def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
-        there = tuple(window[a] for a in self._to)
-        steps = tuple(step[a] for a in self._to) if step else None
-        return self._source.read(there, steps).transpose(self._from)
+        view = super().read(window, step).view()
+        view.flags.writeable = False
+        return view
 
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        return self._source.sources
-
-    @property
-    def batch(self) -> tuple[int, ...]:
-        return tuple(self._source.batch[a] for a in self._from)
-
-    @contextlib.contextmanager
-    def borrowed(self, window: Window) -> Iterator[Array]:
-        with self._source.borrowed(tuple(window[a] for a in self._to)) as block:
-            yield block.transpose(self._from)
-
-    @property
-    def fingerprint(self) -> str:
-        return f"{self._source.fingerprint}:{''.join(map(str, self._from))}"
-
-    @property
-    def identity(self) -> Hashable:
-        return self._source.identity, self._from
-
-    def refreshed(self) -> Source:
-        return Transposed(self._source.refreshed(), self.axes)
+    def _digest(self) -> str:
+        digest = hashlib.blake2b(f"{self.shape}{self.dtype}".encode(), digest_size=16)
+        for row in self._array:
+            digest.update(np.ascontiguousarray(row).tobytes())
+        return digest.hexdigest()
 
 
 def xarray_coords(array: Any) -> dict[str, Coord]:

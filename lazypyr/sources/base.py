@@ -16,7 +16,7 @@ from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window, ceil_div
 
-__all__ = ["Source", "native", "tally"]
+__all__ = ["Source", "native", "counters"]
 
 
 def native(dtype: np.dtype[Any] | str | type) -> np.dtype[Any]:
@@ -85,12 +85,12 @@ class Source(ABC):
         """
 
     @property
-    def batch(self) -> tuple[int, ...]:
+    def preferred_read_shape(self) -> tuple[int, ...]:
         """What a pass over many chunks reads at once: a multiple of `chunks` by axis, more where each read waits long."""
         return self.chunks
 
     @contextlib.contextmanager
-    def borrowed(self, window: Window) -> Iterator[np.ndarray[Any, Any]]:
+    def read_temporary(self, window: Window) -> Iterator[np.ndarray[Any, Any]]:
         """As `read`, but the pixels are there within the block only: their memory may be used again after it."""
         yield self.read(window)
 
@@ -124,7 +124,7 @@ def bytes_of_pixel(source: Source, n_channels: int) -> int:
     return math.prod(source.chunks) * source.dtype.itemsize * ceil_div(n_channels, channels)
 
 
-class Tally:
+class Counters:
     """Counts since the process began. No lock, which a fork could leave locked: threads that race may lose a count."""
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class Tally:
         self.absent_chunks = 0
 
 
-tally = Tally()
+counters = Counters()
 
 _known: dict[int, tuple[weakref.ref[Any], Hashable]] = {}
 

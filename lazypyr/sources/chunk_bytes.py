@@ -1,4 +1,4 @@
-"""Where stored chunks come from: bytes by key, read in the calling thread.
+"""Stored chunks as bytes by key, read in the calling thread.
 
 Reading through zarr's event loop costs a hop and shares its threads; local files, mappings and zarr's own
 MemoryStore need neither. Every other store is asked there, for whole values.
@@ -6,38 +6,79 @@ MemoryStore need neither. Every other store is asked there, for whole values.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, MutableMapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from lazypyr._util.buffers import lease
+from lazypyr.sources.base import identity_of
+from lazypyr.sources.buffers import temporary_buffer
 
-__all__ = ["LocalFiles", "MappingBytes", "MemoryBytes", "Stored", "StoredBytes"]
+__all__ = [
+    "ByteStore",
+    "LocalByteStore",
+    "MappingByteStore",
+    "MemoryByteStore",
+    "StoredValue",
+    "ZarrByteStore",
+    "byte_store_of",
+]
+
+_MAX_FOLDERS = 4096
 
 
-class Stored(Protocol):
+class StoredValue(Protocol):
     """One stored value, open for reading."""
 
     size: int
-    in_parts: bool  # whether reading a part costs less than reading all
+    in_parts: bool  # reading a part costs less than reading all
 
     def read(self, start: int, length: int) -> bytes:
         """Bytes ``start <= i < start + length``, fewer at the end of the value."""
 
-    def borrowed(self, start: int, length: int) -> contextlib.AbstractContextManager[Any]:
-        """The same as a buffer that is there within the block only."""
+    def read_temporary(self, start: int, length: int) -> contextlib.AbstractContextManager[Any]:
+        """The same bytes in a buffer that is valid within the block only."""
 
 
-class StoredBytes(Protocol):
-    """Stored values by key."""
+class ByteStore(ABC):
+    """Stored values by key.
 
-    def open(self, key: str) -> contextlib.AbstractContextManager[Stored | None]:
+    Attributes
+    ----------
+    is_remote : bool
+        Every value costs a trip through zarr's event loop, and perhaps through a network.
+    reads_parts : bool
+        Reading a part of a value costs less than reading all of it.
+    cheap_version : bool
+        `version` costs so little that it may be asked at each read.
+    """
+
+    is_remote = False
+    reads_parts = False
+    cheap_version = False
+
+    @abstractmethod
+    def open(self, key: str) -> contextlib.AbstractContextManager[StoredValue | None]:
         """The value, or None if there is none under this key. Whatever else goes wrong raises."""
 
+    @abstractmethod
     def version(self, key: str) -> object:
         """Something that changes when the value is written anew, None if there is no value."""
+
+    def document(self, key: str, version: Any) -> bytes:
+        """The value of a small key whose present version is known."""
+        return bytes(version)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, StoredValue | BaseException | None]:
+        """Values that it pays to ask for side by side; what went wrong stands in the place of its value."""
+        return {}
+
+    def stamps(self, location: str, owner: Any, path: str, version: object) -> Iterator[str]:
+        """Texts that differ between arrays, and between states of one, as far as can be told without reading chunks."""
+        yield repr((location, version))
 
 
 class _File:
@@ -50,19 +91,21 @@ class _File:
         return os.pread(self.fd, length, start)
 
     @contextlib.contextmanager
-    def borrowed(self, start: int, length: int) -> Iterator[Any]:
-        with lease(length) as buffer:
+    def read_temporary(self, start: int, length: int) -> Iterator[Any]:
+        with temporary_buffer(length) as buffer:
             yield buffer[: os.preadv(self.fd, [buffer.data], start)]
 
 
-class LocalFiles:
+class LocalByteStore(ByteStore):
     """Values that are files below a folder, as in zarr's LocalStore."""
+
+    reads_parts = cheap_version = True
 
     def __init__(self, root: str | Path) -> None:
         self.root = str(root)
 
     @contextlib.contextmanager
-    def open(self, key: str) -> Iterator[Stored | None]:
+    def open(self, key: str) -> Iterator[StoredValue | None]:
         try:
             fd = os.open(f"{self.root}/{key}", os.O_RDONLY)
         except FileNotFoundError:
@@ -79,6 +122,15 @@ class LocalFiles:
         except (FileNotFoundError, NotADirectoryError):
             return None
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+    def document(self, key: str, version: Any) -> bytes:
+        return Path(self.root, key).read_bytes()
+
+    def stamps(self, location: str, owner: Any, path: str, version: object) -> Iterator[str]:
+        # A chunk that zarr writes is renamed into its folder, which changes the folder's time. However the array's path
+        # was spelled, relative or through a link, it is the same array.
+        for folder in map(Path, _folders(str(Path(self.root).resolve()))):
+            yield f"{folder}:{folder.stat().st_mtime_ns}"
 
 
 class Value:
@@ -97,11 +149,11 @@ class Value:
         return whole if len(part) == self.size and isinstance(whole, bytes) else part.tobytes()
 
     @contextlib.contextmanager
-    def borrowed(self, start: int, length: int) -> Iterator[Any]:
+    def read_temporary(self, start: int, length: int) -> Iterator[Any]:
         yield self.value[start : start + length]
 
 
-class MappingBytes:
+class MappingByteStore(ByteStore):
     """Values of any mapping from keys to bytes (a dict, zarr 2's stores, fsspec's FSMap)."""
 
     def __init__(self, mapping: Mapping[str, Any] | MutableMapping[str, Any], prefix: str = "") -> None:
@@ -120,7 +172,7 @@ class MappingBytes:
         return value.to_bytes() if hasattr(value, "as_numpy_array") else value
 
     @contextlib.contextmanager
-    def open(self, key: str) -> Iterator[Stored | None]:
+    def open(self, key: str) -> Iterator[StoredValue | None]:
         value = self.get(key)
         yield None if value is None else Value(value)
 
@@ -129,11 +181,47 @@ class MappingBytes:
         return None if value is None else bytes(value)
 
 
-class MemoryBytes:
-    """Values of a zarr store whose `get` never has to wait for anything (MemoryStore)."""
+class ZarrByteStore(ByteStore):
+    """Values of any zarr store, got whole through zarr's event loop: networks, archives, wrappers."""
+
+    is_remote = True
 
     def __init__(self, store: Any, prefix: str) -> None:
         self.store, self.prefix = store, prefix
+
+    def get(self, key: str) -> Any | None:
+        from zarr.core.buffer import default_buffer_prototype
+        from zarr.core.sync import sync
+
+        return sync(self.store.get(self.prefix + key, default_buffer_prototype()))
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, StoredValue | BaseException | None]:
+        from zarr.core.buffer import default_buffer_prototype
+        from zarr.core.sync import sync
+
+        async def gather() -> list[Any]:
+            prototype = default_buffer_prototype()
+            requests = (self.store.get(self.prefix + key, prototype) for key in keys)
+            return await asyncio.gather(*requests, return_exceptions=True)
+
+        got = zip(keys, sync(gather()), strict=True)
+        return {key: Value(value.as_numpy_array()) if hasattr(value, "as_numpy_array") else value for key, value in got}
+
+    @contextlib.contextmanager
+    def open(self, key: str) -> Iterator[StoredValue | None]:
+        value = self.get(key)
+        yield None if value is None else Value(value.as_numpy_array())
+
+    def version(self, key: str) -> object:
+        value = self.get(key)
+        return None if value is None else value.to_bytes()
+
+
+class MemoryByteStore(ZarrByteStore):
+    """Values of a zarr store whose `get` never has to wait for anything (MemoryStore)."""
+
+    is_remote = False
+    cheap_version = True
 
     def get(self, key: str) -> Any | None:
         from zarr.core.buffer import default_buffer_prototype
@@ -147,11 +235,41 @@ class MemoryBytes:
         msg = f"{self.store!r} waits for something: it is no store in memory"
         raise RuntimeError(msg)
 
-    @contextlib.contextmanager
-    def open(self, key: str) -> Iterator[Stored | None]:
-        value = self.get(key)
-        yield None if value is None else Value(value.as_numpy_array())
+    def get_many(self, keys: Sequence[str]) -> dict[str, StoredValue | BaseException | None]:
+        return {}
 
-    def version(self, key: str) -> object:
-        value = self.get(key)
-        return None if value is None else value.to_bytes()
+    def stamps(self, location: str, owner: Any, path: str, version: object) -> Iterator[str]:
+        # Memory has no name that means the same tomorrow: it is what the object is, in this process and in copies of it.
+        yield repr(((identity_of(owner), path), version))
+
+
+def byte_store_of(array: Any, mapping: Mapping[str, Any] | None) -> ByteStore:
+    """The store of a zarr array's chunks; `mapping` is what its zarr store wraps, if that is one of ours."""
+    prefix = f"{array.path}/" if array.path else ""
+    if mapping is not None:
+        return MappingByteStore(mapping, prefix)
+    from zarr.storage import LocalStore, MemoryStore
+
+    store = array.store
+    # Exact types: what a subclass or wrapper does on the way must be done.
+    if type(store) is LocalStore:
+        return LocalByteStore(Path(store.root, array.path))
+    return MemoryByteStore(store, prefix) if type(store) is MemoryStore else ZarrByteStore(store, prefix)
+
+
+def _folders(root: str) -> Iterator[str]:
+    """An array's folders, breadth first, as far as that is cheap."""
+    queue, seen = [root], 0
+    while queue:
+        folder = queue.pop(0)
+        yield folder
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    seen += 1
+                    if seen > _MAX_FOLDERS:
+                        return
+                    if entry.is_dir(follow_symlinks=False):
+                        queue.append(entry.path)
+        except OSError:
+            return

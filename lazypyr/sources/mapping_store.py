@@ -11,7 +11,7 @@ from typing import Any
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 
-from lazypyr.sources.chunk_bytes import MappingBytes
+from lazypyr.sources.chunk_bytes import MappingByteStore
 
 __all__ = ["MappingStore"]
 
@@ -48,7 +48,7 @@ class MappingStore(Store):
         if self._threads is None:
             self._threads = ThreadPoolExecutor(4, thread_name_prefix="lazypyr-mapping")
         loop = asyncio.get_running_loop()
-        value = await loop.run_in_executor(self._threads, MappingBytes(self.mapping).get, key)
+        value = await loop.run_in_executor(self._threads, MappingByteStore(self.mapping).get, key)
         if value is None:
             return None
         data = bytes(value)

@@ -13,7 +13,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ZstdCode
 from zarr.storage import MemoryStore
 
 from lazypyr import LazyPyramidStore, SourceError
-from lazypyr.sources.base import tally
+from lazypyr.sources.base import counters
 from support.faultstore import FaultMapping, FaultStore, bytes_of
 from support.running import together
 from support.sources import Place, random_array, zarr_array
@@ -64,12 +64,12 @@ def test_absent_chunks_are_fill_value(kind, method, shards, tmp_path):
     else:
         for key in ("c/1/2", "c/2/0", "c/2/1", "c/3/0", "c/3/1"):
             del place[key]
-    expected, before = LazyPyramidStore(filled, method=method, chunks=(8, 8)), tally.absent_chunks
+    expected, before = LazyPyramidStore(filled, method=method, chunks=(8, 8)), counters.absent_chunks
     for got, level in zip(
         whole(LazyPyramidStore(place.src, method=method, chunks=(8, 8))), whole(expected), strict=True
     ):
         np.testing.assert_array_equal(got, level)
-    assert tally.absent_chunks > before
+    assert counters.absent_chunks > before
     nodata = {"method": method, "chunks": (8, 8), "nodata": -7}
     for got, level in zip(
         whole(LazyPyramidStore(place.src, **nodata)), whole(LazyPyramidStore(filled, **nodata)), strict=True

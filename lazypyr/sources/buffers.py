@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["lease"]
+__all__ = ["temporary_buffer"]
 
 # Larger buffers are not kept: they cost less in proportion, and every thread would hold one.
 _MAX_KEPT = 16 * 2**20
@@ -29,7 +29,7 @@ _buffers = _Buffers()
 
 
 @contextlib.contextmanager
-def lease(n_bytes: int) -> Iterator[np.ndarray[Any, Any]]:
+def temporary_buffer(n_bytes: int) -> Iterator[np.ndarray[Any, Any]]:
     """`n_bytes` of uint8, whose content nobody else touches within the block, nor may anybody use after it."""
     free = _buffers.free
     fitting = next((i for i, buffer in enumerate(free) if buffer.size >= n_bytes), None)

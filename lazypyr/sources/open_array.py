@@ -1,0 +1,99 @@
+"""Openers of what is already an array: numpy, xarray, and anything that slices like one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lazypyr.errors import PlanError
+from lazypyr.metadata import georeference
+from lazypyr.sources.array import ArraySource, NumpySource, dask_chunks, xarray_coords
+from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
+
+__all__ = ["ArrayLikeOpener", "DataArrayOpener", "DatasetOpener", "NumpyOpener"]
+
+
+class NumpyOpener(Opener):
+    """Arrays of numpy."""
+
+    def can_open(self, src: Any) -> bool:
+        return isinstance(src, np.ndarray)
+
+    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
+        if isinstance(src, np.ma.MaskedArray):
+            raise PlanError("a masked array: give src.filled(value), and nodata=value (NaN needs no nodata=)")
+        name = "numpy array"
+        check_array(src, name)
+        # An array in memory has no chunks that would tell a stack of images with trailing channels from others.
+        chunks = (2, 2, 1) if src.ndim == 3 else src.shape
+        names = options.axis_names(name, None, src.shape, chunks)
+        return OpenedSource((NumpySource(src, names, name=name, nodata=options.nodata_of({}, src.dtype)),))
+
+
+class DatasetOpener(Opener):
+    """Datasets of xarray, which are refused: they are many arrays."""
+
+    def can_open(self, src: Any) -> bool:
+        return hasattr(src, "data_vars")
+
+    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
+        raise PlanError(f"an xarray Dataset is many arrays; give one of them: {', '.join(map(repr, src.data_vars))}")
+
+
+class DataArrayOpener(Opener):
+    """Arrays of xarray, with their coordinates."""
+
+    def can_open(self, src: Any) -> bool:
+        return all(hasattr(src, name) for name in ("dims", "coords", "variable"))
+
+    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
+        name = f"xarray DataArray {src.name!r}"
+        check_array(src, name)
+        chunks = dask_chunks(src.data) if getattr(src, "chunks", None) else src.encoding.get("chunks")
+        preferred = chunks if chunks and len(chunks) == src.ndim else src.shape
+        names = options.axis_names(name, [str(d) for d in src.dims], src.shape, preferred)
+        own = xarray_coords(src)
+        # What was packed has been unpacked, its fill values made NaN: `_FillValue` of the encoding is about stored numbers.
+        packed = {"scale_factor", "add_offset"} & set(src.encoding) or np.dtype(src.dtype).kind == "f"
+        attrs = {**src.attrs, **{k: v for k, v in src.encoding.items() if k == "_FillValue" and not packed}}
+        coords, crs = georeference(attrs, names, src.shape)
+        coords |= {axis: own[str(dim)] for dim, axis in zip(src.dims, names, strict=True) if str(dim) in own}
+        shared: dict[str, Any] = {
+            "name": name,
+            "nodata": options.nodata_of(attrs, src.dtype),
+            "attrs": dict(src.attrs),
+            "coords": coords,
+            "crs": crs,
+        }
+        if isinstance(src.variable._data, np.ndarray):  # noqa: SLF001 - `.data` would load a lazy backend array whole
+            return OpenedSource((NumpySource(src.values, names, **shared),))
+        return OpenedSource((ArraySource(src, names, chunks=chunks, **shared),))
+
+
+class ArrayLikeOpener(Opener):
+    """Anything with shape, dtype and slicing: arrays of dask, h5py, zarr 2."""
+
+    def can_open(self, src: Any) -> bool:
+        return all(hasattr(src, name) for name in ("shape", "dtype", "__getitem__"))
+
+    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
+        name = f"{type(src).__module__.split('.')[0]} array"
+        check_array(src, name)
+        chunks = getattr(src, "chunks", None)
+        if chunks and not all(isinstance(c, int | np.integer) for c in chunks):
+            chunks = dask_chunks(src)
+        names = options.axis_names(name, None, src.shape, chunks or src.shape)
+        attrs = dict(getattr(src, "attrs", {}) or {})
+        coords, crs = georeference(attrs, names, src.shape)
+        source = ArraySource(
+            src,
+            names,
+            name=name,
+            chunks=chunks,
+            nodata=options.nodata_of(attrs, src.dtype),
+            attrs=attrs,
+            coords=coords,
+            crs=crs,
+        )
+        return OpenedSource((source,))

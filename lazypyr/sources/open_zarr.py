@@ -1,0 +1,200 @@
+"""Openers of zarr: paths, URLs, stores, mappings, arrays and groups."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lazypyr.errors import LazypyrError, PlanError
+from lazypyr.metadata import Multiscales, georeference, read_multiscales
+from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
+from lazypyr.sources.zarr import ZarrSource
+
+__all__ = ["MappingOpener", "NodeOpener", "PathOpener", "StoreOpener"]
+
+
+class PathOpener(Opener):
+    """Local folders and zip archives, and URLs."""
+
+    takes_storage_options = True
+
+    def can_open(self, src: Any) -> bool:
+        return isinstance(src, str | Path)
+
+    def open(self, src: str | Path, options: OpenOptions) -> OpenedSource:
+        from zarr.storage import FsspecStore, LocalStore, ZipStore
+
+        text = str(src)
+        if "://" in text and not text.startswith("file://"):
+            try:
+                store: Any = FsspecStore.from_url(text, storage_options=dict(options.storage_options), read_only=True)
+            except (ImportError, ValueError, TypeError, OSError) as error:
+                raise PlanError(f"can't open {text}: {error}") from error
+            return _open_store(store, options, name=text)
+        path = Path(text.removeprefix("file://"))
+        if not path.exists():
+            raise PlanError(f"no such file or folder: {text}")
+        if path.is_file() and path.suffix != ".zip":
+            raise PlanError(f"{text} is a file; expected the folder of a Zarr array or group, or a .zip of one")
+        store = ZipStore(path, mode="r") if path.is_file() else LocalStore(path, read_only=True)
+        return _open_store(store, options, name=text)
+
+
+class NodeOpener(Opener):
+    """Arrays and groups of zarr. Arrays of zarr 2, which have no metadata object, are taken as anything that slices."""
+
+    def can_open(self, src: Any) -> bool:
+        return _is_zarr(src, "Array") or _is_zarr(src, "Group")
+
+    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
+        open_node = _open_array if _is_zarr(src, "Array") else _open_group
+        return open_node(src, options, name=str(src.store_path).removeprefix("file://"))
+
+
+class StoreOpener(Opener):
+    """Stores of zarr 3."""
+
+    def can_open(self, src: Any) -> bool:
+        stores = sys.modules.get("zarr.abc.store")
+        return stores is not None and isinstance(src, stores.Store)
+
+    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
+        return _open_store(src, options, name=str(src))
+
+
+class MappingOpener(Opener):
+    """Mappings of keys to bytes: a dict, stores of zarr 2, fsspec's FSMap."""
+
+    def can_open(self, src: Any) -> bool:
+        return isinstance(src, Mapping) or all(hasattr(src, n) for n in ("__getitem__", "__contains__", "keys"))
+
+    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
+        from lazypyr.sources.mapping_store import MappingStore
+
+        store = MappingStore(src)
+        return _open_store(store, options, name=str(store), mapping=src)
+
+
+def _is_zarr(src: Any, kind: str) -> bool:
+    zarr = sys.modules.get("zarr")
+    return zarr is not None and isinstance(src, getattr(zarr, kind)) and hasattr(src, "metadata")
+
+
+def _open_store(
+    store: Any, options: OpenOptions, *, name: str, mapping: Mapping[str, Any] | None = None
+) -> OpenedSource:
+    node = _node(store, name)
+    if _is_zarr(node, "Array"):
+        reopen = partial(_node, store, name)
+        return _open_array(node, options, name=name, mapping=mapping, reopen=reopen, owner=store)
+    return _open_group(node, options, name=name, mapping=mapping)
+
+
+def _node(store: Any, name: str) -> Any:
+    import zarr
+
+    try:
+        return zarr.open(store, mode="r")
+    except LazypyrError:
+        raise
+    except FileNotFoundError as error:
+        raise PlanError(
+            f"{name}: neither a Zarr array nor a group (no zarr.json, .zarray or .zgroup that can be read)"
+        ) from error
+    except Exception as error:
+        raise PlanError(f"{name}: its metadata can't be read: {type(error).__name__}: {error}") from error
+
+
+def _open_array(
+    array: Any,
+    options: OpenOptions,
+    *,
+    name: str,
+    mapping: Mapping[str, Any] | None = None,
+    reopen: Callable[[], Any] | None = None,
+    owner: Any = None,
+    outer: Mapping[str, Any] | None = None,
+) -> OpenedSource:
+    check_array(array, name)
+    attrs = {**(outer or {}), **array.attrs}
+    declared = getattr(array.metadata, "dimension_names", None) or attrs.get("_ARRAY_DIMENSIONS")
+    names = options.axis_names(name, declared, array.shape, array.chunks)
+    coords, crs = georeference(attrs, names, array.shape)
+    source = ZarrSource(
+        array,
+        names,
+        name=name,
+        mapping=mapping,
+        reopen=reopen,
+        owner=owner,
+        nodata=options.nodata_of(attrs, array.dtype, array.fill_value),
+        coords=coords,
+        crs=crs,
+    )
+    return OpenedSource((source,))
+
+
+def _open_group(
+    group: Any, options: OpenOptions, *, name: str, mapping: Mapping[str, Any] | None = None
+) -> OpenedSource:
+    attrs = dict(group.attrs)
+    multiscales = read_multiscales(attrs)
+    if multiscales is not None and multiscales.datasets:
+        return _open_levels(group, multiscales, options, name, mapping)
+    arrays = {key: array for key, array in group.arrays() if array.ndim >= 2}
+    if len(arrays) == 1:
+        ((key, array),) = arrays.items()
+        return _open_array(array, options, name=f"{name}/{key}", mapping=mapping, outer=attrs)
+    inside = ", ".join(repr(key) for key in sorted({**dict(group.arrays()), **dict(group.groups())})) or "nothing"
+    raise PlanError(f"{name}: a group without multiscale metadata; give one of its arrays: it holds {inside}")
+
+
+def _open_levels(
+    group: Any, multiscales: Multiscales, options: OpenOptions, name: str, mapping: Mapping[str, Any] | None
+) -> OpenedSource:
+    levels = []
+    for dataset in multiscales.datasets:
+        try:
+            node = group[dataset.path]
+        except KeyError as error:
+            raise PlanError(f"{name}: its multiscale metadata names {dataset.path!r}, which is not there") from error
+        if not _is_zarr(node, "Array"):
+            inner = [array for _, array in node.arrays() if array.ndim >= 2]
+            if len(inner) != 1:
+                raise PlanError(f"{name}: level {dataset.path!r} is a group of {len(inner)} arrays, expected one array")
+            node = inner[0]
+        check_array(node, f"{name}/{dataset.path}")
+        levels.append((dataset, node))
+    # ndpyramid puts the coarsest first: the shapes have the last word.
+    levels.sort(key=lambda level: -int(np.prod([float(n) for n in level[1].shape])))
+    first = levels[0][1]
+    declared = getattr(first.metadata, "dimension_names", None) or first.attrs.get("_ARRAY_DIMENSIONS")
+    if multiscales.axes and len(multiscales.axes) == first.ndim:
+        declared = multiscales.axes
+    names = options.axis_names(name, declared, first.shape, first.chunks)
+    for dataset, array in levels:
+        if array.ndim != first.ndim or array.dtype != first.dtype:
+            msg = f"{name}: level {dataset.path!r} is {array.dtype} of {array.ndim} axes, level 0 {first.dtype} of {first.ndim}"
+            raise PlanError(msg)
+    attrs = {**group.attrs, **first.attrs}
+    coords, crs = georeference(attrs, names, first.shape)
+    sources = tuple(
+        ZarrSource(
+            array,
+            names,
+            name=f"{name}/{dataset.path}" if level else name,
+            mapping=mapping,
+            nodata=options.nodata_of(attrs, array.dtype, array.fill_value),
+            coords={**coords, **multiscales.coords},
+            crs=multiscales.crs or crs,
+        )
+        for level, (dataset, array) in enumerate(levels)
+    )
+    scales = tuple((d.scale, d.translation) for d, _ in levels if d.scale is not None and d.translation is not None)
+    complete = len(scales) == len(levels) and all(len(s) == len(t) == first.ndim for s, t in scales)
+    return OpenedSource(sources, scales if complete else None, multiscales.name, dict(group.attrs))

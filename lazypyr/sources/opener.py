@@ -1,0 +1,107 @@
+"""The interface of openers, which turn what a user calls a source into `Source` objects."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lazypyr.errors import PlanError
+from lazypyr.metadata import declared_nodata
+from lazypyr.sources.axes import given_axes, known_axes
+from lazypyr.sources.base import Source
+
+__all__ = ["OpenOptions", "OpenedSource", "Opener", "check_array"]
+
+
+@dataclass(frozen=True)
+class OpenedSource:
+    """The levels that a source has, finest first.
+
+    `scales` holds scale and translation of each level, in level-0 pixels by axis, None where the metadata leaves it
+    to the method.
+    """
+
+    sources: tuple[Source, ...]
+    scales: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] | None = None
+    name: str | None = None
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OpenOptions:
+    """Options of the user for one source.
+
+    Attributes
+    ----------
+    axes : str or sequence of str or None
+        Names of the source's axes.
+    nodata : scalar, "declared" or None
+        The value that holds nothing; "declared" takes what the attributes declare.
+    storage_options : Mapping
+        For fsspec, with a URL.
+    """
+
+    axes: str | Iterable[str] | None = None
+    nodata: Any = "declared"
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def axis_names(
+        self, name: str, declared: Sequence[str | None] | None, shape: Sequence[int], chunks: Sequence[int]
+    ) -> tuple[str, ...]:
+        """Names of an array's axes: as given, as declared, else by position."""
+        return given_axes(self.axes, len(shape), name) if self.axes else known_axes(declared, shape, chunks, name)
+
+    def nodata_of(self, attrs: Mapping[str, Any], dtype: np.dtype[Any], fill_value: Any = None) -> Any:
+        """The value that holds nothing: as given, as attributes declare it, else a fill value that somebody chose.
+
+        A fill value of zero is what every array has that nobody gave one: zero is data.
+        """
+        if not (isinstance(self.nodata, str) and self.nodata == "declared"):
+            return self.nodata
+        declared = declared_nodata(attrs, np.dtype(dtype))
+        # Not NaN and not NaT either, which need no declaration (and aren't equal to themselves).
+        chosen = fill_value is not None and bool(fill_value) and bool(fill_value == fill_value)  # noqa: PLR0124
+        return fill_value if declared is None and chosen else declared
+
+
+class Opener(ABC):
+    """One kind of source.
+
+    Attributes
+    ----------
+    takes_storage_options : bool
+        True where options for fsspec mean something.
+    """
+
+    takes_storage_options = False
+
+    @abstractmethod
+    def can_open(self, src: Any) -> bool:
+        """True for an object of this kind. Reads nothing, and imports no package that `src` does not come from."""
+
+    @abstractmethod
+    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
+        """The source, from its metadata. Reads no pixel.
+
+        Raises
+        ------
+        PlanError
+            When it can't be shown, with the reason.
+        """
+
+
+def check_array(array: Any, name: str) -> None:
+    """PlanError for an array that no pyramid can be made of."""
+    dtype = np.dtype(array.dtype)
+    if dtype.kind not in "biufcmM" or dtype.itemsize > 16:
+        raise PlanError(f"{name}: arrays of {dtype} can't be downsampled; expected numbers, booleans or times")
+    if len(array.shape) < 2:
+        raise PlanError(f"{name}: expected at least 2 axes (y and x), got shape {tuple(array.shape)}")
+    if 0 in array.shape:
+        raise PlanError(f"{name}: an axis of length 0 in shape {tuple(array.shape)}: there is nothing to show")
+    if 0 in (getattr(array, "chunks", None) or ()):
+        raise PlanError(f"{name}: its metadata says chunks of {tuple(array.chunks)}: expected sizes above 0")

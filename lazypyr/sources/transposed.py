@@ -1,0 +1,59 @@
+"""A source with its axes in another order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from lazypyr.geometry.windows import Window
+from lazypyr.sources.base import Source
+
+__all__ = ["TransposedSource"]
+
+Array = np.ndarray[Any, Any]
+
+
+class TransposedSource(Source):
+    """Another source with its axes in another order."""
+
+    def __init__(self, source: Source, order: tuple[str, ...]) -> None:
+        self._source, self.axes = source, order
+        self._from = tuple(source.axes.index(axis) for axis in order)
+        self._to = tuple(order.index(axis) for axis in source.axes)
+        self.name, self.dtype, self.attrs = source.name, source.dtype, source.attrs
+        self.nodata, self.fill_value, self.cheap_stride = source.nodata, source.fill_value, source.cheap_stride
+        self.coords, self.crs = source.coords, source.crs
+        self.shape = tuple(source.shape[a] for a in self._from)
+        self.chunks = tuple(source.chunks[a] for a in self._from)
+
+    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
+        there = tuple(window[a] for a in self._to)
+        steps = tuple(step[a] for a in self._to) if step else None
+        return self._source.read(there, steps).transpose(self._from)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return self._source.sources
+
+    @property
+    def preferred_read_shape(self) -> tuple[int, ...]:
+        return tuple(self._source.preferred_read_shape[a] for a in self._from)
+
+    @contextlib.contextmanager
+    def read_temporary(self, window: Window) -> Iterator[Array]:
+        with self._source.read_temporary(tuple(window[a] for a in self._to)) as block:
+            yield block.transpose(self._from)
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self._source.fingerprint}:{''.join(map(str, self._from))}"
+
+    @property
+    def identity(self) -> Hashable:
+        return self._source.identity, self._from
+
+    def refreshed(self) -> Source:
+        return TransposedSource(self._source.refreshed(), self.axes)
