@@ -1,50 +1,34 @@
-"""Where bytes are kept under keys, read and written in the calling thread: what a place is, and folders."""
+"""Interface of key-value stores: bytes by key, read and written in the calling thread."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
-import functools
-import itertools
-import os
-import sys
-import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-if sys.platform != "win32":
-    import fcntl
+from lazypyr.sources.base import Source
 
-__all__ = ["HIDDEN", "LocalPlace", "Note", "Place"]
+__all__ = ["HIDDEN", "KVStore", "LockFile"]
 
-# Everything of ours that isn't part of the hierarchy: what is being written, and the disk tier.
+# Folder of all keys of ours that aren't part of the hierarchy: what is being written, and the disk cache.
 HIDDEN = ".lazypyr"
-_PARTIAL = f"{HIDDEN}/partial"
-_serial = itertools.count()
-# How long one waits for a lock that is held for milliseconds, and how often one looks.
-_PATIENCE_S = 10.0
-_TICK_S = 0.002
-# How often one makes a folder anew that another process removes because it is empty.
-_TRIES = 20
-_BEGIN_TO_WRITE = 2  # SYNC_FILE_RANGE_WRITE
 
 
-class Note(Protocol):
-    """A few bytes that only the holder of a lock reads and writes."""
+class LockFile(Protocol):
+    """Content of a lock: a few bytes that only its holder reads and writes."""
 
     def read(self) -> bytes:
-        """What was written last."""
+        """The bytes that were written last."""
 
     def write(self, data: bytes) -> None:
-        """Write it anew."""
+        """Replace the bytes."""
 
 
-class Place(ABC):
-    """Bytes by key. Whatever the medium raises besides "not there" is passed on as it is.
+class KVStore(ABC):
+    """Bytes by key. Errors of the medium are passed on as they are; a key that isn't there is no error.
 
     Attributes
     ----------
@@ -52,16 +36,16 @@ class Place(ABC):
         For messages.
     local : Path or None
         The folder, if it is one.
-    shared : bool
-        Whether a pickled copy in another process writes to the same place.
-    final : bool
-        Whether what has been written can't be replaced.
+    is_shared : bool
+        Whether a pickled copy in another process writes to the same medium.
+    supports_overwrite : bool
+        Whether a value can be replaced or deleted.
     """
 
     name: str
     local: Path | None = None
-    shared = True
-    final = False
+    is_shared = True
+    supports_overwrite = True
 
     @abstractmethod
     def get(self, key: str) -> bytes | None:
@@ -69,14 +53,14 @@ class Place(ABC):
 
     def get_part(self, key: str, start: int, length: int) -> bytes | None:
         """Bytes of a value from `start` (counted from the end where negative), None if there is no value."""
-        whole = self.get(key)
-        return None if whole is None else whole[start:][:length]
+        value = self.get(key)
+        return None if value is None else value[start:][:length]
 
     @abstractmethod
     def put(self, key: str, data: Any) -> None:
         """Write a value. After a crash it may be there in part."""
 
-    def put_whole(self, key: str, data: bytes, *, durable: bool = True) -> None:
+    def put_atomic(self, key: str, data: bytes, *, durable: bool = True) -> None:
         """Write a value so that any reader finds the old one or the new one; `durable`: also after a loss of power."""
         self.put(key, data)
 
@@ -85,7 +69,7 @@ class Place(ABC):
         """Delete a value, if there is one."""
 
     @abstractmethod
-    def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
+    def list_sizes(self, folder: str) -> Iterator[tuple[str, int]]:
         """Keys below a folder ("" is all) and their sizes in bytes (0 where they can't be known at no cost)."""
 
     def create(self, key: str, data: bytes) -> bool:
@@ -97,8 +81,8 @@ class Place(ABC):
         return self.get(key) == data
 
     @contextlib.contextmanager
-    def alone(self, key: str) -> Iterator[Note | None]:
-        """Keep out, in all processes, whoever asks for the same file, or folder ("name/"); None where the medium can't.
+    def lock(self, key: str) -> Iterator[LockFile | None]:
+        """Exclusive lock, over all processes, of a file or a folder ("name/"); None where the medium has no locks.
 
         Raises
         ------
@@ -111,264 +95,23 @@ class Place(ABC):
         """Add a line to a log, in one piece, if need be as a value of its own."""
         self.put(f"{key}/{uuid.uuid4().hex}", line)
 
-    def log(self, key: str) -> list[bytes]:
+    def read_log(self, key: str) -> list[bytes]:
         """The lines of a log, in any order; a line that was not written to its end is left out."""
-        values = [self.get(found) for found, _ in list(self.sizes(key))]
+        values = [self.get(line_key) for line_key, _ in list(self.list_sizes(key))]
         return [value[:-1] for value in values if value and value.endswith(b"\n")]
 
     def clear(self, folder: str) -> None:
         """Delete all below a folder."""
-        for key in [key for key, _ in self.sizes(folder)]:
+        for key in [key for key, _ in self.list_sizes(folder)]:
             self.delete(key)
 
     def sync(self) -> None:  # noqa: B027 - most media keep what they said they have
-        """Have all that was written survive a loss of power."""
+        """Flush everything written so far, so that it survives a loss of power."""
 
     def is_empty(self) -> bool:
-        """Whether nothing is there yet, apart from our own notes."""
-        return all(key.startswith(f"{HIDDEN}/") for key, _ in self.sizes(""))
+        """True when nothing but keys of ours is there."""
+        return all(key.startswith(f"{HIDDEN}/") for key, _ in self.list_sizes(""))
 
-
-class LocalPlace(Place):
-    """Files below a folder."""
-
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.local = Path(root).expanduser().resolve()
-        self.name = str(self.local)
-        self._root = self.name
-        self._made: set[str] = set()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return LocalPlace, (self._root,)
-
-    def _path(self, key: str) -> str:
-        return f"{self._root}/{key}"
-
-    def _folder(self, path: str) -> None:
-        folder = os.path.dirname(path)  # noqa: PTH120 - a Path costs more than the write
-        if folder not in self._made:
-            try:
-                os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-            except FileExistsError as error:
-                if os.path.isfile(folder):  # noqa: PTH113
-                    raise
-                # It was there, and is no more when makedirs looks what it is.
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder) from error
-            self._made.add(folder)
-
-    def _opened(self, path: str, flags: int) -> int:
-        """A descriptor of a file in a folder that is made if need be, also while another process removes empty ones."""
-        for left in reversed(range(_TRIES)):
-            try:
-                self._folder(path)
-                return os.open(path, flags, 0o666)
-            except FileNotFoundError:
-                self._made.clear()
-                if not left:
-                    raise
-        raise AssertionError("unreachable")
-
-    def get(self, key: str) -> bytes | None:
-        try:
-            with open(self._path(key), "rb") as file:  # noqa: PTH123
-                return file.read()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
-
-    def get_part(self, key: str, start: int, length: int) -> bytes | None:
-        try:
-            with open(self._path(key), "rb") as file:  # noqa: PTH123
-                file.seek(start, os.SEEK_END if start < 0 else os.SEEK_SET)
-                return file.read(length)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
-
-    def put(self, key: str, data: Any) -> None:
-        fd = self._opened(self._path(key), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        try:
-            _write(fd, data)
-            _send_to_disk(fd)
-        finally:
-            os.close(fd)
-
-    def put_whole(self, key: str, data: bytes, *, durable: bool = True) -> None:
-        path, partial = self._path(key), self._path(f"{_PARTIAL}/{os.getpid()}-{next(_serial)}-{uuid.uuid4().hex[:8]}")
-        try:
-            fd = self._opened(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            try:
-                _write(fd, data)
-                if durable:
-                    os.fsync(fd)
-            finally:
-                os.close(fd)
-            self._folder(path)
-            os.replace(partial, path)  # noqa: PTH105
-        except BaseException:
-            self._made.clear()
-            with contextlib.suppress(OSError):
-                os.unlink(partial)  # noqa: PTH108
-            raise
-        if durable:
-            _sync_folder(os.path.dirname(path))  # noqa: PTH120
-
-    def delete(self, key: str) -> None:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.unlink(self._path(key))  # noqa: PTH108
-
-    def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
-        top = self._path(folder).rstrip("/")
-        for path, _, names in os.walk(top):
-            inside = os.path.relpath(path, self._root)
-            for name in names:
-                key = name if inside == "." else f"{inside}/{name}".replace(os.sep, "/")
-                with contextlib.suppress(OSError):
-                    yield key, os.stat(f"{path}/{name}").st_size  # noqa: PTH116
-
-    def create(self, key: str, data: bytes) -> bool:
-        path, partial = self._path(key), f"{_PARTIAL}/{os.getpid()}-{uuid.uuid4().hex}"
-        for left in reversed(range(_TRIES)):
-            # Written under another name first: nobody ever finds it there without its content.
-            self.put(partial, data)
-            try:
-                os.link(self._path(partial), path)
-            except FileExistsError:
-                return False
-            except FileNotFoundError:  # another process has begun, and cleared what lay there
-                self._made.clear()
-                if not left:
-                    raise
-                with contextlib.suppress(FileNotFoundError):
-                    self._folder(path)
-            else:
-                return True
-            finally:
-                self.delete(partial)
-        raise AssertionError("unreachable")
-
-    @contextlib.contextmanager
-    def alone(self, key: str) -> Iterator[Note | None]:
-        path = self._path(key)
-        fd = self._opened(path, os.O_RDONLY if key.endswith("/") else os.O_RDWR | os.O_CREAT)
-        try:
-            locked = _locked(fd, path)
-            try:
-                yield _FileNote(fd) if locked else None
-            finally:
-                if locked:  # by closing alone it would stay with a child that was forked meanwhile
-                    fcntl.flock(fd, fcntl.LOCK_UN)
-        finally:
-            os.close(fd)
-
-    def append(self, key: str, line: bytes) -> None:
-        fd = self._opened(self._path(key), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        try:
-            _write(fd, line)
-        finally:
-            os.close(fd)
-
-    def log(self, key: str) -> list[bytes]:
-        # What follows the last newline is a line that was cut off; one cut off earlier makes no sense to its reader.
-        return (self.get(key) or b"").split(b"\n")[:-1]
-
-    def clear(self, folder: str) -> None:
-        top = self._path(folder)
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.unlink(top) if os.path.isfile(top) else None  # noqa: PTH108, PTH113
-        for path, folders, names in os.walk(top, topdown=False):
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(f"{path}/{name}")  # noqa: PTH108
-            for name in folders:
-                with contextlib.suppress(OSError):
-                    os.rmdir(f"{path}/{name}")  # noqa: PTH106
-        with contextlib.suppress(OSError):
-            os.rmdir(top)  # noqa: PTH106
-        self._made.clear()
-
-    def sync(self) -> None:
-        if not Path(self._root).is_dir():
-            return
-        fd = os.open(self._root, os.O_RDONLY)
-        try:
-            if not _sync_file_system(fd):
-                os.sync()
-        finally:
-            os.close(fd)
-
-    def is_empty(self) -> bool:
-        try:
-            return set(os.listdir(self._root)) <= {HIDDEN}  # noqa: PTH208
-        except FileNotFoundError:
-            return True
-
-
-class _FileNote:
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def read(self) -> bytes:
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        return os.read(self._fd, 4096)
-
-    def write(self, data: bytes) -> None:
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        os.truncate(self._fd, 0)
-        _write(self._fd, data)
-
-
-def _locked(fd: int, path: str) -> bool:
-    """Lock an open file; False where that can't be done."""
-    if sys.platform == "win32":
-        return False
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{path} has been locked by another process for {_PATIENCE_S:g} s") from None
-            time.sleep(_TICK_S)
-        except OSError:  # a file system without locks
-            return False
-        else:
-            return True
-
-
-def _write(fd: int, data: Any) -> None:
-    left = memoryview(data).cast("B")
-    while left:
-        left = left[os.write(fd, left) :]
-
-
-def _sync_folder(folder: str) -> None:
-    if os.name != "posix":  # elsewhere folders can't be opened
-        return
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-@functools.cache
-def _of_libc(name: str) -> Any:
-    """A function of Linux that Python doesn't have, None elsewhere."""
-    return getattr(ctypes.CDLL(None, use_errno=True), name, None) if sys.platform.startswith("linux") else None
-
-
-def _send_to_disk(fd: int) -> None:
-    """Have the kernel begin to write a file, without waiting for it: `sync` then finds little left to do."""
-    call = _of_libc("sync_file_range")
-    if call is not None:  # what goes wrong on the way is told by `sync`
-        call(fd, ctypes.c_longlong(0), ctypes.c_longlong(0), _BEGIN_TO_WRITE)
-
-
-def _sync_file_system(fd: int) -> bool:
-    """One call for all files of a file system, where there is one: thousands of chunks are synced at once."""
-    syncfs = _of_libc("syncfs")
-    if syncfs is None:
-        return False
-    if syncfs(fd) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return True
+    @abstractmethod
+    def overlaps(self, source: Source) -> bool:
+        """True when writing here could change a source: it is this store, lies in it, or around it."""

@@ -99,6 +99,16 @@ class Source(ABC):
         """Sources at the bottom that its pixels are read from: itself, unless it is made of others."""
         return (self,)
 
+    @property
+    def location(self) -> str:
+        """Path or URL of its content, if it has one, else its name."""
+        return self.name
+
+    @property
+    def media(self) -> tuple[Any, ...]:
+        """Objects that hold its content: its zarr store, its mapping."""
+        return ()
+
     def decoded_bytes(self, n_channels: int) -> int:
         """Bytes of the chunks that hold `n_channels` channels of one pixel, when decoded."""
         return bytes_of_pixel(self, n_channels)

@@ -114,6 +114,15 @@ class ZarrSource(Source):
         self._setup(version)
 
     @property
+    def location(self) -> str:
+        return str(self.array.store_path)
+
+    @property
+    def media(self) -> tuple[Any, ...]:
+        store = self.array.store
+        return store, self._owner, self.mapping, getattr(store, "_store_dict", None)
+
+    @property
     def fingerprint(self) -> str:
         return self._fingerprint
 

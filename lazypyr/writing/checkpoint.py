@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lazypyr.errors import BusyError, PlanError
-from lazypyr.kvstore.base import HIDDEN, Place
+from lazypyr.kvstore.base import HIDDEN, KVStore
 from lazypyr.writing.stages import Stage
 
 __all__ = ["Journal", "Lock"]
@@ -40,18 +40,18 @@ class Journal:
         Stages that are whole, committed ones.
     """
 
-    def __init__(self, place: Place, head: dict[str, Any], stages: tuple[Stage, ...], finished: int) -> None:
-        self._place, self._head = place, head
+    def __init__(self, kvstore: KVStore, head: dict[str, Any], stages: tuple[Stage, ...], finished: int) -> None:
+        self._kvstore, self._head = kvstore, head
         self.stages, self.finished = stages, finished
         self._done: dict[int, set[int]] = {}
 
     @classmethod
-    def of(cls, place: Place, about: Mapping[str, Any], stages: tuple[Stage, ...]) -> Journal:
+    def of(cls, kvstore: KVStore, about: Mapping[str, Any], stages: tuple[Stage, ...]) -> Journal:
         """Take up the record of the same job, or begin one.
 
         Parameters
         ----------
-        place : Place
+        kvstore : KVStore
         about : Mapping[str, Any]
             What makes it the same job, JSON-like.
         stages : tuple of Stage
@@ -61,9 +61,9 @@ class Journal:
         PlanError
             When what is there is of another job; the message says what differs.
         """
-        raw = place.get(_HEAD)
+        raw = kvstore.get(_HEAD)
         if raw is None:
-            journal = cls(place, dict(about), stages, 0)
+            journal = cls(kvstore, dict(about), stages, 0)
             journal._save()
             return journal
         try:
@@ -72,15 +72,17 @@ class Journal:
             kept = tuple(Stage.of_json(stage) for stage in record["stages"])
             finished = int(record["finished"])
         except (ValueError, KeyError, TypeError) as error:
-            raise PlanError(f"{place.name}: {_HEAD} can't be read ({error}); delete {HIDDEN} to begin anew") from error
+            raise PlanError(
+                f"{kvstore.name}: {_HEAD} can't be read ({error}); delete {HIDDEN} to begin anew"
+            ) from error
         if version != _VERSION:
-            raise PlanError(f"{place.name}: {_HEAD} is of version {version}, this lazypyr writes {_VERSION}")
+            raise PlanError(f"{kvstore.name}: {_HEAD} is of version {version}, this lazypyr writes {_VERSION}")
         told = differences(found, about)
         if told:
             raise PlanError(
-                f"{place.name} holds the beginning of another job: {told}; give another destination, or delete it"
+                f"{kvstore.name} holds the beginning of another job: {told}; give another destination, or delete it"
             )
-        journal = cls(place, dict(about), kept, finished)
+        journal = cls(kvstore, dict(about), kept, finished)
         journal._read()
         return journal
 
@@ -91,11 +93,11 @@ class Journal:
             "stages": [stage.to_json() for stage in self.stages],
             "finished": self.finished,
         }
-        self._place.put_whole(_HEAD, json.dumps(record).encode())
+        self._kvstore.put_atomic(_HEAD, json.dumps(record).encode())
 
     def _read(self) -> None:
         boot, since, pending = None, _boot(), []
-        for line in self._place.log(_LOG):
+        for line in self._kvstore.read_log(_LOG):
             words = line.split()
             if len(words) == 3 and words[0] == b"done" and words[1].isdigit() and words[2].isdigit():
                 pending.append((int(words[1]), int(words[2])))
@@ -105,7 +107,7 @@ class Journal:
                 self._trust(pending)
                 pending = []
         # Media that keep what they were given once they said so write no such lines.
-        if self._place.local is None or (boot == since and since):
+        if self._kvstore.local is None or (boot == since and since):
             self._trust(pending)
 
     def _trust(self, regions: list[tuple[int, int]]) -> None:
@@ -114,8 +116,8 @@ class Journal:
 
     def begin(self) -> None:
         """Say that a run begins."""
-        if self._place.local is not None:
-            self._place.append(_LOG, f"boot {_boot() or '-'}\n".encode())
+        if self._kvstore.local is not None:
+            self._kvstore.append(_LOG, f"boot {_boot() or '-'}\n".encode())
 
     def is_done(self, stage: int, region: int) -> bool:
         """Whether a region has been written."""
@@ -127,14 +129,14 @@ class Journal:
 
     def mark(self, stage: int, region: int) -> None:
         """Say that a region has been written."""
-        self._place.append(_LOG, f"done {stage} {region}\n".encode())
+        self._kvstore.append(_LOG, f"done {stage} {region}\n".encode())
         self._done.setdefault(stage, set()).add(region)
 
     def checkpoint(self) -> None:
         """Have what was marked survive a loss of power: first the chunks, then the line that says so."""
-        self._place.sync()
-        if self._place.local is not None:
-            self._place.append(_LOG, b"synced\n")
+        self._kvstore.sync()
+        if self._kvstore.local is not None:
+            self._kvstore.append(_LOG, b"synced\n")
 
     def finish(self, stage: int) -> None:
         """Say that a stage is whole and visible."""
@@ -144,8 +146,8 @@ class Journal:
 
     def remove(self) -> None:
         """Delete the record of a job that is done."""
-        self._place.clear(_LOG)
-        self._place.delete(_HEAD)
+        self._kvstore.clear(_LOG)
+        self._kvstore.delete(_HEAD)
 
 
 def differences(found: Any, wanted: Mapping[str, Any]) -> str:
@@ -166,38 +168,38 @@ def _short(value: Any) -> str:
 
 
 class Lock:
-    """Keeps a second writer away from a place, as long as this process lives."""
+    """Lock of a destination against a second writer, held as long as this process lives."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, kvstore: KVStore) -> None:
+        self._kvstore = kvstore
         self._mine = json.dumps(
             {"pid": os.getpid(), "host": socket.gethostname(), "boot": _boot(), "started": _started(os.getpid()),
              "since": time.strftime("%Y-%m-%d %H:%M:%S"), "nonce": uuid.uuid4().hex}
         ).encode()  # fmt: skip
 
     def __enter__(self) -> Lock:
-        if self._place.create(_LOCK, self._mine):
+        if self._kvstore.create(_LOCK, self._mine):
             return self
         # Of several who find a lock whose owner is gone, one removes it: the next would remove the one's new lock.
-        with self._place.alone(f"{HIDDEN}/"):
-            found = self._place.get(_LOCK)
+        with self._kvstore.lock(f"{HIDDEN}/"):
+            found = self._kvstore.get(_LOCK)
             owner = _owner(found)
             if found is not None and not _gone(owner):
                 raise BusyError(
-                    f"{self._place.name} is being written by process {owner.get('pid', '?')} on "
+                    f"{self._kvstore.name} is being written by process {owner.get('pid', '?')} on "
                     f"{owner.get('host', '?')} since {owner.get('since', '?')}; if that process is gone, delete {_LOCK}"
                 )
             # Where there is none any more, the next that is found is of somebody else.
-            if found is not None and self._place.get(_LOCK) == found:
-                self._place.delete(_LOCK)
-            if not self._place.create(_LOCK, self._mine):
-                raise BusyError(f"{self._place.name}: another process has just begun to write to it")
+            if found is not None and self._kvstore.get(_LOCK) == found:
+                self._kvstore.delete(_LOCK)
+            if not self._kvstore.create(_LOCK, self._mine):
+                raise BusyError(f"{self._kvstore.name}: another process has just begun to write to it")
         return self
 
     def __exit__(self, *exc: object) -> None:
         with contextlib.suppress(Exception):  # the work is done or its own error is being raised
-            if self._place.get(_LOCK) == self._mine:
-                self._place.delete(_LOCK)
+            if self._kvstore.get(_LOCK) == self._mine:
+                self._kvstore.delete(_LOCK)
 
 
 def _owner(raw: bytes | None) -> dict[str, Any]:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lazypyr.errors import DestinationError, PlanError
-from lazypyr.kvstore.base import LocalPlace
-from lazypyr.kvstore.open import MappingPlace, StorePlace, UrlPlace
 from lazypyr.metadata.conventions import level_keys, text_keys
-from lazypyr.pyramids.base import Pyramid
-from lazypyr.sources.base import Source
 from lazypyr.store.hierarchy import keys_of
 from lazypyr.writing.job import Job
 from lazypyr.writing.sharding import sharded
@@ -53,12 +48,12 @@ def commit(job: Job, stage: int) -> None:
     documents = documents_of(job, stage + 1)
     for key in sorted(documents, key=_order):
         data = documents[key]
-        if job.place.get(key) == data:
+        if job.kvstore.get(key) == data:
             continue
         try:
-            job.place.put_whole(key, data)
+            job.kvstore.put_atomic(key, data)
         except Exception as error:
-            msg = f"{job.place.name}: writing {len(data)} bytes of {key} failed: {type(error).__name__}: {error}"
+            msg = f"{job.kvstore.name}: writing {len(data)} bytes of {key} failed: {type(error).__name__}: {error}"
             code = getattr(error, "errno", None)
             raise DestinationError(*((code, msg) if code else (msg,))) from error
 
@@ -76,17 +71,17 @@ def complete(job: Job) -> bool:
     PlanError
         When something else is there.
     """
-    place = job.place
-    if place.get(".lazypyr/journal.json") is not None:
+    kvstore = job.kvstore
+    if kvstore.get(".lazypyr/journal.json") is not None:
         return False
-    if place.is_empty():
+    if kvstore.is_empty():
         return False
     wanted = documents_of(job, len(job.stages))
-    differs = next((key for key in wanted if not _same(place.get(key), wanted[key])), None)
+    differs = next((key for key in wanted if not _same(kvstore.get(key), wanted[key])), None)
     if differs is None:
         return True
     raise PlanError(
-        f"{place.name} is not empty, and holds something else ({differs} is not what this recipe and source give); give "
+        f"{kvstore.name} is not empty, and holds something else ({differs} is not what this recipe and source give); give "
         f"another destination, or delete it"
     )
 
@@ -112,41 +107,9 @@ def _alike(a: Any, b: Any, *, words: bool) -> bool:
 
 def check_apart(job: Job) -> None:
     """Refuse a destination that is the source, within it, or around it."""
-    place = job.place
     for pyramid in job.pyramids.values():
-        for source in _sources(pyramid, set()):
-            array, mapping = getattr(source, "array", None), getattr(source, "mapping", None)
-            store = getattr(array, "store", None)
-            inside = False
-            if isinstance(place, MappingPlace):
-                inside = place.mapping is mapping or place.mapping is getattr(store, "_store_dict", ())
-            elif isinstance(place, StorePlace):
-                inside = place.store is store
-            elif isinstance(place, LocalPlace):
-                where = str(getattr(array, "store_path", "")) or source.name
-                if "://" not in where.removeprefix("file://"):
-                    theirs = LocalPlace(where.removeprefix("file://")).local
-                    inside = theirs is not None and place.local is not None and (
-                        theirs == place.local or theirs in place.local.parents or place.local in theirs.parents
-                    ) and (theirs.exists())  # fmt: skip
-            elif isinstance(place, UrlPlace):
-                mine, theirs_ = f"{place.name.rstrip('/')}/", f"{source.name.rstrip('/')}/"
-                inside = mine.startswith(theirs_) or theirs_.startswith(mine)
-            if inside:
-                raise PlanError(f"the destination {place.name} is the source {source.name}, lies in it, or around it")
-
-
-def _sources(node: Any, seen: set[int]) -> Iterator[Source]:
-    """All sources under a pyramid."""
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    if isinstance(node, Source):
-        yield node
-    if isinstance(node, Source | Pyramid):
-        yield from _sources(tuple(vars(node).values()), seen)
-    elif isinstance(node, tuple | list):
-        for each in node[:64]:
-            yield from _sources(each, seen)
-    elif isinstance(node, Mapping):
-        yield from _sources([v for v in node.values() if isinstance(v, Source | Pyramid)], seen)
+        for source in pyramid.sources:
+            if job.kvstore.overlaps(source):
+                raise PlanError(
+                    f"the destination {job.kvstore.name} is the source {source.name}, lies in it, or around it"
+                )

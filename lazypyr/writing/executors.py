@@ -174,8 +174,8 @@ def _outcome(future: Any) -> Done | BaseException:
 
 
 def _pickled(job: Job) -> bytes:
-    if not job.place.shared:
-        raise PlanError(f"{job.place.name}: workers in other processes can't write to what is in this one's memory")
+    if not job.kvstore.is_shared:
+        raise PlanError(f"{job.kvstore.name}: workers in other processes can't write to what is in this one's memory")
     try:
         return pickle.dumps(job)
     except Exception as plain:

@@ -215,12 +215,10 @@ class Root:
             number = int(np.ravel_multi_index(index, counts))
             there = Root(job, before, self.number, p, self.pyramid, number).window_at(level, unit)
             key = spill_key(feed, self.number, level, number, unit)
-            raw = job.place.get(key)
+            raw = job.kvstore.get(key)
             if raw is None or len(raw) != windows.pixels_in(there) * p.dtype.itemsize:
                 got = "nothing" if raw is None else f"{len(raw)} bytes"
-                msg = (
-                    f"{job.place.name}: {key} holds {got}, expected {windows.pixels_in(there) * p.dtype.itemsize} bytes"
-                )
+                msg = f"{job.kvstore.name}: {key} holds {got}, expected {windows.pixels_in(there) * p.dtype.itemsize} bytes"
                 raise DestinationError(msg)
             block = np.frombuffer(raw, p.dtype).reshape(windows.window_shape(there))
             part = overlap(there, window)
@@ -257,4 +255,4 @@ class Root:
                 block = self.root.reducer(self.block(self.root.base_level, unit), factors, nodata=self.root.nodata)
             this = self.job.stages.index(self.stage)
             key = spill_key(this, self.number, level, self.region, unit)
-            put(self.job.place, key, np.ascontiguousarray(block).reshape(-1).view("B"))
+            put(self.job.kvstore, key, np.ascontiguousarray(block).reshape(-1).view("B"))

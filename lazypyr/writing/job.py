@@ -14,7 +14,7 @@ from lazypyr._util.cache import SingleFlightCache
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import DestinationError
 from lazypyr.geometry.windows import Window
-from lazypyr.kvstore.base import HIDDEN, Place
+from lazypyr.kvstore.base import HIDDEN, KVStore
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.store.byte_range import bytes_of, encoded
 from lazypyr.store.hierarchy import Face, keys_of
@@ -53,7 +53,7 @@ class Job:
     stages : tuple of Stage
     shards : (int, int) or None
         Along y and x, in pixels.
-    place : Place
+    kvstore : KVStore
     region_bytes : int
         What a region may hold in memory.
     """
@@ -63,7 +63,7 @@ class Job:
     families: list[Family]
     stages: tuple[Stage, ...]
     shards: tuple[int, int] | None
-    place: Place
+    kvstore: KVStore
     region_bytes: int
 
     def __getstate__(self) -> dict[str, Any]:
@@ -111,14 +111,14 @@ def serial(tasks: Iterable[Callable[[], None]]) -> None:
         task()
 
 
-def put(place: Place, key: str, data: Any, *, level: int | None = None, window: Window | None = None) -> None:
-    """Write a value; DestinationError names the place, the key and its bytes."""
+def put(kvstore: KVStore, key: str, data: Any, *, level: int | None = None, window: Window | None = None) -> None:
+    """Write a value; DestinationError names the destination, the key and its bytes."""
     try:
-        place.put(key, data)
+        kvstore.put(key, data)
     except Exception as error:
         where = "" if level is None else f", level {level}, window {window}"
         size = memoryview(data).nbytes
-        msg = f"{place.name}: writing {size} bytes of {key}{where} failed: {type(error).__name__}: {error}"
+        msg = f"{kvstore.name}: writing {size} bytes of {key}{where} failed: {type(error).__name__}: {error}"
         raise DestinationError(*_os_args(error, msg)) from error
 
 

@@ -141,7 +141,13 @@ class _Work:
             inner = tuple(u // c for u, c in zip(unit, pyramid.chunks, strict=True))
             counts = windows.chunk_count(shape, pyramid.chunks)
             data = shard_of(index, inner, counts, lambda tile: job.encode(self._tile(level, tile)))
-        put(job.place, job.keys.format(path, index), data, level=level, window=windows.chunk_window(index, unit, shape))
+        put(
+            job.kvstore,
+            job.keys.format(path, index),
+            data,
+            level=level,
+            window=windows.chunk_window(index, unit, shape),
+        )
         pixels = windows.pixels_in(windows.chunk_window(index, unit, shape)) * pyramid.dtype.itemsize
         self.done.append(Done(1, len(data), pixels))
 

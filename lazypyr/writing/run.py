@@ -17,7 +17,7 @@ from lazypyr.engine.engine import DEFAULT_INFLIGHT_BYTES, Engine
 from lazypyr.errors import BusyError, ComputeError, DestinationError, LazypyrError, PlanError, SourceError
 from lazypyr.geometry import windows
 from lazypyr.kvstore.base import HIDDEN
-from lazypyr.kvstore.open import place_of
+from lazypyr.kvstore.open import open_kvstore
 from lazypyr.metadata import Codec
 from lazypyr.store.store import LazyPyramidStore
 from lazypyr.writing.checkpoint import Journal, Lock
@@ -144,15 +144,15 @@ def materialize(
     began = time.monotonic()
     store = _store_of(src, compressor, options)
     crew, region_bytes = _crew_of(executor, workers, inflight_bytes)
-    place = place_of(dest, storage_options)
-    job = _job_of(store, place, levels, shards, region_bytes, crew.workers, copy_base=copy_base)
+    kvstore = open_kvstore(dest, storage_options)
+    job = _job_of(store, kvstore, levels, shards, region_bytes, crew.workers, copy_base=copy_base)
     arrays = _sizes(job)
     whole = {"chunks": sum(n for n, _ in arrays.values()), "pixel_bytes": sum(size for _, size in arrays.values())}
     check_apart(job)
     if dry_run:
-        summary = Summary(place.name, arrays, **whole, dry_run=True)
+        summary = Summary(kvstore.name, arrays, **whole, dry_run=True)
     else:
-        with _os_errors(place.name), Lock(place):
+        with _os_errors(kvstore.name), Lock(kvstore):
             summary = _run(job, crew, arrays, began, shown=progress)
         _tidy(job)
     if progress:
@@ -189,7 +189,7 @@ def _crew_of(executor: Any, workers: int | None, inflight_bytes: int) -> tuple[T
 
 def _job_of(
     store: LazyPyramidStore,
-    place: Any,
+    kvstore: Any,
     levels: Collection[int] | None,
     shards: Any,
     region_bytes: int,
@@ -211,7 +211,7 @@ def _job_of(
     for family in families:
         unit_shape(family.pyramid, pair)
     stages = stages_of(families, shards=pair, region_bytes=region_bytes, workers=workers)
-    return Job(pyramids, face, families, stages, pair, place, region_bytes)
+    return Job(pyramids, face, families, stages, pair, kvstore, region_bytes)
 
 
 def _shards(shards: Any, zarr_format: int) -> tuple[int, int] | None:
@@ -254,17 +254,17 @@ def _about(job: Job) -> dict[str, Any]:
 def _run(
     job: Job, crew: Threads | Cluster, arrays: dict[str, tuple[int, int]], began: float, *, shown: bool
 ) -> Summary:
-    place = job.place
+    kvstore = job.kvstore
     if complete(job):
-        return Summary(place.name, arrays, seconds=time.monotonic() - began)
-    journal = Journal.of(place, _about(job), job.stages)
+        return Summary(kvstore.name, arrays, seconds=time.monotonic() - began)
+    journal = Journal.of(kvstore, _about(job), job.stages)
     job = replace(job, stages=journal.stages)
-    place.clear(f"{HIDDEN}/partial")
+    kvstore.clear(f"{HIDDEN}/partial")
     journal.begin()
     totals, regions, skipped = [0, 0, 0], 0, 0
     counts = [math.prod(s.counts(job.families[s.family].pyramid)) for s in job.stages]
     left = [_stage_bytes(job, s) for s in job.stages[journal.finished :]]
-    with progress_bar(sum(left), f"materialize {place.name}", show=shown, in_bytes=True) as advance:
+    with progress_bar(sum(left), f"materialize {kvstore.name}", show=shown, in_bytes=True) as advance:
         for number in range(journal.finished, len(job.stages)):
             stage = job.stages[number]
             before = journal.count(number)
@@ -276,17 +276,17 @@ def _run(
                     totals = [t + n for t, n in zip(totals, (done.chunks, done.pixels, done.written), strict=True)]
                     advance(done.pixels)
             journal.checkpoint()
-            if not place.final or number == len(job.stages) - 1:
+            if kvstore.supports_overwrite or number == len(job.stages) - 1:
                 commit(job, number)
             journal.finish(number)
             for feed in {feed for feed in stage.feeds if feed is not None}:
                 if not any(feed in later.feeds for later in job.stages[number + 1 :]):
-                    place.clear(spill_folder(feed))
+                    kvstore.clear(spill_folder(feed))
     # Also what a run that was killed right after a stage had no time for.
-    place.clear(f"{HIDDEN}/spill")
+    kvstore.clear(f"{HIDDEN}/spill")
     journal.remove()
     chunks, pixels, written = totals
-    return Summary(place.name, arrays, chunks, pixels, written, regions, skipped, time.monotonic() - began)
+    return Summary(kvstore.name, arrays, chunks, pixels, written, regions, skipped, time.monotonic() - began)
 
 
 def _regions(job: Job, crew: Crew, journal: Journal, stage: int, count: int) -> Generator[Done, None, None]:
@@ -323,7 +323,7 @@ def _failure(job: Job, stage: int, failed: dict[int, LazypyrError], count: int) 
     first = failed[min(failed)]
     more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
     msg = (
-        f"{job.place.name}: {len(failed)} of {count} regions of {_words(job, at)} failed, which are not visible there; "
+        f"{job.kvstore.name}: {len(failed)} of {count} regions of {_words(job, at)} failed, which are not visible there; "
         f"run again to go on. {windows}{more}. The first: {first}"
     )
     kind = type(first) if isinstance(first, SourceError | ComputeError) else ComputeError
@@ -352,7 +352,7 @@ def _stage_bytes(job: Job, stage: Stage) -> int:
 
 def _tidy(job: Job) -> None:
     """Leave nothing of ours beside a hierarchy that is whole."""
-    local = job.place.local
+    local = job.kvstore.local
     if local is not None:
         for folder in (local / HIDDEN / "partial", local / HIDDEN / "spill", local / HIDDEN):
             with contextlib.suppress(OSError):  # other things are in it

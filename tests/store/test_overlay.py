@@ -13,7 +13,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 from lazypyr import LazyPyramidStore, PlanError, collection, materialize
-from lazypyr.kvstore.base import LocalPlace
+from lazypyr.kvstore.local import LocalKVStore
 from lazypyr.sources.zarr import ZarrSource
 from lazypyr.store.overlay.disk_cache import LOCK, TILES
 from support.faultstore import FaultStore
@@ -95,8 +95,8 @@ def test_whatever_happens_to_the_medium(tmp_path, counted, monkeypatch, caplog):
     def fails(*args, **kwargs):
         raise OSError(5, "the medium is gone")
 
-    for name in ("get", "put_whole", "delete", "sizes"):
-        monkeypatch.setattr(LocalPlace, name, fails)
+    for name in ("get", "put_atomic", "delete", "list_sizes"):
+        monkeypatch.setattr(LocalKVStore, name, fails)
     assert equal(levels(store), truth)
     assert "the medium is gone" in caplog.text
 
@@ -155,11 +155,11 @@ def test_bounded_at_any_time_whoever_writes(tmp_path, counted):
     for process in running:
         process.stdin.write("go\n")
         process.stdin.flush()
-    place, seen = LocalPlace(kept), []
+    kvstore, seen = LocalKVStore(kept), []
     while any(process.poll() is None for process in running):
-        with place.alone(LOCK) as note:
+        with kvstore.lock(LOCK) as note:
             assert note is not None
-            seen.append(sum(size for _, size in place.sizes(TILES)))
+            seen.append(sum(size for _, size in kvstore.list_sizes(TILES)))
         time.sleep(0.01)
     assert [process.communicate()[0] for process in running] == ["3\n"] * 2
     assert max(seen, default=0) <= limit
@@ -194,9 +194,9 @@ def test_a_bound_that_is_lowered_or_was_not_kept(tmp_path, counted):
 def test_a_writer_that_hangs_holds_up_no_reader(tmp_path, counted, monkeypatch, caplog):
     kept = tmp_path / "kept"
     truth = levels(lazy(counted))
-    monkeypatch.setattr("lazypyr.kvstore.base._PATIENCE_S", 0.02)
+    monkeypatch.setattr("lazypyr.kvstore.local._PATIENCE_S", 0.02)
     store = lazy(counted, overlay=kept, write_through=True, overlay_bytes=20 * TILE)
-    with LocalPlace(kept).alone(LOCK):
+    with LocalKVStore(kept).lock(LOCK):
         assert equal(levels(store), truth)
     assert "locked by another" in caplog.text
 

@@ -14,7 +14,7 @@ import pytest
 import zarr
 
 from lazypyr import LazyPyramidStore, PlanError, SourceError, materialize
-from lazypyr.kvstore.open import place_of
+from lazypyr.kvstore.open import open_kvstore
 from lazypyr.writing import executors
 from lazypyr.writing import run as jobs
 from lazypyr.writing.job import Done
@@ -132,7 +132,7 @@ def test_a_killed_worker(tmp_path, source, cluster, monkeypatch):
 @pytest.mark.fault("W10")
 def test_regions_done_twice_and_in_any_order(tmp_path, source):
     store, wanted = source
-    job = _job_of(store, place_of(tmp_path / "out"), None, None, 40_000, 2, copy_base=True)
+    job = _job_of(store, open_kvstore(tmp_path / "out"), None, None, 40_000, 2, copy_base=True)
     for number, stage in enumerate(job.stages):
         count = int(np.prod(stage.counts(store.pyramid)))
         order = [*range(count), *range(0, count, 2)]
@@ -193,7 +193,7 @@ def test_a_plan_of_millions_of_regions_is_streamed(tmp_path):
     store = LazyPyramidStore(array, chunks=(4096, 4096))
     told = materialize(store, tmp_path / "out", executor=Instant(), dry_run=True, progress=False)
     assert told.chunks > 2**24
-    job = _job_of(store, place_of(tmp_path / "out"), None, None, 2**27, 2, copy_base=True)
+    job = _job_of(store, open_kvstore(tmp_path / "out"), None, None, 2**27, 2, copy_base=True)
     ahead = iter(range(10_000_000))
     outcomes = executors.Cluster(Instant()).run(job, 0, ahead, 10_000_000)
     for _ in range(1000):
@@ -225,8 +225,8 @@ def test_s3(tmp_path, source, s3):
     few = LazyPyramidStore(store.pyramid, compressor="zstd")
     url = "s3://bucket/deep/out.zarr"
     told = materialize(few, url, levels=[2, 3], storage_options=s3, **SMALL)
-    place = place_of(url, s3)
-    found = {key: place.get(key) for key, _ in place.sizes("")}
+    kvstore = open_kvstore(url, s3)
+    found = {key: kvstore.get(key) for key, _ in kvstore.list_sizes("")}
     assert {k: v for k, v in found.items() if "/c/" in k} == {
         k: v for k, v in wanted.items() if k.startswith(("2/c/", "3/c/"))
     }
@@ -258,7 +258,7 @@ def test_s3_goes_on(source, s3, monkeypatch):
             materialize(store, url, levels=[3], storage_options=s3, progress=False)
     again = materialize(store, url, levels=[3], storage_options=s3, progress=False)
     assert again.skipped == 1
-    place = place_of(url, s3)
-    found = {key: place.get(key) for key, _ in place.sizes("")}
+    kvstore = open_kvstore(url, s3)
+    found = {key: kvstore.get(key) for key, _ in kvstore.list_sizes("")}
     assert {k: v for k, v in found.items() if "/c/" in k} == {k: v for k, v in wanted.items() if k.startswith("3/c/")}
     assert not [key for key in found if key.startswith(".lazypyr")]

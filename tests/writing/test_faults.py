@@ -19,8 +19,8 @@ from zarr.storage import LocalStore
 
 import lazypyr
 from lazypyr import BusyError, ComputeError, DestinationError, LazyPyramidStore, PlanError, SourceError, materialize
-from lazypyr.kvstore import base as places
-from lazypyr.kvstore.base import LocalPlace
+from lazypyr.kvstore import local
+from lazypyr.kvstore.local import LocalKVStore
 from lazypyr.writing import run as jobs
 from lazypyr.writing.checkpoint import Lock
 from support.faultstore import FaultStore
@@ -148,15 +148,15 @@ def test_marks_before_a_loss_of_power_count_only_once_synced(tmp_path, array, mo
 @pytest.mark.fault("W4")
 @pytest.mark.parametrize(
     ("name", "code"),
-    [(name, errno.ENOSPC) for name in ("put", "put_whole", "append", "create", "sync")]
-    + [("put", errno.EACCES), ("put_whole", errno.EIO)],
+    [(name, errno.ENOSPC) for name in ("put", "put_atomic", "append", "create", "sync")]
+    + [("put", errno.EACCES), ("put_atomic", errno.EIO)],
 )
 def test_any_write_may_fail(tmp_path, array, monkeypatch, name, code):
     store, dest = lazy(array[:100, :90]), tmp_path / "out"
     write(store, tmp_path / "reference", inflight_bytes=20_000)
     wanted = contents(tmp_path / "reference")
     error = OSError(code, os.strerror(code))
-    real = getattr(LocalPlace, name)
+    real = getattr(LocalKVStore, name)
     for n in range(1, 400, 11 if name == "put" else 1):
         calls = []
 
@@ -167,7 +167,7 @@ def test_any_write_may_fail(tmp_path, array, monkeypatch, name, code):
             return real(*args, **kwargs)
 
         shutil.rmtree(dest, ignore_errors=True)
-        monkeypatch.setattr(LocalPlace, name, failing)
+        monkeypatch.setattr(LocalKVStore, name, failing)
         try:
             write(store, dest, inflight_bytes=20_000)
         except DestinationError as told:
@@ -176,7 +176,7 @@ def test_any_write_may_fail(tmp_path, array, monkeypatch, name, code):
             assert "bytes of" in str(told) or name != "put" or n == 1
         else:
             assert len(calls) < n
-        monkeypatch.setattr(LocalPlace, name, real)
+        monkeypatch.setattr(LocalKVStore, name, real)
         for path in visible(dest):
             assert contents(dest / path) == contents(tmp_path / "reference" / path)
         write(store, dest, inflight_bytes=20_000)
@@ -247,8 +247,8 @@ def test_levels_before_the_one_that_fails_are_kept(tmp_path, array):
 def test_two_writers(tmp_path, array):
     dest = tmp_path / "out"
     script = (
-        "import sys, time; from lazypyr.writing.checkpoint import Lock; from lazypyr.kvstore.base import LocalPlace\n"
-        "with Lock(LocalPlace(sys.argv[1])): print('mine', flush=True); time.sleep(1000)"
+        "import sys, time; from lazypyr.writing.checkpoint import Lock; from lazypyr.kvstore.local import LocalKVStore\n"
+        "with Lock(LocalKVStore(sys.argv[1])): print('mine', flush=True); time.sleep(1000)"
     )
     first = subprocess.Popen([sys.executable, "-c", script, dest], stdout=subprocess.PIPE, text=True, env=ENV)
     try:
@@ -264,10 +264,10 @@ def test_two_writers(tmp_path, array):
 
 @pytest.mark.fault("W6")
 def test_locks_of_other_machines_and_other_processes(tmp_path):
-    place = LocalPlace(tmp_path)
-    with Lock(place):
+    kvstore = LocalKVStore(tmp_path)
+    with Lock(kvstore):
         mine = json.loads((tmp_path / ".lazypyr" / "lock").read_text())
-        with pytest.raises(BusyError, match=f"process {os.getpid()}"), Lock(place):
+        with pytest.raises(BusyError, match=f"process {os.getpid()}"), Lock(kvstore):
             pass
     for change, gone in (
         ({"host": "elsewhere"}, False),
@@ -278,25 +278,25 @@ def test_locks_of_other_machines_and_other_processes(tmp_path):
     ):
         (tmp_path / ".lazypyr" / "lock").write_text(json.dumps({**mine, **change}))
         if gone:
-            with Lock(place):
+            with Lock(kvstore):
                 pass
         else:
-            with pytest.raises(BusyError, match="elsewhere"), Lock(place):
+            with pytest.raises(BusyError, match="elsewhere"), Lock(kvstore):
                 pass
     assert (tmp_path / ".lazypyr" / "lock").exists() is False
 
 
 @pytest.mark.fault("W6")
 def test_one_of_many_takes_over_the_lock_of_a_process_that_is_gone(tmp_path):
-    place = LocalPlace(tmp_path)
-    with Lock(place):
+    kvstore = LocalKVStore(tmp_path)
+    with Lock(kvstore):
         gone = json.dumps({**json.loads((tmp_path / ".lazypyr" / "lock").read_text()), "pid": 2**22 + 1})
     together, held = threading.Barrier(8), []
 
     def take(_):
         together.wait(20)
         try:
-            with Lock(place):
+            with Lock(kvstore):
                 held.append(1)
                 together.wait(20)
         except BusyError:
@@ -315,17 +315,17 @@ RUSH = """
 import contextlib, os, sys
 from lazypyr import BusyError
 from lazypyr.writing.checkpoint import Lock
-from lazypyr.kvstore.base import LocalPlace
-place, mine, refused = LocalPlace(sys.argv[1]), 0, 0
+from lazypyr.kvstore.local import LocalKVStore
+kvstore, mine, refused = LocalKVStore(sys.argv[1]), 0, 0
 for n in range(300):
     try:
-        with Lock(place):
+        with Lock(kvstore):
             mine += 1
-            place.clear(".lazypyr/partial")  # as every job does when it begins: nobody else writes there
-            place.put_whole(".lazypyr/journal.json", b"1", durable=False)
-            place.append(".lazypyr/done", b"x")
-            place.delete(".lazypyr/journal.json")
-            place.clear(".lazypyr/done")
+            kvstore.clear(".lazypyr/partial")  # as every job does when it begins: nobody else writes there
+            kvstore.put_atomic(".lazypyr/journal.json", b"1", durable=False)
+            kvstore.append(".lazypyr/done", b"x")
+            kvstore.delete(".lazypyr/journal.json")
+            kvstore.clear(".lazypyr/done")
     except BusyError:
         refused += 1
     for folder in (".lazypyr/partial", ".lazypyr"):
@@ -406,14 +406,14 @@ def test_the_order_that_survives_a_loss_of_power(tmp_path, array, monkeypatch, o
         log.append(("replace", str(a), str(b)))
         real["replace"](a, b)
 
-    put, append = LocalPlace.put, LocalPlace.append
-    monkeypatch.setattr(LocalPlace, "put", lambda s, k, d: (log.append(("put", k)), put(s, k, d))[1])
-    monkeypatch.setattr(LocalPlace, "append", lambda s, k, d: (log.append(("line", d)), append(s, k, d))[1])
+    put, append = LocalKVStore.put, LocalKVStore.append
+    monkeypatch.setattr(LocalKVStore, "put", lambda s, k, d: (log.append(("put", k)), put(s, k, d))[1])
+    monkeypatch.setattr(LocalKVStore, "append", lambda s, k, d: (log.append(("line", d)), append(s, k, d))[1])
     monkeypatch.setattr(os, "open", open_)
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "replace", replace)
     monkeypatch.setattr(os, "sync", lambda: log.append(("sync",)))
-    monkeypatch.setattr(places, "_sync_file_system", lambda fd: one_call and (log.append(("sync",)) or True))
+    monkeypatch.setattr(local, "_sync_file_system", lambda fd: one_call and (log.append(("sync",)) or True))
     dest = tmp_path / "out"
     write(lazy(array), dest)
 

@@ -16,7 +16,7 @@ from zarr.storage import LocalStore, MemoryStore
 import lazypyr
 from lazypyr import LazyPyramidStore, PlanError, materialize
 from lazypyr.cli import main
-from lazypyr.kvstore.open import place_of
+from lazypyr.kvstore.open import open_kvstore
 from lazypyr.store.derived import face_of
 from lazypyr.writing.run import _job_of
 from lazypyr.writing.stages import families_of, stages_of
@@ -264,8 +264,8 @@ def test_destinations(tmp_path, kind):
         "file url": f"file://{tmp_path}/out",
     }[kind]
     materialize(store, dest, progress=False)
-    place = place_of(dest)
-    assert_same({key: place.get(key) for key, _ in place.sizes("")}, store)
+    kvstore = open_kvstore(dest)
+    assert_same({key: kvstore.get(key) for key, _ in kvstore.list_sizes("")}, store)
     assert "already whole" in str(materialize(store, dest, progress=False))
 
 
@@ -275,8 +275,8 @@ def test_an_object_store(tmp_path):
     store = LazyPyramidStore(source(tmp_path), chunks=(64, 64), method="mean")
     dest = zarr.storage.ObjectStore(obstore.store.MemoryStore())
     materialize(store, dest, progress=False)
-    place = place_of(dest)
-    assert_same({key: place.get(key) for key, _ in place.sizes("")}, store)
+    kvstore = open_kvstore(dest)
+    assert_same({key: kvstore.get(key) for key, _ in kvstore.list_sizes("")}, store)
     assert "already whole" in str(materialize(store, dest, progress=False))
 
 
@@ -357,15 +357,17 @@ def test_the_source_is_no_destination(tmp_path):
                 materialize(array, dest, progress=False, **recipe)
     memory = MemoryStore()
     inner = zarr.create_array(memory, name="a", shape=(9, 9), dtype="i2")
-    with pytest.raises(PlanError, match="is the source"):
-        materialize(inner, memory, progress=False)
+    two = lazypyr.collection({"one": np.zeros((9, 9), "i2"), "deep": lazypyr.open_pyramid(inner).map(lambda z: z[()])})
+    for src, dest in ((inner, memory), (inner, memory._store_dict), (two, memory)):
+        with pytest.raises(PlanError, match="is the source"):
+            materialize(src, dest, progress=False)
     assert contents(tmp_path) == before
 
 
 @pytest.mark.fault("P2")
 def test_a_job_is_a_small_pickle(tmp_path):
     store = LazyPyramidStore(source(tmp_path, dtype="c8"), method="mean", product="amplitude")
-    job = _job_of(store, place_of(tmp_path / "out"), None, None, 2**20, 2, copy_base=True)
+    job = _job_of(store, open_kvstore(tmp_path / "out"), None, None, 2**20, 2, copy_base=True)
     job.keys, job.encoder, job.beyond  # noqa: B018 - what must not be pickled
     blob = pickle.dumps(job)
     assert len(blob) < 10_000

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections import OrderedDict
 
-from lazypyr.kvstore.base import HIDDEN, Note, Place
+from lazypyr.kvstore.base import HIDDEN, KVStore, LockFile
 
 __all__ = ["LOCK", "TILES", "DiskTier"]
 
@@ -34,13 +34,13 @@ class DiskTier:
 
     Parameters
     ----------
-    place : Place
+    kvstore : KVStore
     limit_bytes : int, optional
         What the tiles' files may take.
     """
 
-    def __init__(self, place: Place, limit_bytes: int | None) -> None:
-        self.place, self.limit_bytes = place, limit_bytes
+    def __init__(self, kvstore: KVStore, limit_bytes: int | None) -> None:
+        self.kvstore, self.limit_bytes = kvstore, limit_bytes
         self._known: OrderedDict[str, int] = OrderedDict()
         self._total = 0
         self._used: int | None = None
@@ -59,7 +59,7 @@ class DiskTier:
 
     def count(self) -> int:
         """Learn what is there, of whoever wrote it; its bytes."""
-        known = OrderedDict(self.place.sizes(TILES))
+        known = OrderedDict(self.kvstore.list_sizes(TILES))
         with self._lock:
             # What has been used lately stays behind what has not.
             for key in self._known:
@@ -72,7 +72,7 @@ class DiskTier:
         """Bring what earlier runs have left below a bound that is lower than theirs."""
         if self.limit_bytes is None or self.total_bytes <= self.limit_bytes:
             return
-        with self._keeping, self.place.alone(LOCK) as note:
+        with self._keeping, self.kvstore.lock(LOCK) as note:
             self._make_room(0, self.limit_bytes, locked=note is not None)
 
     def knows(self, key: str) -> bool:
@@ -91,9 +91,9 @@ class DiskTier:
     def get(self, key: str, size: int) -> bytes | None:
         """The bytes of a tile, None unless all `size` of them are there as they were written."""
         try:
-            raw = self.place.get(key)
+            raw = self.kvstore.get(key)
         except Exception as error:
-            log.warning("overlay %s: %s: %s", self.place.name, key, error)
+            log.warning("overlay %s: %s: %s", self.kvstore.name, key, error)
             raw = None
         if raw is not None and len(raw) == _HEAD_BYTES + size:
             body = raw[_HEAD_BYTES:]
@@ -102,7 +102,7 @@ class DiskTier:
                 return body
         if raw is not None:
             with contextlib.suppress(Exception):  # it stays; what is wrong with it is seen each time
-                self.place.delete(key)
+                self.kvstore.delete(key)
         with self._lock:
             self._total -= self._known.pop(key, 0)
         return None
@@ -111,11 +111,11 @@ class DiskTier:
         """Keep the bytes of a tile if there is, or can be made, room for them; whatever the medium raises."""
         data = _head(body) + body
         if self.limit_bytes is None:
-            self.place.put_whole(key, data, durable=False)
+            self.kvstore.put_atomic(key, data, durable=False)
             self._note(key, len(data))
             return
         limit, size = self.limit_bytes, len(data)
-        with self._keeping, self.place.alone(LOCK) as note:
+        with self._keeping, self.kvstore.lock(LOCK) as note:
             used = self._used_bytes(note, size, limit)
             if used is None or used + size > limit >= size:
                 self._used = None
@@ -128,10 +128,10 @@ class DiskTier:
             self._uncounted += size
             if note is not None:
                 note.write(b"%d" % self._used)
-            self.place.put_whole(key, data, durable=False)
+            self.kvstore.put_atomic(key, data, durable=False)
             self._note(key, size)
 
-    def _used_bytes(self, note: Note | None, size: int, limit: int) -> int | None:
+    def _used_bytes(self, note: LockFile | None, size: int, limit: int) -> int | None:
         """What all tiles take, None if it must be counted: whoever had no bound has said nothing."""
         if note is None:
             return None if self._uncounted + size > limit // _UNCOUNTED else self._used
@@ -153,7 +153,7 @@ class DiskTier:
                 doomed.append(key)
             total = self._total
         for key in doomed:
-            self.place.delete(key)
+            self.kvstore.delete(key)
         return total
 
     def _note(self, key: str, size: int) -> None:

@@ -21,8 +21,8 @@ import numpy as np
 from lazypyr._util.checks import positive
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
-from lazypyr.kvstore.base import HIDDEN, Place
-from lazypyr.kvstore.open import place_of
+from lazypyr.kvstore.base import HIDDEN, KVStore
+from lazypyr.kvstore.open import open_kvstore
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.coords import arrays_of
 from lazypyr.sources.decoder import ChunkDecoder, decoder_of
@@ -57,7 +57,7 @@ class Overlay:
 
     Parameters
     ----------
-    place : Place
+    kvstore : KVStore
     pyramids : Mapping[str, Pyramid]
         By path of their group.
     face : Face
@@ -77,7 +77,7 @@ class Overlay:
 
     def __init__(
         self,
-        place: Place,
+        kvstore: KVStore,
         pyramids: Mapping[str, Pyramid],
         face: Face,
         *,
@@ -87,14 +87,14 @@ class Overlay:
     ) -> None:
         if limit_bytes is not None:
             positive(limit_bytes, "overlay_bytes", "a number of bytes above 0")
-        self.place, self.write_through, self.limit_bytes = place, write_through, limit_bytes
+        self.kvstore, self.write_through, self.limit_bytes = kvstore, write_through, limit_bytes
         self._about = {path: {"fingerprint": p.fingerprint, "recipe": p.recipe} for path, p in pyramids.items()}
         self._levels: dict[tuple[Hashable, int], _Stored] = {}
         self._folders: dict[Hashable, str] = {}
         self._edits: dict[str, Edits] = {}
         self._failures = 0
         self._recorded = False
-        self._tier = DiskTier(place, limit_bytes)
+        self._tier = DiskTier(kvstore, limit_bytes)
         self.restart()
         self._check_record(strict=strict)
         for served in keys_of(pyramids, face).arrays.values():
@@ -115,7 +115,7 @@ class Overlay:
     # What is there
 
     def _check_record(self, *, strict: bool) -> None:
-        raw = self.place.get(_RECORD)
+        raw = self.kvstore.get(_RECORD)
         if raw is None:
             return
         try:
@@ -125,9 +125,9 @@ class Overlay:
         if _prints(found) == _prints(self._about):
             self._recorded = True
         elif strict:
-            raise PlanError(f"overlay {self.place.name} is of another recipe or source: {_told(found, self._about)}")
+            raise PlanError(f"overlay {self.kvstore.name} is of another recipe or source: {_told(found, self._about)}")
         else:
-            self.place.clear(TILES)
+            self.kvstore.clear(TILES)
 
     def _find_levels(self, group: str, pyramid: Pyramid, face: Face, *, strict: bool) -> None:
         attributes = self._attributes(group)
@@ -139,7 +139,7 @@ class Overlay:
             if not strict:
                 return
             told = _told({group: found}, {group: self._about[group]})
-            raise PlanError(f"overlay {self.place.name} holds another hierarchy, not levels of this source: {told}")
+            raise PlanError(f"overlay {self.kvstore.name} holds another hierarchy, not levels of this source: {told}")
         prefix = f"{group}/" if group else ""
         there = []
         for template, each in arrays_of(pyramid, face.layout).items():
@@ -165,7 +165,7 @@ class Overlay:
         return Keys(with_edits(keys.documents, self._edits), keys.arrays, keys.zarr_format) if self._edits else keys
 
     def _json(self, key: str) -> dict[str, Any] | None:
-        raw = self.place.get(key)
+        raw = self.kvstore.get(key)
         try:
             document = None if raw is None else json.loads(raw)
         except ValueError:
@@ -177,7 +177,7 @@ class Overlay:
         v3 = self._json(f"{prefix}zarr.json")
         if v3 is not None:
             return dict(v3.get("attributes") or {})
-        return self._json(f"{prefix}.zattrs") if self.place.get(f"{prefix}.zgroup") is not None else None
+        return self._json(f"{prefix}.zattrs") if self.kvstore.get(f"{prefix}.zgroup") is not None else None
 
     def _level(self, path: str, pyramid: Pyramid, level: int) -> _Stored | None:
         document = self._json(f"{path}/zarr.json")
@@ -225,7 +225,7 @@ class Overlay:
             try:
                 found = self._of_level(stored, index)
             except Exception as error:
-                log.warning("overlay %s: level %d, chunk %s: %s", self.place.name, level, index, error)
+                log.warning("overlay %s: level %d, chunk %s: %s", self.kvstore.name, level, index, error)
                 found = None
             if found is not None:
                 found.flags.writeable = False
@@ -244,14 +244,14 @@ class Overlay:
 
     def _of_level(self, stored: _Stored, index: tuple[int, ...]) -> Array | None:
         if stored.decoder.sharding is None:
-            raw = self.place.get(stored.prefix + stored.separator.join(map(str, index)))
+            raw = self.kvstore.get(stored.prefix + stored.separator.join(map(str, index)))
             return None if raw is None else stored.decoder.decode(raw)
         sharding = stored.decoder.sharding
         key = stored.prefix + stored.separator.join(str(i // n) for i, n in zip(index, stored.inner, strict=True))
         with self._lock:
             table = self._indices.get(key)
         if table is None:
-            tail = self.place.get_part(key, -sharding.index_size, sharding.index_size)
+            tail = self.kvstore.get_part(key, -sharding.index_size, sharding.index_size)
             if tail is None:
                 return None
             table = sharding.index_of(tail)
@@ -263,7 +263,7 @@ class Overlay:
         offset, length = (int(n) for n in table[int(np.ravel_multi_index(within, stored.inner))])
         if offset == length == 2**64 - 1:
             return None
-        raw = self.place.get_part(key, offset, length)
+        raw = self.kvstore.get_part(key, offset, length)
         return None if raw is None else stored.decoder.decode(raw)
 
     def keep(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
@@ -275,7 +275,7 @@ class Overlay:
             return
         with self._quietly(key):
             if not self._recorded:
-                self.place.put_whole(_RECORD, json.dumps(self._about).encode())
+                self.kvstore.put_atomic(_RECORD, json.dumps(self._about).encode())
                 self._recorded = True
             self._tier.put(key, tile.tobytes())
 
@@ -286,14 +286,14 @@ class Overlay:
         except Exception as error:
             self._failures += 1
             more = "; nothing more is kept there" if self._failures >= _MAX_FAILURES else ""
-            log.warning("overlay %s: %s: can't be written: %s%s", self.place.name, what, error, more)
+            log.warning("overlay %s: %s: can't be written: %s%s", self.kvstore.name, what, error, more)
 
 
 @dataclass(frozen=True)
 class KeptIn:
     """Where a store keeps tiles: what of an overlay is pickled."""
 
-    place: Place
+    kvstore: KVStore
     write_through: bool
     limit_bytes: int | None
 
@@ -304,7 +304,7 @@ def kept_in(overlay: Any = None, *, write_through: bool = False, overlay_bytes: 
         if write_through or overlay_bytes is not None:
             raise PlanError("write_through and overlay_bytes need overlay=, the place where tiles are kept")
         return None
-    return KeptIn(place_of(overlay), write_through, overlay_bytes)
+    return KeptIn(open_kvstore(overlay), write_through, overlay_bytes)
 
 
 def reopened(
@@ -321,7 +321,7 @@ def reopened(
         None
         if kept is None
         else Overlay(
-            kept.place, pyramids, face, write_through=kept.write_through, limit_bytes=kept.limit_bytes, strict=strict
+            kept.kvstore, pyramids, face, write_through=kept.write_through, limit_bytes=kept.limit_bytes, strict=strict
         )
     )
     if before is not None:
