@@ -18,7 +18,7 @@ import numpy as np
 from lazypyr.errors import DestinationError, LazypyrError, PlanError
 from lazypyr.geometry.windows import ceil_div
 from lazypyr.points.columns import ChunkCache, Column, in_memory
-from lazypyr.points.grid import Frame, check_columns, frame_of
+from lazypyr.points.grid import PointGrid, check_columns, grid_of
 from lazypyr.points.index import external_sort
 from lazypyr.points.index.build import PointIndex, build
 from lazypyr.points.index.io import open_index, open_values, write_index
@@ -67,7 +67,7 @@ class Cloud:
         attrs: Mapping[str, Any] | None = None,
         index_path: Path | None = None,
         max_memory_bytes: int = 4 * 2**30,
-        frame: Frame | None = None,
+        grid: PointGrid | None = None,
     ) -> None:
         self.resolution, self.name, self.crs, self.units = resolution, name, crs, units
         self.attributes, self.attrs = dict(attributes or {}), dict(attrs or {})
@@ -76,14 +76,14 @@ class Cloud:
         held = sum(s.shape[0] * s.dtype.itemsize for s in (x, y) if s.shape and in_memory(s) is None)
         self.fits = held + (x.shape[0] if x.shape else 0) * _SORT_BYTES <= max_memory_bytes
         self._clear()
-        if frame is None:
+        if grid is None:
             check_columns(x, y, resolution)
-            frame = frame_of(*self._columns(), resolution, max(4096, max_memory_bytes // 64))
-            _warn_of_lost(frame, name)
-        self.frame = frame
+            grid = grid_of(*self._columns(), resolution, max(4096, max_memory_bytes // 64))
+            _warn_of_lost(grid, name)
+        self.grid = grid
         for other, column in {"z": z, **self.attributes}.items():
-            if column is not None and column.shape[:1] != (self.frame.n_points,):
-                raise PlanError(f"{other}: {column.shape[0]} entries for {self.frame.n_points} points")
+            if column is not None and column.shape[:1] != (self.grid.n_points,):
+                raise PlanError(f"{other}: {column.shape[0]} entries for {self.grid.n_points} points")
         self.chunk_cache = ChunkCache(max(2**20, max_memory_bytes // 4))
 
     def _clear(self) -> None:
@@ -152,7 +152,7 @@ class Cloud:
             raise
         except OSError as error:
             raise DestinationError(f"{path}: index and values can't be kept there: {error}") from error
-        return self._again((self.x, self.y, self.z), index_path=path, frame=self.frame)
+        return self._again((self.x, self.y, self.z), index_path=path, grid=self.grid)
 
     def indexed_values(self, values: Source) -> Source | None:
         """The values by row of the index, if `keep` wrote them."""
@@ -196,7 +196,7 @@ class Cloud:
     def _opened_or_built(self) -> PointIndex:
         if self.index_path is None:
             return self._built()
-        kept = open_index(self.index_path, self.frame, self.fingerprint)
+        kept = open_index(self.index_path, self.grid, self.fingerprint)
         if kept is not None:
             return kept
         made = self._built()
@@ -205,12 +205,12 @@ class Cloud:
         except OSError as error:
             warnings.warn(f"{self.index_path}: the index can't be kept there: {error}", UserWarning, stacklevel=2)
             return made
-        return open_index(self.index_path, self.frame, self.fingerprint) or made
+        return open_index(self.index_path, self.grid, self.fingerprint) or made
 
     def _built(self) -> PointIndex:
         if self.fits:
-            return build(*self._columns(), self.frame, self.frame.n_points)
-        return external_sort.build(self.x, self.y, self.frame, self._folder(), self.max_memory_bytes)
+            return build(*self._columns(), self.grid, self.grid.n_points)
+        return external_sort.build(self.x, self.y, self.grid, self._folder(), self.max_memory_bytes)
 
     def _folder(self) -> Path:
         """Where what exceeds memory is put: beside the kept index, or where temporary files go; removed with the cloud."""
@@ -241,7 +241,7 @@ class Cloud:
         return found
 
     def _planted(self) -> Tree:
-        frame = self.frame
+        grid = self.grid
         x, y = (in_memory(s) for s in self._columns())
         place = None
         if not self.fits:
@@ -250,10 +250,10 @@ class Cloud:
                 external_sort.raw_column(s, folder / s_name, self.max_memory_bytes)
                 for s, s_name in ((self.x, "x"), (self.y, "y"))
             )
-            place = np.memmap(folder / "place", np.float32, "w+", shape=(frame.n_valid, 2))
+            place = np.memmap(folder / "place", np.float32, "w+", shape=(grid.n_valid, 2))
         assert x is not None
         assert y is not None
-        where = float(frame.x0), float(frame.y0), frame.resolution
+        where = float(grid.x0), float(grid.y0), grid.resolution
         return Tree.of(self.order, x, y, where, place=place)
 
 
@@ -263,12 +263,12 @@ def _loaded(source: Source) -> Column:
     return Column(np.ascontiguousarray(source.read(((0, source.shape[0]),))), name=source.name, axes=source.axes)
 
 
-def _warn_of_lost(frame: Frame, name: str) -> None:
-    lost = frame.n_points - frame.n_valid
+def _warn_of_lost(grid: PointGrid, name: str) -> None:
+    lost = grid.n_points - grid.n_valid
     if lost:
         warnings.warn(
-            f"{name}: {lost} of {frame.n_points} points are left out: {frame.n_nan} with NaN, "
-            f"{lost - frame.n_nan} with infinite coordinates",
+            f"{name}: {lost} of {grid.n_points} points are left out: {grid.n_nan} with NaN, "
+            f"{lost - grid.n_nan} with infinite coordinates",
             UserWarning,
             stacklevel=4,
         )

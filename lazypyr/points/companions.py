@@ -29,25 +29,25 @@ class OnGrid(Pyramid):
     def __init__(
         self, cloud: Cloud, chunks: tuple[int, int], levels: int | None, channels: Sequence[tuple[str, int]]
     ) -> None:
-        frame = cloud.frame
+        grid = cloud.grid
         self.cloud, self.name = cloud, cloud.name
         self.axes = ("y", "x", *(name for name, _ in channels))
         self._tile = chunks
         self.chunks = (*chunks, *(1 for _ in channels))
         many = tuple(n for _, n in channels)
-        count = windows.level_count((frame.ny, frame.nx), (2, 2), chunks) if levels is None else levels
+        count = windows.level_count((grid.ny, grid.nx), (2, 2), chunks) if levels is None else levels
         still = (1.0,) * len(many)
         self.levels = tuple(
             Level(
-                (*windows.level_shape((frame.ny, frame.nx), (2, 2), k), *many),
+                (*windows.level_shape((grid.ny, grid.nx), (2, 2), k), *many),
                 (2.0**k, 2.0**k, *still),
                 ((2**k - 1) / 2, (2**k - 1) / 2, *(0.0 for _ in many)),
             )
             for k in range(count)
         )
         self.coords = {
-            "y": Coord(float(frame.y0), frame.resolution, cloud.units),
-            "x": Coord(float(frame.x0), frame.resolution, cloud.units),
+            "y": Coord(float(grid.y0), grid.resolution, cloud.units),
+            "x": Coord(float(grid.x0), grid.resolution, cloud.units),
         }
         self.crs = cloud.crs
         self.attrs = cloud.attrs

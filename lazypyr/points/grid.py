@@ -14,7 +14,7 @@ from lazypyr.errors import PlanError
 from lazypyr.points.index import kernels
 from lazypyr.sources.base import Source
 
-__all__ = ["MAX_PIXELS", "Frame", "check_columns", "coordinate_blocks", "frame_of"]
+__all__ = ["MAX_PIXELS", "PointGrid", "check_columns", "coordinate_blocks", "grid_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -23,7 +23,7 @@ _MAX_EXACT = 2**53  # beyond this float64, in which boxes are given, misses inte
 
 
 @dataclass(frozen=True)
-class Frame:
+class PointGrid:
     """A grid of pixels for points.
 
     Attributes
@@ -78,7 +78,7 @@ def _kernel_ready(block: Array) -> Array:
     return block.astype(np.float32) if block.dtype == np.float16 else block
 
 
-def frame_of(x: Source, y: Source, resolution: float, rows: int) -> Frame:
+def grid_of(x: Source, y: Source, resolution: float, rows: int) -> PointGrid:
     """The grid of points, read `rows` at a time: ``x0 = min(x)``, ``nx = max(1, ceil((max(x) - min(x)) / resolution))``.
 
     Raises
@@ -99,7 +99,7 @@ def frame_of(x: Source, y: Source, resolution: float, rows: int) -> Frame:
         pick(side) for pick, side in zip((min, max, min, max), zip(*ends, strict=True), strict=True)
     )
     nx, ny = _pixels(x_low, x_high, resolution, x.name), _pixels(y_low, y_high, resolution, y.name)
-    return Frame(x_low, y_low, float(resolution), nx, ny, x.shape[0], good, nans)
+    return PointGrid(x_low, y_low, float(resolution), nx, ny, x.shape[0], good, nans)
 
 
 def check_columns(x: Source, y: Source, resolution: float) -> None:

@@ -35,11 +35,11 @@ class LevelMajor(Source):
 
     def __init__(self, cloud: Cloud, values: Source | None = None) -> None:
         self._cloud, self._values = cloud, values
-        n, self.name = cloud.frame.n_valid, f"{cloud.name}, level-major"
+        n, self.name = cloud.grid.n_valid, f"{cloud.name}, level-major"
         channels = values.shape[1:] if values is not None else ()
         self.shape, self.chunks = (*channels, n), (*(1 for _ in channels), min(n, _ROWS))
         self.axes = (*(values.axes[1:] if values is not None else ()), "row")
-        self.dtype = cloud.frame.number_dtype if values is None else values.dtype
+        self.dtype = cloud.grid.number_dtype if values is None else values.dtype
         self.fill_value = np.zeros((), self.dtype)[()]
 
     def read(self, window: Window, step: Sequence[int] | None = None) -> Array:

@@ -57,9 +57,9 @@ class PointsPyramid(OnGrid):
         written: Written | None = None,
     ) -> None:
         aggregation.check(None if values is None else values.dtype)
-        if values is not None and (not values.shape or values.shape[0] != cloud.frame.n_points):
+        if values is not None and (not values.shape or values.shape[0] != cloud.grid.n_points):
             raise PlanError(
-                f"values: {values.shape[0] if values.shape else 0} entries for {cloud.frame.n_points} points; "
+                f"values: {values.shape[0] if values.shape else 0} entries for {cloud.grid.n_points} points; "
                 "the first axis must be the points"
             )
         self.values = values if aggregation.value_kinds else None
@@ -75,13 +75,13 @@ class PointsPyramid(OnGrid):
         self.attrs = {**cloud.attrs, "points": self._summary()}
 
     def _summary(self) -> dict[str, Any]:
-        frame = self.cloud.frame
-        counts = {"n_points": frame.n_points, "n_on_grid": frame.n_valid}
+        grid = self.cloud.grid
+        counts = {"n_points": grid.n_points, "n_on_grid": grid.n_valid}
         units = {"units": self.cloud.units} if self.cloud.units else {}
         return {
             **counts,
             **units,
-            "resolution": frame.resolution,
+            "resolution": grid.resolution,
             "chunks": list(self._tile),
             "levels": len(self.levels),
         }
@@ -265,8 +265,8 @@ class PointsPyramid(OnGrid):
 
     @property
     def recipe(self) -> str:
-        frame = self.cloud.frame
-        return f"{self.name}: {frame.n_valid} points at {frame.resolution} a pixel, {self.method}"
+        grid = self.cloud.grid
+        return f"{self.name}: {grid.n_valid} points at {grid.resolution} a pixel, {self.method}"
 
     def refreshed(self) -> Pyramid:
         cloud, values = self.cloud.refreshed(), None if self.values is None else self.values.refreshed()

@@ -106,14 +106,14 @@ def test_tiles_of_256_are_cut_out_of_the_level(method):
 def test_ranges_of_cells_cover_a_window_and_little_else(rng_seed=3):
     rng = np.random.default_rng(rng_seed)
     x, y = cloud(rng, n=10, side=300.0)
-    frame = from_points(x, y, resolution=1.0).cloud.frame
-    for window in [((0, 1), (0, 1)), ((3, 200), (17, 18)), ((0, frame.ny), (0, frame.nx)), ((5, 5), (0, 9))]:
-        lows, highs = cells_of(window, 0, frame)
+    grid = from_points(x, y, resolution=1.0).cloud.grid
+    for window in [((0, 1), (0, 1)), ((3, 200), (17, 18)), ((0, grid.ny), (0, grid.nx)), ((5, 5), (0, 9))]:
+        lows, highs = cells_of(window, 0, grid)
         cells = {c for a, b in zip(lows, highs, strict=True) for c in range(int(a), int(b))}
         wanted = {morton(r, c) for r in range(*window[0]) for c in range(*window[1])}
         assert wanted <= cells
         assert (np.diff(lows.astype("i8")) > 0).all()
-    lows, highs = cells_of(((64, 128), (128, 192)), 0, frame)
+    lows, highs = cells_of(((64, 128), (128, 192)), 0, grid)
     assert (highs - lows).tolist() == [4096]
 
 

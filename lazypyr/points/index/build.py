@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.geometry.windows import Window, ceil_div
-from lazypyr.points.grid import Frame, coordinate_blocks
+from lazypyr.points.grid import PointGrid, coordinate_blocks
 from lazypyr.points.index import kernels, query_kernels
 from lazypyr.sources.base import Source
 
@@ -38,7 +38,7 @@ class PointIndex:
 
     Attributes
     ----------
-    frame : Frame
+    grid : PointGrid
         The grid.
     key : ndarray
         Morton key of the level-0 pixel, uint64, shape ``(n_valid,)``.
@@ -51,7 +51,7 @@ class PointIndex:
         number; int64, shape ``(34,)``.
     """
 
-    frame: Frame
+    grid: PointGrid
     key: Array
     point: Array
     rank: Array
@@ -63,7 +63,7 @@ class PointIndex:
 
     def winners(self, level: int, window: Window) -> tuple[Array, Array]:
         """Occupied pixels of a window (row-major position) and the row of the point that each shows."""
-        lows, highs = cells_of(window, level, self.frame, self._small(level))
+        lows, highs = cells_of(window, level, self.grid, self._small(level))
         pixel, row = self._room(level, window, 2)
         n = query_kernels.rows_of(self.key, self.starts, level, lows, highs, _flat(window), pixel, row)
         return pixel[:n], row[:n]
@@ -73,14 +73,14 @@ class PointIndex:
 
         `values` are by point number, or by row of the index.
         """
-        lows, highs = cells_of(window, level, self.frame, self._small(level))
+        lows, highs = cells_of(window, level, self.grid, self._small(level))
         if values is None:
             values, by_row = self.point, True
         query_kernels.paint(self.key, self.point, self.starts, level, lows, highs, _flat(window), by_row, values, out)
 
     def runs(self, level: int, window: Window) -> tuple[Array, Array, Array]:
         """Occupied pixels of a window (row-major position) and the half-open run of ranks of all points in each."""
-        lows, highs = cells_of(window, level, self.frame, self._small(level))
+        lows, highs = cells_of(window, level, self.grid, self._small(level))
         pixel, first, stop = self._room(level, window, 3)
         n = query_kernels.runs(
             self.key, self.rank, self.starts, level, lows, highs, _flat(window), False, _NO_COUNT, pixel, first, stop
@@ -89,7 +89,7 @@ class PointIndex:
 
     def count(self, level: int, window: Window, out: Array) -> None:
         """Write the number of points in each occupied pixel of a window to `out`, flat, int64."""
-        lows, highs = cells_of(window, level, self.frame, self._small(level))
+        lows, highs = cells_of(window, level, self.grid, self._small(level))
         none = self._room(level, window, 0, empty=True)
         query_kernels.runs(self.key, self.rank, self.starts, level, lows, highs, _flat(window), True, out, *none)
 
@@ -113,7 +113,7 @@ class PointIndex:
         A range costs as much as some thousand points of which none is shown: where pixels are rarely occupied, larger
         squares are cheaper.
         """
-        cells = ceil_div(self.frame.ny, 1 << level) * ceil_div(self.frame.nx, 1 << level)
+        cells = ceil_div(self.grid.ny, 1 << level) * ceil_div(self.grid.nx, 1 << level)
         share = max(self.occupied(level), 1) / cells
         return 1 << min(10, max(5, round(math.log2(32 / math.sqrt(min(1.0, share))))))
 
@@ -125,24 +125,24 @@ class PointIndex:
         return order
 
 
-def build(x: Source, y: Source, frame: Frame, rows: int) -> PointIndex:
+def build(x: Source, y: Source, grid: PointGrid, rows: int) -> PointIndex:
     """Sort points into level-major order, in memory (three times the size of the result at most)."""
-    n = frame.n_valid
-    bits, shift = packing(frame)
+    n = grid.n_valid
+    bits, shift = packing(grid)
     key = np.empty(n, np.uint64)
-    point = np.empty(0 if bits else n, frame.number_dtype)
+    point = np.empty(0 if bits else n, grid.number_dtype)
     left = n
     for start, a, b in coordinate_blocks(x, y, rows):
-        left -= keys_of(frame, a, b, start, bits, (shift - bits) // 2, key[:left], point[:left])
+        left -= keys_of(grid, a, b, start, bits, (shift - bits) // 2, key[:left], point[:left])
     key, point = sort(key, point, bits)
     if shift > bits:
         kernels.winners_first(key, bits, shift)
     counts = np.zeros(kernels.CLASSES, np.int64)
     kernels.count_classes(key, shift, np.uint64(0), False, counts)
     starts = starts_of(counts)
-    out = np.empty(n, np.uint64), np.empty(n, frame.number_dtype), np.empty(n, frame.number_dtype)
+    out = np.empty(n, np.uint64), np.empty(n, grid.number_dtype), np.empty(n, grid.number_dtype)
     kernels.deal(key, point, bits, shift, np.uint64(0), False, 0, starts[:-1].copy(), *out)
-    return PointIndex(frame, *out, starts)
+    return PointIndex(grid, *out, starts)
 
 
 def sort(key: Array, point: Array, bits: int) -> tuple[Array, Array]:
@@ -161,23 +161,23 @@ def sort(key: Array, point: Array, bits: int) -> tuple[Array, Array]:
     return key, point
 
 
-def packing(frame: Frame) -> tuple[int, int]:
+def packing(grid: PointGrid) -> tuple[int, int]:
     """Bits of a point's number in a packed key (0: they don't fit in 64 bits with the pixel's), and the pixel's place.
 
     What bits are left go to Morton order within pixels, so that boxes and nearest points are found as fast where a pixel
     holds many points.
     """
-    free = 64 - frame.key_bits - frame.number_bits
+    free = 64 - grid.key_bits - grid.number_bits
     if free < 0:
         return 0, 0
-    return frame.number_bits, frame.number_bits + 2 * min(free // 2, 15)
+    return grid.number_bits, grid.number_bits + 2 * min(free // 2, 15)
 
 
-def keys_of(frame: Frame, x: Array, y: Array, start: int, bits: int, fine: int, key: Array, point: Array) -> int:
+def keys_of(grid: PointGrid, x: Array, y: Array, start: int, bits: int, fine: int, key: Array, point: Array) -> int:
     """Keys of a block of points, see `kernels.keys_of`; returns how many of them have one."""
-    steps = (_step(x.dtype, frame.resolution), _step(y.dtype, frame.resolution))
+    steps = (_step(x.dtype, grid.resolution), _step(y.dtype, grid.resolution))
     n = kernels.keys_of(
-        x, y, x.dtype.type(frame.x0), y.dtype.type(frame.y0), *steps, frame.nx, frame.ny, start, bits, fine, key, point
+        x, y, x.dtype.type(grid.x0), y.dtype.type(grid.y0), *steps, grid.nx, grid.ny, start, bits, fine, key, point
     )
     return int(n)
 
@@ -195,7 +195,7 @@ def _flat(window: Window) -> Array:
     return np.array([edge for axis in window for edge in axis], np.int64)
 
 
-def cells_of(window: Window, level: int, frame: Frame, small: int = 1) -> tuple[Array, Array]:
+def cells_of(window: Window, level: int, grid: PointGrid, small: int = 1) -> tuple[Array, Array]:
     """Half-open ranges of Morton-ordered cells that cover a window, ascending; a tile is one range.
 
     Squares of side `small` are taken whole where they reach beyond the window.
@@ -203,7 +203,7 @@ def cells_of(window: Window, level: int, frame: Frame, small: int = 1) -> tuple[
     (r0, r1), (c0, c1) = window
     if r0 >= r1 or c0 >= c1:
         return np.empty(0, np.uint64), np.empty(0, np.uint64)
-    ny, nx = ceil_div(frame.ny, 1 << level), ceil_div(frame.nx, 1 << level)
+    ny, nx = ceil_div(grid.ny, 1 << level), ceil_div(grid.nx, 1 << level)
     bits = max(((r1 - 1) ^ r0).bit_length(), ((c1 - 1) ^ c0).bit_length())
     ranges: list[list[int]] = []
     todo = [(r0 >> bits << bits, c0 >> bits << bits, bits)]

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lazypyr.points.columns import in_memory
-from lazypyr.points.grid import Frame, coordinate_blocks
+from lazypyr.points.grid import PointGrid, coordinate_blocks
 from lazypyr.points.index import kernels
 from lazypyr.points.index.build import PointIndex, keys_of, packing, sort, starts_of
 from lazypyr.reducers.jit import jit
@@ -51,9 +51,9 @@ def _merge(keys: Any, points: Any, head: Any, have: Any, paired: Any, key_out: A
 class _Rows:
     """Keys, and point numbers where these are not in the keys, in two files that grow."""
 
-    def __init__(self, folder: Path, name: str, frame: Frame, bits: int) -> None:
+    def __init__(self, folder: Path, name: str, grid: PointGrid, bits: int) -> None:
         self.key_path, self.point_path = folder / f"{name}.key", folder / f"{name}.point"
-        self.dtype, self.paired = frame.number_dtype, not bits
+        self.dtype, self.paired = grid.number_dtype, not bits
         self.n = 0
         for path in (self.key_path, self.point_path):
             path.write_bytes(b"")
@@ -77,26 +77,26 @@ class _Rows:
         self.point_path.unlink()
 
 
-def build(x: Source, y: Source, frame: Frame, folder: Path, max_memory_bytes: int) -> PointIndex:
+def build(x: Source, y: Source, grid: PointGrid, folder: Path, max_memory_bytes: int) -> PointIndex:
     """The same index as `lazypyr.points.index.build.build` makes, in files of `folder`, in bounded memory.
 
     Only the order of points that lose their pixel to another may differ: no tile shows them.
     """
     rows = max(_LEAST, max_memory_bytes // _BYTES)
-    bits, _ = packing(frame)
-    runs, lengths = _sorted_runs(x, y, frame, folder, bits, rows)
-    merged, counts = _merged(runs, lengths, frame, folder, bits, rows)
+    bits, _ = packing(grid)
+    runs, lengths = _sorted_runs(x, y, grid, folder, bits, rows)
+    merged, counts = _merged(runs, lengths, grid, folder, bits, rows)
     runs.remove()
-    index = _dealt(merged, counts, frame, folder, bits, rows)
+    index = _dealt(merged, counts, grid, folder, bits, rows)
     merged.remove()
     return index
 
 
-def _sorted_runs(x: Source, y: Source, frame: Frame, folder: Path, bits: int, rows: int) -> tuple[_Rows, list[int]]:
-    runs, lengths = _Rows(folder, "runs", frame, bits), []
+def _sorted_runs(x: Source, y: Source, grid: PointGrid, folder: Path, bits: int, rows: int) -> tuple[_Rows, list[int]]:
+    runs, lengths = _Rows(folder, "runs", grid, bits), []
     for start, a, b in coordinate_blocks(x, y, rows):
-        key, point = np.empty(a.size, np.uint64), np.empty(0 if bits else a.size, frame.number_dtype)
-        n = keys_of(frame, a, b, start, bits, 0, key, point)
+        key, point = np.empty(a.size, np.uint64), np.empty(0 if bits else a.size, grid.number_dtype)
+        n = keys_of(grid, a, b, start, bits, 0, key, point)
         key, point = sort(key[a.size - n :], point if bits else point[a.size - n :], bits)
         if n:
             runs.append(key, point)
@@ -104,12 +104,14 @@ def _sorted_runs(x: Source, y: Source, frame: Frame, folder: Path, bits: int, ro
     return runs, lengths
 
 
-def _merged(runs: _Rows, lengths: list[int], frame: Frame, folder: Path, bits: int, rows: int) -> tuple[_Rows, Array]:
+def _merged(
+    runs: _Rows, lengths: list[int], grid: PointGrid, folder: Path, bits: int, rows: int
+) -> tuple[_Rows, Array]:
     many = len(lengths)
     depth = max(64, rows // many)
     stops = np.cumsum(lengths)
     at = stops - lengths
-    keys, points = np.empty((many, depth), np.uint64), np.empty((many, 0 if bits else depth), frame.number_dtype)
+    keys, points = np.empty((many, depth), np.uint64), np.empty((many, 0 if bits else depth), grid.number_dtype)
     head, have = np.zeros(many, np.int64), np.zeros(many, np.int64)
 
     def refill(r: int) -> None:
@@ -123,8 +125,8 @@ def _merged(runs: _Rows, lengths: list[int], frame: Frame, folder: Path, bits: i
 
     for r in range(many):
         refill(r)
-    merged, counts = _Rows(folder, "merged", frame, bits), np.zeros(kernels.CLASSES, np.int64)
-    key, point = np.empty(rows, np.uint64), np.empty(0 if bits else rows, frame.number_dtype)
+    merged, counts = _Rows(folder, "merged", grid, bits), np.zeros(kernels.CLASSES, np.int64)
+    key, point = np.empty(rows, np.uint64), np.empty(0 if bits else rows, grid.number_dtype)
     before = np.uint64(0)
     while merged.n < stops[-1]:
         filled = 0
@@ -139,15 +141,15 @@ def _merged(runs: _Rows, lengths: list[int], frame: Frame, folder: Path, bits: i
     return merged, counts
 
 
-def _dealt(merged: _Rows, counts: Array, frame: Frame, folder: Path, bits: int, rows: int) -> PointIndex:
+def _dealt(merged: _Rows, counts: Array, grid: PointGrid, folder: Path, bits: int, rows: int) -> PointIndex:
     starts = starts_of(counts)
-    dtypes = {"key": np.dtype("<u8"), "point": frame.number_dtype, "rank": frame.number_dtype}
+    dtypes = {"key": np.dtype("<u8"), "point": grid.number_dtype, "rank": grid.number_dtype}
     free = starts[:-1].copy()
     files: dict[str, BinaryIO] = {}
     try:
         for name, dtype in dtypes.items():
             files[name] = (folder / name).open("w+b")
-            files[name].truncate(frame.n_valid * dtype.itemsize)
+            files[name].truncate(grid.n_valid * dtype.itemsize)
         before = np.uint64(0)
         for start in range(0, merged.n, rows):
             key, point = merged.read(start, rows)
@@ -178,7 +180,7 @@ def _dealt(merged: _Rows, counts: Array, frame: Frame, folder: Path, bits: int, 
         for file in files.values():
             file.close()
     mapped = {name: np.asarray(np.memmap(folder / name, dtype, "r")) for name, dtype in dtypes.items()}
-    return PointIndex(frame, mapped["key"], mapped["point"], mapped["rank"], starts)
+    return PointIndex(grid, mapped["key"], mapped["point"], mapped["rank"], starts)
 
 
 def order(index: PointIndex, folder: Path) -> Array:

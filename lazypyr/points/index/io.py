@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.points.columns import ChunkCache, Rows
-from lazypyr.points.grid import Frame
+from lazypyr.points.grid import PointGrid
 from lazypyr.points.index import kernels
 from lazypyr.points.index.build import PointIndex
 from lazypyr.pyramids.base import DIRECT
@@ -61,7 +61,7 @@ def _write_columns(folder: Path, index: PointIndex, fingerprint: str) -> Any:
         "fingerprint": fingerprint,
         "starts": index.starts.tolist(),
         "crc32": [_checksum(getattr(index, name)) for name in _COLUMNS],
-        **_described(index.frame),
+        **_described(index.grid),
     }
     group = zarr.open_group(str(folder), mode="w", zarr_format=3, attributes={_ATTRIBUTE: about})
     for name in _COLUMNS:
@@ -122,24 +122,24 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def _described(frame: Frame) -> dict[str, Any]:
+def _described(grid: PointGrid) -> dict[str, Any]:
     return {
-        "x0": float(frame.x0),
-        "y0": float(frame.y0),
-        "resolution": frame.resolution,
-        "nx": frame.nx,
-        "ny": frame.ny,
-        "n_points": frame.n_points,
-        "n_valid": frame.n_valid,
+        "x0": float(grid.x0),
+        "y0": float(grid.y0),
+        "resolution": grid.resolution,
+        "nx": grid.nx,
+        "ny": grid.ny,
+        "n_points": grid.n_points,
+        "n_valid": grid.n_valid,
     }
 
 
-def open_index(path: Path, frame: Frame, fingerprint: str) -> PointIndex | None:
+def open_index(path: Path, grid: PointGrid, fingerprint: str) -> PointIndex | None:
     """The index kept at a path, mapped into memory and checked; None, with a warning, where it can't be used."""
     if not path.exists():
         return None
     try:
-        reason, index = _read(path, frame, fingerprint)
+        reason, index = _read(path, grid, fingerprint)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason, index = f"damaged ({type(error).__name__}: {error})", None
     if index is None:
@@ -147,30 +147,30 @@ def open_index(path: Path, frame: Frame, fingerprint: str) -> PointIndex | None:
     return index
 
 
-def _read(path: Path, frame: Frame, fingerprint: str) -> tuple[str, PointIndex | None]:
+def _read(path: Path, grid: PointGrid, fingerprint: str) -> tuple[str, PointIndex | None]:
     about = json.loads((path / "zarr.json").read_text())["attributes"][_ATTRIBUTE]
     if about["version"] != _VERSION:
         return f"of version {about['version']}, not {_VERSION}", None
-    if about["fingerprint"] != fingerprint or any(about[k] != v for k, v in _described(frame).items()):
+    if about["fingerprint"] != fingerprint or any(about[k] != v for k, v in _described(grid).items()):
         return "stale: it belongs to other coordinates or another resolution", None
     starts = np.array(about["starts"], np.int64)
-    n = frame.n_valid
+    n = grid.n_valid
     if starts.shape != (kernels.CLASSES + 1,) or starts[0] != 0 or starts[-1] != n or (np.diff(starts) < 0).any():
         return "damaged: its classes don't add up", None
     columns = []
-    for name, dtype in zip(_COLUMNS, (np.dtype("<u8"), frame.number_dtype, frame.number_dtype), strict=True):
+    for name, dtype in zip(_COLUMNS, (np.dtype("<u8"), grid.number_dtype, grid.number_dtype), strict=True):
         chunk = path / name / "c" / "0"
         if chunk.stat().st_size != n * dtype.itemsize:
             return f"damaged: {name} has {chunk.stat().st_size} bytes instead of {n * dtype.itemsize}", None
         columns.append(np.memmap(chunk, dtype, "r", shape=(n,)))
     # plain views: what a memmap adds costs time at every slice
     key, point, rank = (np.asarray(column) for column in columns)
-    row = kernels.check(key, point, rank, starts, frame.n_points, np.uint64(1) << np.uint64(frame.key_bits))
+    row = kernels.check(key, point, rank, starts, grid.n_points, np.uint64(1) << np.uint64(grid.key_bits))
     if row >= 0:
         return f"damaged: it is not sorted at row {row}", None
     if about["crc32"] != [_checksum(column) for column in (key, point, rank)]:
         return "damaged: its checksums don't fit", None
-    return "", PointIndex(frame, key, point, rank, starts)
+    return "", PointIndex(grid, key, point, rank, starts)
 
 
 def open_values(path: Path, index: PointIndex, fingerprint: str, values: Source) -> Source | None:
