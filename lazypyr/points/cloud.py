@@ -22,7 +22,7 @@ from lazypyr.points.grid import PointGrid, check_columns, grid_of
 from lazypyr.points.index import external_sort
 from lazypyr.points.index.build import PointIndex, build
 from lazypyr.points.index.io import open_index, open_values, write_index
-from lazypyr.points.index.rtree import Tree
+from lazypyr.points.index.rtree import PackedRTree
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.sources.base import Source
 
@@ -89,7 +89,7 @@ class Cloud:
     def _clear(self) -> None:
         self._held: tuple[Column, Column] | None = None
         self._index: PointIndex | None = None
-        self._tree: Tree | None = None
+        self._tree: PackedRTree | None = None
         self._scratch: Path | None = None
         self._lock, self._pid = threading.RLock(), os.getpid()
 
@@ -232,29 +232,28 @@ class Cloud:
             return self._folder()
 
     @property
-    def tree(self) -> Tree:
+    def tree(self) -> PackedRTree:
         """The search tree, made when first needed."""
         found = self._tree
         if found is None:
             with self._guard():
-                found = self._tree = self._tree or self._planted()
+                found = self._tree = self._tree or self._build_tree()
         return found
 
-    def _planted(self) -> Tree:
+    def _build_tree(self) -> PackedRTree:
         grid = self.grid
-        x, y = (in_memory(s) for s in self._columns())
-        place = None
+        columns, pixel_xy = self._columns(), None
+        x, y = (in_memory(column) for column in columns)
         if not self.fits:
             folder = self._folder()
             x, y = (
-                external_sort.raw_column(s, folder / s_name, self.max_memory_bytes)
-                for s, s_name in ((self.x, "x"), (self.y, "y"))
+                external_sort.raw_column(column, folder / name, self.max_memory_bytes)
+                for name, column in zip("xy", columns, strict=True)
             )
-            place = np.memmap(folder / "place", np.float32, "w+", shape=(grid.n_valid, 2))
+            pixel_xy = np.memmap(folder / "pixel_xy", np.float32, "w+", shape=(grid.n_valid, 2))
         assert x is not None
         assert y is not None
-        where = float(grid.x0), float(grid.y0), grid.resolution
-        return Tree.of(self.order, x, y, where, place=place)
+        return PackedRTree.of(self.order, x, y, (float(grid.x0), float(grid.y0), grid.resolution), pixel_xy=pixel_xy)
 
 
 def _loaded(source: Source) -> Column:

@@ -1,13 +1,13 @@
-"""Boxes and nearest points: a packed tree over the points in Morton order.
+"""Packed R-tree over the points in Morton order, for boxes and nearest points.
 
 Up to sixteen points in a row make a block, up to sixteen blocks a node, and so on; each knows the smallest rectangle
 around its points. They are cut where Morton order leaves a cell, so that rectangles hardly overlap, and they follow the
 points, so that clusters cost no more than even clouds. A node that lies wholly in a box is copied without a look at
 its points.
 
-The tree holds places, not coordinates: ``place = float32((x - x0) / resolution)``. This never descends as x
-grows, so a place beyond that of a box's side settles the matter; only a point whose place *equals* the side's is looked
-up in the coordinates themselves. Answers are exact at a third of the memory traffic of sorted float64 coordinates.
+The tree holds pixel coordinates, ``pixel_x = float32((x - x0) / resolution)``. These never descend as x grows, so one
+beyond that of a box's side settles the matter; only a point whose pixel coordinate *equals* the side's is looked up in the
+world coordinates. Answers are exact at a third of the memory traffic of sorted float64 coordinates.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lazypyr.geometry.windows import ceil_div
 from lazypyr.points.index.rtree_kernels import in_box, nearest_of, nearest_to
 from lazypyr.reducers.jit import jit
 
-__all__ = ["Tree"]
+__all__ = ["PackedRTree"]
 
 Array = np.ndarray[Any, Any]
 
@@ -30,19 +30,19 @@ _ROOT = 63  # above the level of any cell
 
 
 @jit
-def _place_points(order: Any, x: Any, y: Any, x0: Any, y0: Any, resolution: Any, place: Any) -> Any:
+def _pixel_coordinates(order: Any, x: Any, y: Any, x0: Any, y0: Any, resolution: Any, pixel_xy: Any) -> Any:
     for i in range(order.size):
-        place[i, 0] = np.float32((np.float64(x[order[i]]) - x0) / resolution)
-        place[i, 1] = np.float32((np.float64(y[order[i]]) - y0) / resolution)
+        pixel_xy[i, 0] = np.float32((np.float64(x[order[i]]) - x0) / resolution)
+        pixel_xy[i, 1] = np.float32((np.float64(y[order[i]]) - y0) / resolution)
 
 
 @jit
-def _tops(place: Any, top: Any) -> Any:
+def _tops(pixel_xy: Any, top: Any) -> Any:
     """The coarsest cell that each point is the first of in Morton order: level 0 is a 64th of a pixel."""
     top[0] = _ROOT
     for i in range(1, top.size):
-        dx = np.int64((place[i, 0] + 0.5) * 64) ^ np.int64((place[i - 1, 0] + 0.5) * 64)
-        dy = np.int64((place[i, 1] + 0.5) * 64) ^ np.int64((place[i - 1, 1] + 0.5) * 64)
+        dx = np.int64((pixel_xy[i, 0] + 0.5) * 64) ^ np.int64((pixel_xy[i - 1, 0] + 0.5) * 64)
+        dy = np.int64((pixel_xy[i, 1] + 0.5) * 64) ^ np.int64((pixel_xy[i - 1, 1] + 0.5) * 64)
         bits = max(dx, dy)
         level = -1
         while bits > 0:
@@ -79,13 +79,13 @@ def _cuts(top: Any, slack: Any, start: Any) -> Any:
 
 
 @jit
-def _block_bounds(place: Any, start: Any, bounds: Any) -> Any:
+def _block_bounds(pixel_xy: Any, start: Any, bounds: Any) -> Any:
     for j in range(start.size - 1):
         a = start[j]
-        xl, yl, xh, yh = place[a, 0], place[a, 1], place[a, 0], place[a, 1]
+        xl, yl, xh, yh = pixel_xy[a, 0], pixel_xy[a, 1], pixel_xy[a, 0], pixel_xy[a, 1]
         for i in range(a + 1, start[j + 1]):
-            xl, xh = min(xl, place[i, 0]), max(xh, place[i, 0])
-            yl, yh = min(yl, place[i, 1]), max(yh, place[i, 1])
+            xl, xh = min(xl, pixel_xy[i, 0]), max(xh, pixel_xy[i, 0])
+            yl, yh = min(yl, pixel_xy[i, 1]), max(yh, pixel_xy[i, 1])
         bounds[j, 0], bounds[j, 1], bounds[j, 2], bounds[j, 3] = xl, yl, xh, yh
 
 
@@ -100,18 +100,18 @@ def _join_bounds(fine: Any, start: Any, coarse: Any) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class Tree:
-    """Points in Morton order and the rectangles around groups of them.
+class PackedRTree:
+    """Packed R-tree: points in Morton order and the rectangles around groups of them.
 
     Attributes
     ----------
     order : ndarray
         Number of the point of each rank, shape ``(n,)``.
-    place : ndarray
-        Where the point of each rank lies, in pixels from ``(x0, y0)``, float32, shape ``(n, 2)``.
+    pixel_xy : ndarray
+        Coordinates of the point of each rank, in pixels from ``(x0, y0)``, float32, shape ``(n, 2)``.
     bounds : ndarray
-        ``(x low, y low, x high, y high)``, inclusive, of blocks, then of nodes floor by floor up to the root; float32.
-        Each floor is followed by one row that is no node.
+        ``(x low, y low, x high, y high)``, inclusive, of blocks, then of nodes level by level up to the root; float32.
+        Each level is followed by one row that is no node.
     child, first : ndarray
         First child (a row of `bounds`; a rank for blocks) and first rank of each node, the next row says where both stop.
     leaves : int
@@ -119,11 +119,11 @@ class Tree:
     x, y : ndarray
         Coordinates by point number.
     x0, y0, resolution : float
-        What places are counted from, and in.
+        Origin and unit of `pixel_xy`.
     """
 
     order: Array
-    place: Array
+    pixel_xy: Array
     bounds: Array
     child: Array
     first: Array
@@ -142,16 +142,16 @@ class Tree:
         y: Array,
         grid: tuple[float, float, float],
         *,
-        place: Array | None = None,
-    ) -> Tree:
+        pixel_xy: Array | None = None,
+    ) -> PackedRTree:
         """The tree over points in Morton order.
 
-        `order` has their numbers, `grid` is ``(x0, y0, resolution)``; `place` may be given as room for places.
+        `order` has their numbers, `grid` is ``(x0, y0, resolution)``; `pixel_xy` may be given as a buffer.
         """
-        place = np.empty((order.size, 2), np.float32) if place is None else place
-        _place_points(order, x, y, *grid, place)
+        pixel_xy = np.empty((order.size, 2), np.float32) if pixel_xy is None else pixel_xy
+        _pixel_coordinates(order, x, y, *grid, pixel_xy)
         top = np.empty(order.size, np.int8)
-        _tops(place, top)
+        _tops(pixel_xy, top)
         children, firsts, bounds = [], [], []
         fine: Array | None = None
         base = 0
@@ -159,37 +159,45 @@ class Tree:
         while fine is None or fine.shape[0] > 1:
             start = _grouped(top)
             edges = np.append(start, top.size)
-            floor = np.zeros((start.size + 1, 4), np.float32)
+            level_bounds = np.zeros((start.size + 1, 4), np.float32)
             if fine is None:
-                _block_bounds(place, edges, floor)
+                _block_bounds(pixel_xy, edges, level_bounds)
                 first = edges
                 leaves = start.size + 1
             else:
-                _join_bounds(fine, edges, floor)
+                _join_bounds(fine, edges, level_bounds)
                 first = first[edges]
             children.append(edges + base if fine is not None else edges)
             firsts.append(first)
-            bounds.append(floor)
+            bounds.append(level_bounds)
             base += 0 if fine is None else fine.shape[0] + 1
-            fine, top = floor[:-1], top[start]
+            fine, top = level_bounds[:-1], top[start]
         return cls(
-            order, place, np.concatenate(bounds), np.concatenate(children), np.concatenate(firsts), leaves, x, y, *grid
+            order,
+            pixel_xy,
+            np.concatenate(bounds),
+            np.concatenate(children),
+            np.concatenate(firsts),
+            leaves,
+            x,
+            y,
+            *grid,
         )
 
     @cached_property
     def _parts(self) -> tuple[Any, ...]:
-        here = (self.order, self.place, self.bounds, self.child, self.first, self.leaves, self.x, self.y)
-        return (*here, self.x0, self.y0, self.resolution)
+        arrays = (self.order, self.pixel_xy, self.bounds, self.child, self.first, self.leaves, self.x, self.y)
+        return (*arrays, self.x0, self.y0, self.resolution)
 
     def in_box(self, xa: float, ya: float, xb: float, yb: float, *, closed: bool) -> Array:
         """Numbers of the points in a box, ascending, int64; the high sides belong to it only if `closed`."""
-        found: Array = self._in_box(self._parts, xa, ya, xb, yb, closed)
-        return found
+        numbers: Array = self._in_box(self._parts, xa, ya, xb, yb, closed)
+        return numbers
 
     def nearest_to(self, x: float, y: float, reach: float) -> tuple[int, float]:
         """Number (-1 if there is none) of and distance to the nearest point."""
-        found: tuple[int, float] = self._nearest_to(self._parts, x, y, reach)
-        return found
+        nearest: tuple[int, float] = self._nearest_to(self._parts, x, y, reach)
+        return nearest
 
     def nearest(self, x: Array, y: Array, reach: float) -> tuple[Array, Array]:
         """Numbers (int64, -1 where there is none) of and distances to the nearest points; flat float64 `x` and `y`."""

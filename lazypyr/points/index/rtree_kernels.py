@@ -1,6 +1,6 @@
 """Kernels that search a tree: boxes and nearest points.
 
-`tree` is ``(order, place, bounds, child, first, leaves, x, y, x0, y0, resolution)`` of `lazypyr.points.index.rtree.Tree`.
+`tree` is ``(order, pixel_xy, bounds, child, first, leaves, x, y, x0, y0, resolution)`` of `lazypyr.points.index.rtree.PackedRTree`.
 Arrays are never assigned anew in a loop: counting the references to them made the search ten times slower. Unsigned
 indices aren't looked at for being negative: copying takes half the time.
 """
@@ -15,71 +15,71 @@ from lazypyr.reducers.jit import jit
 
 __all__ = ["in_box", "nearest_of", "nearest_to"]
 
-_ROOM = 12288  # points of a box for which room is made at first: 48 KiB, which costs next to nothing
+_BUFFER = 12288  # points of a box that the first buffer holds: 48 KiB, which costs next to nothing
 _FEW = 256  # points of a box that are sorted by exchanging neighbours
 
 
 @jit
-def _copy_runs(nodes: Any, many: Any, first: Any, order: Any, out: Any, found: Any) -> Any:
+def _copy_runs(nodes: Any, n: Any, first: Any, order: Any, out: Any, count: Any) -> Any:
     """Append the points of whole nodes to `out`; returns how many there are now, or would be if it were larger."""
     touched = np.float32(0)
-    for w in range(many):
+    for w in range(n):
         touched += np.float32(order[first[nodes[w]]])
-    # `touched` decides nothing (it is never NaN), but so the compiler can't leave the touching out
-    found += 0 if touched == touched else 1  # noqa: PLR0124
-    for w in range(many):
+    # `touched` decides nothing (it is never NaN), but keeps the compiler from leaving the reads out
+    count += 0 if touched == touched else 1  # noqa: PLR0124
+    for w in range(n):
         start, stop = first[nodes[w]], first[nodes[w] + 1]
-        if found + stop - start <= out.size:
-            begin, here = np.uint64(start), np.uint64(found)
+        if count + stop - start <= out.size:
+            begin, end = np.uint64(start), np.uint64(count)
             for i in range(np.uint64(stop - start)):
-                out[here + i] = order[begin + i]
-        found += stop - start
-    return found
+                out[end + i] = order[begin + i]
+        count += stop - start
+    return count
 
 
 @jit
 def _test_blocks(
     nodes: Any,
-    many: Any,
+    n: Any,
     first: Any,
     order: Any,
-    place: Any,
+    pixel_xy: Any,
     x: Any,
     y: Any,
     box: Any,
     sides: Any,
     closed: Any,
     out: Any,
-    found: Any,
+    count: Any,
 ) -> Any:
     """Append those points of blocks that lie in the box, see `_copy_runs`."""
     touched = np.float32(0)
-    for w in range(many):
+    for w in range(n):
         a, b = first[nodes[w]], first[nodes[w] + 1] - 1
-        touched += place[a, 0] + place[b, 0] + np.float32(order[a]) + np.float32(order[b])
-    found += 0 if touched == touched else 1  # noqa: PLR0124
+        touched += pixel_xy[a, 0] + pixel_xy[b, 0] + np.float32(order[a]) + np.float32(order[b])
+    count += 0 if touched == touched else 1  # noqa: PLR0124
     xa, ya, xb, yb = box
     pxa, pya, pxb, pyb = sides
-    for w in range(many):
+    for w in range(n):
         start, stop = first[nodes[w]], first[nodes[w] + 1]
-        if found + stop - start > out.size:
-            found += stop - start
+        if count + stop - start > out.size:
+            count += stop - start
             continue
         for i in range(np.uint64(start), np.uint64(stop)):
-            px, py = place[i, 0], place[i, 1]
-            # written in any case, and kept if counted: whether it lies in the box is anybody's guess, a branch's too
-            out[np.uint64(found)] = order[i]
+            px, py = pixel_xy[i, 0], pixel_xy[i, 1]
+            # branch-free append: always write, advance only if inside (a branch could not be predicted)
+            out[np.uint64(count)] = order[i]
             if (px == pxa) | (px == pxb) | (py == pya) | (py == pyb):
                 a, b = x[order[i]], y[order[i]]
-                found += xa <= a and ya <= b and (a < xb or (closed and a == xb)) and (b < yb or (closed and b == yb))
+                count += xa <= a and ya <= b and (a < xb or (closed and a == xb)) and (b < yb or (closed and b == yb))
             else:
-                found += (px > pxa) & (px < pxb) & (py > pya) & (py < pyb)
-    return found
+                count += (px > pxa) & (px < pxb) & (py > pya) & (py < pyb)
+    return count
 
 
 @jit
 def _move(numbers: Any, low: Any, mask: Any, at: Any, out: Any) -> Any:
-    """Move numbers to the next free place `at` of the digit from bit `low` on, in order."""
+    """Move numbers to the next free position `at` of the digit from bit `low` on, in order."""
     for i in range(numbers.size):
         number = np.uint64(numbers[i])
         digit = (number >> low) & mask
@@ -89,12 +89,12 @@ def _move(numbers: Any, low: Any, mask: Any, at: Any, out: Any) -> Any:
 
 @jit
 def _starts(count: Any) -> Any:
-    """Make how many there are of each where the first of each goes."""
+    """Turn counts, in place, into the position of the first of each."""
     total = np.uint32(0)
     for i in range(count.size):
-        here = count[i]
+        size = count[i]
         count[i] = total
-        total += here
+        total += size
 
 
 @jit
@@ -156,39 +156,31 @@ def _ascending(numbers: Any, limit: Any) -> Any:
 
 
 @jit
-def _numbers_in(
-    tree: Any,
-    xa: Any,
-    ya: Any,
-    xb: Any,
-    yb: Any,
-    closed: Any,
-    out: Any,
-) -> Any:
+def _numbers_in(tree: Any, xa: Any, ya: Any, xb: Any, yb: Any, closed: Any, out: Any) -> Any:
     """Write the numbers of the points with ``xa <= x < xb`` and ``ya <= y < yb`` (``<=`` if `closed`), in any order.
 
     Returns how many there are; where `out` is too small, how large it must be. Memory that will be needed soon is touched
     in one go, so that the waits for it overlap.
     """
-    order, place, bounds, child, first, leaves, x, y, x0, y0, resolution = tree
+    order, pixel_xy, bounds, child, first, leaves, x, y, x0, y0, resolution = tree
     pxa, pya = np.float32((xa - x0) / resolution), np.float32((ya - y0) / resolution)
     pxb, pyb = np.float32((xb - x0) / resolution), np.float32((yb - y0) / resolution)
     box, sides = (xa, ya, xb, yb), (pxa, pya, pxb, pyb)
-    # at most 16 x 16 nodes of each floor wait, and a floor has a quarter of the nodes of that below
+    # at most 16 x 16 nodes of each level wait, and a level has a quarter of the nodes of that below
     nodes = np.empty(32 * 256, np.int64)
-    now = np.empty(16, np.int64)
+    inner = np.empty(16, np.int64)
     block = np.empty(512, np.int64)
     run = np.empty(512, np.int64)
-    blocks, runs, found = 0, 0, 0
+    blocks, runs, count = 0, 0, 0
     last = child.size - 1
     nodes[0] = child.size - 2
     waiting = 1
     touched = np.float32(0)
     while waiting:
-        taken = min(waiting, 16)
-        waiting -= taken
-        many = 0
-        for w in range(taken):
+        batch = min(waiting, 16)
+        waiting -= batch
+        n_inner = 0
+        for w in range(batch):
             g = nodes[waiting + w]
             if g < leaves:
                 block[blocks] = g
@@ -196,10 +188,10 @@ def _numbers_in(
             else:
                 a = child[g]
                 touched += bounds[a, 0] + bounds[min(a + 4, last), 0] + bounds[min(a + 8, last), 0]
-                now[many] = g
-                many += 1
-        for w in range(many):
-            for j in range(np.uint64(child[now[w]]), np.uint64(child[now[w] + 1])):
+                inner[n_inner] = g
+                n_inner += 1
+        for w in range(n_inner):
+            for j in range(np.uint64(child[inner[w]]), np.uint64(child[inner[w] + 1])):
                 xl, yl, xh, yh = bounds[j, 0], bounds[j, 1], bounds[j, 2], bounds[j, 3]
                 if (xh < pxa) | (xl > pxb) | (yh < pya) | (yl > pyb):
                     continue
@@ -210,42 +202,35 @@ def _numbers_in(
                     nodes[waiting] = j
                     waiting += 1
         if runs > run.size - 256:
-            found = _copy_runs(run, runs, first, order, out, found)
+            count = _copy_runs(run, runs, first, order, out, count)
             runs = 0
         if blocks > block.size - 16:
-            found = _test_blocks(block, blocks, first, order, place, x, y, box, sides, closed, out, found)
+            count = _test_blocks(block, blocks, first, order, pixel_xy, x, y, box, sides, closed, out, count)
             blocks = 0
-    found = _copy_runs(run, runs, first, order, out, found)
-    found = _test_blocks(block, blocks, first, order, place, x, y, box, sides, closed, out, found)
-    return found if touched == touched else 0  # noqa: PLR0124
+    count = _copy_runs(run, runs, first, order, out, count)
+    count = _test_blocks(block, blocks, first, order, pixel_xy, x, y, box, sides, closed, out, count)
+    return count if touched == touched else 0  # noqa: PLR0124
 
 
 @jit
-def in_box(
-    tree: Any,
-    xa: Any,
-    ya: Any,
-    xb: Any,
-    yb: Any,
-    closed: Any,
-) -> Any:
+def in_box(tree: Any, xa: Any, ya: Any, xb: Any, yb: Any, closed: Any) -> Any:
     """Numbers, int64, ascending, of the points with ``xa <= x < xb`` and ``ya <= y < yb`` (``<=`` if `closed`)."""
     order, x = tree[0], tree[6]
-    out = np.empty(_ROOM, order.dtype)
-    found = _numbers_in(tree, xa, ya, xb, yb, closed, out)
-    if found > _ROOM:
-        # that many at most: what found no room was not looked at
-        out = np.empty(found, order.dtype)
-        found = _numbers_in(tree, xa, ya, xb, yb, closed, out)
-    return _ascending(out[:found], x.size)
+    out = np.empty(_BUFFER, order.dtype)
+    count = _numbers_in(tree, xa, ya, xb, yb, closed, out)
+    if count > _BUFFER:
+        # so many at most: points beyond the buffer were not tested
+        out = np.empty(count, order.dtype)
+        count = _numbers_in(tree, xa, ya, xb, yb, closed, out)
+    return _ascending(out[:count], x.size)
 
 
 @jit
 def _closest(
-    maybe: Any, least: Any, many: Any, bar: Any, x: Any, y: Any, px: Any, py: Any, winner: Any, nearest: Any
+    maybe: Any, least: Any, n: Any, bar: Any, x: Any, y: Any, px: Any, py: Any, winner: Any, nearest: Any
 ) -> Any:
     """The nearest of `winner` at `nearest` and the candidates `maybe`, whose squares in pixels are `least` or more."""
-    for c in range(many):
+    for c in range(n):
         if least[c] > bar:
             continue
         number = maybe[c]
@@ -257,24 +242,18 @@ def _closest(
 
 
 @jit
-def _nearest(
-    tree: Any,
-    px: Any,
-    py: Any,
-    reach: Any,
-    scratch: Any,
-) -> Any:
+def _nearest(tree: Any, px: Any, py: Any, reach: Any, scratch: Any) -> Any:
     """Number of and distance to the nearest point within `reach` (inclusive), the lowest number among equals.
 
-    -1 and inf if there is none. Places tell which few points may be the nearest: `bar` is the square of a distance in
+    -1 and inf if there is none. Pixel coordinates tell which few points may be the nearest: `bar` is the square of a distance in
     pixels within which one surely lies. These are looked up in the coordinates themselves.
     """
-    order, place, bounds, child, first, leaves, x, y, x0, y0, resolution = tree
+    order, pixel_xy, bounds, child, first, leaves, x, y, x0, y0, resolution = tree
     if not (np.isfinite(px) and np.isfinite(py)):
         return np.int64(-1), np.inf
     nodes, far, maybe, least = scratch
     root = child.size - 2
-    # a place is rounded to 24 bits
+    # pixel coordinates are rounded to 24 bits
     slack = 1.2e-7 * max(np.float64(bounds[root, 2]), np.float64(bounds[root, 3])) + 1e-30
     qx, qy = (px - x0) / resolution, (py - y0) / resolution
     bar = (reach / resolution) ** 2 * (1 + 1e-9)
@@ -317,7 +296,7 @@ def _nearest(
         if g >= leaves:
             continue
         for i in range(first[g], first[g + 1]):
-            ax, ay = abs(np.float64(place[i, 0]) - qx), abs(np.float64(place[i, 1]) - qy)
+            ax, ay = abs(np.float64(pixel_xy[i, 0]) - qx), abs(np.float64(pixel_xy[i, 1]) - qy)
             dx, dy = max(ax - slack, 0.0), max(ay - slack, 0.0)
             d = dx * dx + dy * dy
             if d > bar:
@@ -337,31 +316,19 @@ def _nearest(
 
 @jit
 def _scratch() -> Any:
-    # a floor has a quarter of the nodes of that below, so there are fewer than 32, and 15 nodes wait on each
+    # a level has a quarter of the nodes of that below, so there are fewer than 32, and 15 nodes wait on each
     return np.empty(512, np.int64), np.empty(512, np.float64), np.empty(64, np.int64), np.empty(64, np.float64)
 
 
 @jit
-def nearest_to(
-    tree: Any,
-    px: Any,
-    py: Any,
-    reach: Any,
-) -> Any:
-    """The nearest point to one place, see `_nearest`."""
+def nearest_to(tree: Any, px: Any, py: Any, reach: Any) -> Any:
+    """Nearest point to one position, see `_nearest`."""
     return _nearest(tree, px, py, reach, _scratch())
 
 
 @jit
-def nearest_of(
-    tree: Any,
-    px: Any,
-    py: Any,
-    reach: Any,
-    index: Any,
-    distance: Any,
-) -> Any:
-    """The nearest points to many places, see `_nearest`, to `index` and `distance`."""
+def nearest_of(tree: Any, px: Any, py: Any, reach: Any, index: Any, distance: Any) -> Any:
+    """Nearest points to many positions, see `_nearest`, written to `index` and `distance`."""
     scratch = _scratch()
     for q in range(px.size):
         index[q], distance[q] = _nearest(tree, px[q], py[q], reach, scratch)
