@@ -10,7 +10,7 @@ import numpy as np
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
-from lazypyr.points.columns import taken
+from lazypyr.points.columns import gather
 from lazypyr.points.companions import IndexPyramid
 from lazypyr.points.pyramid import PointsPyramid
 from lazypyr.products.base import Product
@@ -35,7 +35,7 @@ def cloud_of(pyramid: Pyramid) -> PointsPyramid:
 
 def gather_values(cloud: PointsPyramid, source: Source, numbers: Array, channel: tuple[int, ...] = ()) -> Array:
     """Values ``source[numbers, *channel]`` of a cloud's column."""
-    return taken(source, numbers, channel, cloud.cloud.chunk_cache, DIRECT)
+    return gather(source, numbers, channel, cloud.cloud.chunk_cache, DIRECT)
 
 
 class _PointsRow(Source):

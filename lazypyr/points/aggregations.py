@@ -23,7 +23,7 @@ from lazypyr.points.aggregation_kernels import (
     sums_by_prefix,
 )
 from lazypyr.points.cloud import Cloud
-from lazypyr.points.columns import ChunkCache, Rows, array_of, in_memory, taken
+from lazypyr.points.columns import ChunkCache, RowGather, array_of, gather, in_memory
 from lazypyr.points.index.build import PointIndex
 from lazypyr.pyramids.base import Runner
 from lazypyr.sources.base import Source
@@ -85,9 +85,9 @@ class CellWindow:
         """True where there is room for a whole channel, so that it is gathered once and not for every window."""
         return self.cache.has_room_for(self.index.key.size, self.values.dtype)
 
-    def taken(self, numbers: Array, channel: Channel) -> Array:
+    def gather(self, numbers: Array, channel: Channel) -> Array:
         """The values of points in a channel."""
-        return taken(self.values, numbers, channel, self.cache, self.run)
+        return gather(self.values, numbers, channel, self.cache, self.run)
 
 
 class Aggregation(ABC):
@@ -226,9 +226,9 @@ class _FirstValid(_OfValues):
             return
         pixel, row = index.winners(level, window)
         indexed = cells.points.indexed_values
-        wanted = Rows(cells.values, index.point.take(row)) if indexed is None else Rows(indexed, row)
+        wanted = RowGather(cells.values, index.point.take(row)) if indexed is None else RowGather(indexed, row)
         for c, channel in enumerate(cells.channels):
-            out[pixel, c] = wanted.taken(channel, cells.cache, cells.run)
+            out[pixel, c] = wanted.gather(channel, cells.cache, cells.run)
 
 
 class _OfRuns(_OfValues):
@@ -262,7 +262,7 @@ class _Last(_OfRuns):
         pixel, first, stop = runs
         number = np.empty(first.size, np.int64)
         run_last(cells.points.cloud.order, first, stop, number)
-        out[pixel] = cells.taken(number, channel)
+        out[pixel] = cells.gather(number, channel)
 
 
 class _OfNumbers(_OfRuns):
@@ -292,7 +292,7 @@ class _OfNumbers(_OfRuns):
             key = cells.values.identity, cells.points.cloud.identity, channel, self.with_sums
 
             def by_rank() -> RankedValues:
-                return RankedValues.whole(cells.taken(order, channel), with_sums=self.with_sums)
+                return RankedValues.whole(cells.gather(order, channel), with_sums=self.with_sums)
 
             yield slice(None), cells.cache.cache.get(key, by_rank)
             return
@@ -303,7 +303,7 @@ class _OfNumbers(_OfRuns):
             begin = int(first[ascending[done]])
             end = max(done + 1, int(np.searchsorted(stops, begin + _PIECE, "right")))
             ranks = slice(begin, int(stops[end - 1]))
-            piece = cells.taken(order[ranks], channel)
+            piece = cells.gather(order[ranks], channel)
             yield ascending[done:end], RankedValues(kernel_ready(piece), begin)
             done = end
 

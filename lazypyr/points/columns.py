@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,18 @@ from lazypyr.sources.array import ArraySource
 from lazypyr.sources.base import Source, fresh_identity, identity_of, native
 from lazypyr.sources.zarr import ZarrSource
 
-__all__ = ["ChunkCache", "Column", "Member", "Rows", "Stacked", "array_of", "as_column", "in_memory", "taken"]
+__all__ = [
+    "ChunkCache",
+    "Column",
+    "ColumnSlice",
+    "RowGather",
+    "ScaledColumn",
+    "StackedColumns",
+    "array_of",
+    "as_column",
+    "in_memory",
+    "gather",
+]
 
 Array = np.ndarray[Any, Any]
 _ROWS = 65536  # in a chunk of what has none of its own
@@ -66,76 +77,71 @@ class Column(Source):
         return fresh
 
 
-class Member(Source):
-    """Some of another column, as a column: entry `member` of its last axis, or every value times `scale` plus `offset`."""
+class DerivedColumn(Source):
+    """A column made of other columns, and of numbers: whatever it is of follows from what they are of."""
 
-    def __init__(
-        self, source: Source, *, member: int | None = None, scale: float | None = None, offset: float = 0.0
-    ) -> None:
-        self._source, self._member, self._scale, self._offset = source, member, scale, offset
-        kept = slice(None) if member is None else slice(-1)
-        self.shape, self.chunks, self.axes = source.shape[kept], source.chunks[kept], source.axes[kept]
-        self.dtype = source.dtype if scale is None else np.dtype("<f8")
-        self.fill_value, self.name = np.zeros((), self.dtype)[()], source.name
-
-    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
-        steps = tuple(step or (1,) * len(window))
-        if self._member is not None:
-            window, steps = (*window, (self._member, self._member + 1)), (*steps, 1)
-        block = self._source.read(window, steps)
-        if self._member is not None:
-            block = block[..., 0]
-        return block if self._scale is None else block * self._scale + self._offset
+    def __init__(self, parents: tuple[Source, ...], *numbers: float) -> None:
+        self._parents, self._numbers = parents, numbers
+        self.name = ", ".join(s.name for s in parents)
+        self.fill_value = np.zeros((), self.dtype)[()]
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        return self._source.sources
+        return tuple(root for parent in self._parents for root in parent.sources)
 
     @property
     def fingerprint(self) -> str:
-        return f"{self._source.fingerprint}:{self._member}:{self._scale}:{self._offset}"
+        return ":".join([*(s.fingerprint for s in self._parents), *map(str, self._numbers)])
 
     @property
     def identity(self) -> Hashable:
-        return self._source.identity, self._member, self._scale, self._offset
+        return type(self), tuple(s.identity for s in self._parents), self._numbers
 
     def refreshed(self) -> Source:
-        return Member(self._source.refreshed(), member=self._member, scale=self._scale, offset=self._offset)
+        made: Callable[..., Source] = type(self)
+        return made(*(s.refreshed() for s in self._parents), *self._numbers)
 
 
-class Stacked(Source):
+class ColumnSlice(DerivedColumn):
+    """One entry of the last axis of another column."""
+
+    def __init__(self, source: Source, entry: int) -> None:
+        self.shape, self.chunks, self.axes = source.shape[:-1], source.chunks[:-1], source.axes[:-1]
+        self.dtype, self._entry = source.dtype, entry
+        super().__init__((source,), entry)
+
+    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
+        steps = tuple(step or (1,) * len(window))
+        return self._parents[0].read((*window, (self._entry, self._entry + 1)), (*steps, 1))[..., 0]
+
+
+class ScaledColumn(DerivedColumn):
+    """Another column times `scale` plus `offset`, float64."""
+
+    def __init__(self, source: Source, scale: float, offset: float) -> None:
+        self.shape, self.chunks, self.axes = source.shape, source.chunks, source.axes
+        self.dtype, self._scale, self._offset = np.dtype("<f8"), scale, offset
+        super().__init__((source,), scale, offset)
+
+    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
+        return self._parents[0].read(window, step) * self._scale + self._offset
+
+
+class StackedColumns(DerivedColumn):
     """Columns of one number a point as the channels of one column."""
 
-    def __init__(self, sources: tuple[Source, ...]) -> None:
-        self._sources = sources
-        self.shape = (sources[0].shape[0], len(sources))
-        self.chunks = (sources[0].chunks[0], 1)
-        self.dtype = np.result_type(*(s.dtype for s in sources))
-        self.axes, self.fill_value = axis_names(2), np.zeros((), self.dtype)[()]
-        self.name = ", ".join(s.name for s in sources)
+    def __init__(self, *sources: Source) -> None:
+        self.shape, self.chunks = (sources[0].shape[0], len(sources)), (sources[0].chunks[0], 1)
+        self.dtype, self.axes = np.result_type(*(s.dtype for s in sources)), axis_names(2)
+        super().__init__(sources)
 
     def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
         rows, (first, stop) = window
         steps = tuple(step or (1, 1))
-        several = [s.read((rows,), steps[:1]) for s in self._sources[first : stop : steps[1]]]
-        if not several:
+        blocks = [s.read((rows,), steps[:1]) for s in self._parents[first : stop : steps[1]]]
+        if not blocks:
             return np.empty((len(range(*rows, steps[0])), 0), self.dtype)
-        return np.stack(several, axis=1).astype(self.dtype, copy=False)
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        return tuple(root for source in self._sources for root in source.sources)
-
-    @property
-    def fingerprint(self) -> str:
-        return ":".join(s.fingerprint for s in self._sources)
-
-    @property
-    def identity(self) -> Hashable:
-        return tuple(s.identity for s in self._sources)
-
-    def refreshed(self) -> Source:
-        return Stacked(tuple(s.refreshed() for s in self._sources))
+        return np.stack(blocks, axis=1).astype(self.dtype, copy=False)
 
 
 def axis_names(ndim: int) -> tuple[str, ...]:
@@ -153,21 +159,21 @@ def as_column(data: Any, name: str, storage_options: Mapping[str, Any] | None = 
         When it is none of these, or has no axis.
     """
     if isinstance(data, Source):
-        found = data
+        column = data
     elif isinstance(data, str | Path):
-        found = _zarr_column(_opened(data, storage_options), name, data)
+        column = _zarr_column(_opened(data, storage_options), name, data)
     elif all(hasattr(data, name) for name in ("store", "attrs", "chunks", "dtype")):
-        found = _zarr_column(data, name, None)
+        column = _zarr_column(data, name, None)
     elif hasattr(data, "dask") or (hasattr(data, "chunks") and hasattr(data, "shape") and data.chunks):
         data = getattr(data, "data", data) if hasattr(data, "dims") else data
         rows = max(data.chunks[0]) if isinstance(data.chunks[0], tuple) else int(data.chunks[0])
         others = (1,) * (len(data.shape) - 1)
-        found = ArraySource(data, axis_names(len(data.shape)), name=name, chunks=(rows, *others))
+        column = ArraySource(data, axis_names(len(data.shape)), name=name, chunks=(rows, *others))
     else:
-        found = Column(_array(data, name), name=name)
-    if not found.shape:
+        column = Column(_array(data, name), name=name)
+    if not column.shape:
         raise PlanError(f"{name}: expected one entry a point, got a single value")
-    return found
+    return column
 
 
 def _array(data: Any, name: str) -> Array:
@@ -230,8 +236,8 @@ def in_memory(source: Source) -> Array | None:
 
 def array_of(array: Array, channel: tuple[int, ...]) -> Array:
     """One channel of a column in memory: a view, shape ``(n,)``."""
-    at: tuple[Any, ...] = (slice(None), *channel)
-    view: Array = array[at]
+    index: tuple[Any, ...] = (slice(None), *channel)
+    view: Array = array[index]
     return view
 
 
@@ -261,13 +267,13 @@ def _n_bytes(block: Array) -> int:
     return int(block.nbytes)
 
 
-def taken(source: Source, rows: Array, channel: tuple[int, ...], cache: ChunkCache, run: Runner) -> Array:
-    """``source[rows, *channel]``, see `Rows`."""
-    return Rows(source, rows).taken(channel, cache, run)
+def gather(source: Source, rows: Array, channel: tuple[int, ...], cache: ChunkCache, run: Runner) -> Array:
+    """``source[rows, *channel]``, see `RowGather`."""
+    return RowGather(source, rows).gather(channel, cache, run)
 
 
-class Rows:
-    """Some rows of a column, sorted by the chunks that hold them: of a channel only these are read, each once.
+class RowGather:
+    """Rows of a column that are gathered from the chunks that hold them: of a channel only these are read, each once.
 
     Parameters
     ----------
@@ -285,23 +291,23 @@ class Rows:
         order = np.argsort(self._number.astype(np.uint16) if many <= 65536 else self._number, kind="stable")
         self._parts = np.split(order, np.flatnonzero(np.diff(self._number[order])) + 1) if rows.size else []
 
-    def taken(self, channel: tuple[int, ...], cache: ChunkCache, run: Runner) -> Array:
-        """Their values in a channel: one number for each axis after the first."""
+    def gather(self, channel: tuple[int, ...], cache: ChunkCache, run: Runner) -> Array:
+        """Values of the rows in a channel, which is one number for each axis after the first."""
         source, rows = self.source, self.rows
         array = in_memory(source)
         if array is not None:
             return array_of(array, channel).take(rows)
         out = np.empty(rows.size, source.dtype)
-        places = tuple(c // n for c, n in zip(channel, source.chunks[1:], strict=True))
-        within = tuple(c % n for c, n in zip(channel, source.chunks[1:], strict=True))
+        chunk = tuple(c // n for c, n in zip(channel, source.chunks[1:], strict=True))
+        offset = tuple(c % n for c, n in zip(channel, source.chunks[1:], strict=True))
 
-        def gather(part: Array) -> None:
-            index = (int(self._number[part[0]]), *places)
+        def read_chunk(part: Array) -> None:
+            index = (int(self._number[part[0]]), *chunk)
             window = tuple(
                 (i * n, min((i + 1) * n, m)) for i, n, m in zip(index, source.chunks, source.shape, strict=True)
             )
             block = cache.cache.get((source.identity, index), partial(source.read, window))
-            out[part] = block[(rows[part] - index[0] * source.chunks[0], *within)]
+            out[part] = block[(rows[part] - index[0] * source.chunks[0], *offset)]
 
-        run.parallel(partial(gather, part) for part in self._parts)
+        run.parallel(partial(read_chunk, part) for part in self._parts)
         return out

@@ -11,15 +11,16 @@ import numpy as np
 
 from lazypyr.geometry.windows import Window, window_shape
 from lazypyr.metadata.conventions import is_written
-from lazypyr.points.columns import as_column, taken
+from lazypyr.points.columns import as_column, gather
 from lazypyr.pyramids.base import DIRECT
+from lazypyr.sources.array import Transposed
 from lazypyr.sources.base import Source
 from lazypyr.sources.open import open_source
 
 if TYPE_CHECKING:
     from lazypyr.points.cloud import Cloud
 
-__all__ = ["FOLDER", "LevelMajor", "Written", "written"]
+__all__ = ["FOLDER", "IndexOrderedValues", "Written", "written"]
 
 Array = np.ndarray[Any, Any]
 
@@ -30,7 +31,7 @@ _CHECKED = 1 << 22  # rows
 _OWN = {"points", "crs", "units", "unit"}
 
 
-class LevelMajor(Source):
+class IndexOrderedValues(Source):
     """Values by row of the index, channels first (each is written from one pass over it), or the points' numbers."""
 
     def __init__(self, cloud: Cloud, values: Source | None = None) -> None:
@@ -64,7 +65,7 @@ class LevelMajor(Source):
         first = row // many * many
         rows = np.asarray(point[first : first + many])
         block: Array = cache.cache.get(
-            (self.identity, channel, first), lambda: taken(values, rows, channel, cache, DIRECT)
+            (self.identity, channel, first), lambda: gather(values, rows, channel, cache, DIRECT)
         )
         return first, block
 
@@ -82,35 +83,7 @@ class LevelMajor(Source):
         return self._cloud.identity, None if self._values is None else self._values.identity, FOLDER
 
     def refreshed(self) -> Source:
-        return LevelMajor(self._cloud.refreshed(), None if self._values is None else self._values.refreshed())
-
-
-class _RowsFirst(Source):
-    """An array of the axes ``(*channels, row)`` as ``(row, *channels)``."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self.name, self.dtype, self.fill_value = source.name, source.dtype, source.fill_value
-        self.shape, self.chunks, self.axes = (
-            (every[-1], *every[:-1]) for every in (source.shape, source.chunks, source.axes)
-        )
-
-    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
-        first, *others = window
-        steps = tuple(step or (1,) * len(window))
-        return np.moveaxis(self._source.read((*others, first), (*steps[1:], steps[0])), -1, 0)
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        return self._source.sources
-
-    @property
-    def fingerprint(self) -> str:
-        return f"{self._source.fingerprint}:rows first"
-
-    @property
-    def identity(self) -> Hashable:
-        return self._source.identity, "rows first"
+        return IndexOrderedValues(self._cloud.refreshed(), None if self._values is None else self._values.refreshed())
 
 
 @dataclass(frozen=True)
@@ -171,7 +144,7 @@ def written(group: Any) -> Written | None:
         columns,
         {**settings, "method": made.get("method"), "fill_value": level.fill_value},
         point,
-        None if values is None else _RowsFirst(values),
+        None if values is None else Transposed(values, (values.axes[-1], *values.axes[:-1])),
         level.crs,
         told.get("units"),
         {key: v for key, v in attrs.items() if key not in _OWN and not is_written(key)},

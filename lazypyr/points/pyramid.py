@@ -17,9 +17,9 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.points.aggregations import FIRST_VALID, Aggregation, CellWindow, aggregation_of
 from lazypyr.points.cloud import Cloud
-from lazypyr.points.columns import as_column, taken
+from lazypyr.points.columns import as_column, gather
 from lazypyr.points.companions import IndexPyramid, OnGrid, RawPyramid, explain_values
-from lazypyr.points.materialized import FOLDER, LevelMajor, Written
+from lazypyr.points.materialized import FOLDER, IndexOrderedValues, Written
 from lazypyr.pyramids.base import DIRECT, Pyramid, Runner
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.sources.base import Source
@@ -137,7 +137,7 @@ class PointsPyramid(OnGrid):
                 raise PlanError("bbox: a box of six numbers needs a cloud with z; give x0, y0, x1, y1")
             if xa <= xb and ya <= yb and za <= zb:
                 numbers = self.cloud.tree.in_box(xa, ya, xb, yb, closed=both)
-                z = taken(self.z, numbers, (), self.cloud.chunk_cache, DIRECT)
+                z = gather(self.z, numbers, (), self.cloud.chunk_cache, DIRECT)
                 return numbers[(z >= za) & ((z <= zb) if both else (z < zb))]
         raise PlanError(
             f"bbox: expected (x0, y0, x1, y1) or (x0, y0, z0, x1, y1, z1), low sides first and no NaN, got {bbox!r}"
@@ -186,7 +186,9 @@ class PointsPyramid(OnGrid):
         raw = {f"points/{key}": RawPyramid(self.raw[name], name) for key, name in _keys_of(self.raw).items()}
         if self._aggregation.in_index_order:
             for name, values in {"point": None, "values": self.values}.items():
-                raw[f"{FOLDER}/{name}"] = RawPyramid(LevelMajor(self.cloud, values), f"{self.name}, level-major {name}")
+                raw[f"{FOLDER}/{name}"] = RawPyramid(
+                    IndexOrderedValues(self.cloud, values), f"{self.name}, level-major {name}"
+                )
         return {"index/{level}": self.index, **raw}
 
     def with_values(self, values: Any, *, method: str | None = None, fill_value: Any = None) -> PointsPyramid:

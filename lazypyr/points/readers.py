@@ -12,7 +12,7 @@ import numpy as np
 
 from lazypyr._util.optional import need
 from lazypyr.errors import LazypyrError, PlanError, SourceError
-from lazypyr.points.columns import Column, Member, Stacked, as_column, in_memory
+from lazypyr.points.columns import Column, ColumnSlice, ScaledColumn, StackedColumns, as_column, in_memory
 from lazypyr.points.materialized import Written, written
 from lazypyr.sources.base import Source
 
@@ -66,7 +66,7 @@ class Table:
             array = in_memory(pair)
             if array is not None:
                 return Column(array[:, 1], name="x"), Column(array[:, 0], name="y")
-            return Member(pair, member=1), Member(pair, member=0)
+            return ColumnSlice(pair, 1), ColumnSlice(pair, 0)
         raise PlanError(f"{self.name}: no columns x and y; say x=... and y=...: {self._names()}")
 
     def height(self, z: str | None) -> Source | None:
@@ -92,7 +92,7 @@ class Table:
         arrays = [in_memory(s) for s in sources]
         if all(a is not None for a in arrays):
             return Column(np.column_stack([a for a in arrays if a is not None]), name=", ".join(names))
-        return Stacked(tuple(sources))
+        return StackedColumns(*sources)
 
 
 def read_table(path: str, storage_options: Mapping[str, Any] | None) -> Table:
@@ -238,7 +238,7 @@ def _read_zarr(path: str, storage_options: Mapping[str, Any] | None) -> Table:
     if _three(scale) and _three(offset):
         for axis, s, o in zip("xyz", scale, offset, strict=True):
             if axis in columns:
-                columns[axis] = Member(columns[axis], scale=float(s), offset=float(o))
+                columns[axis] = ScaledColumn(columns[axis], float(s), float(o))
     units = attrs.get("units", attrs.get("unit"))
     crs = attrs.get("crs")
     known = ("scale", "offset", "units", "unit", "crs")

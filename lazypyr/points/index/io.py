@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr.points.columns import ChunkCache, Rows
+from lazypyr.points.columns import ChunkCache, RowGather
 from lazypyr.points.grid import PointGrid
 from lazypyr.points.index import kernels
 from lazypyr.points.index.build import PointIndex
@@ -92,9 +92,9 @@ def _write_values(group: Any, index: PointIndex, fingerprint: str, values: Sourc
     rows = max(1, cache.max_bytes // (values.dtype.itemsize + 24) // _ROWS) * _ROWS
     for start in range(0, n, rows):
         part = slice(start, min(start + rows, n))
-        wanted = Rows(values, np.asarray(index.point[part]))
+        wanted = RowGather(values, np.asarray(index.point[part]))
         for channel in np.ndindex(channels):
-            array[(part, *channel)] = wanted.taken(channel, cache, DIRECT)
+            array[(part, *channel)] = wanted.gather(channel, cache, DIRECT)
 
 
 def _checksum(column: Array) -> int:
