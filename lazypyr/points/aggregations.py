@@ -160,12 +160,12 @@ class _Any(Aggregation):
         return np.dtype("u1")
 
     def write(self, cells: CellWindow, out: Array) -> None:
-        pixel, _ = cells.index.winners(cells.level, cells.window)
+        pixel, _ = cells.index.first_points(cells.level, cells.window)
         out[pixel, 0] = 1
 
 
 class _OfValues(Aggregation):
-    """Something made of values. Of levels of few occupied pixels it is worked out once and kept, by row of the index."""
+    """Something made of values. Levels of few occupied pixels are worked out once, by row of the index, and cached."""
 
     value_kinds = "biufcmM"
 
@@ -173,7 +173,7 @@ class _OfValues(Aggregation):
         return shown_dtype(dtype)
 
     @abstractmethod
-    def keeps_level(self, cells: CellWindow, rows: int) -> bool:
+    def caches_level(self, cells: CellWindow, rows: int) -> bool:
         """True where a level of so many occupied pixels is worked out at once."""
 
     @abstractmethod
@@ -187,13 +187,13 @@ class _OfValues(Aggregation):
     def write(self, cells: CellWindow, out: Array) -> None:
         values, index = cells.values, cells.index
         rows = index.occupied(cells.level)
-        if not (cells.cache.has_room_for(rows, values.dtype) and self.keeps_level(cells, rows)):
+        if not (cells.cache.has_room_for(rows, values.dtype) and self.caches_level(cells, rows)):
             self.write_window(cells, out)
             return
         for c, channel in enumerate(cells.channels):
             key = values.identity, cells.points.cloud.identity, self.name, channel, rows, str(cells.points.fill_value)
-            kept = cells.cache.cache.get(key, partial(self.level_values, cells, channel))
-            index.paint(cells.level, cells.window, _as_unsigned(kept), _as_unsigned(out[:, c]), by_row=True)
+            level = cells.cache.cache.get(key, partial(self.level_values, cells, channel))
+            index.scatter(cells.level, cells.window, _as_unsigned(level), _as_unsigned(out[:, c]), by_row=True)
 
 
 class _FirstValid(_OfValues):
@@ -202,7 +202,7 @@ class _FirstValid(_OfValues):
     name = "first_valid"
     one_point = in_index_order = True
 
-    def keeps_level(self, cells: CellWindow, rows: int) -> bool:
+    def caches_level(self, cells: CellWindow, rows: int) -> bool:
         return in_memory(cells.values) is not None and rows <= max(_LEVEL_ROWS, cells.index.key.size // 4)
 
     def level_values(self, cells: CellWindow, channel: Channel) -> Array:
@@ -222,9 +222,9 @@ class _FirstValid(_OfValues):
         level, window, index, array = cells.level, cells.window, cells.index, in_memory(cells.values)
         if array is not None:
             for c, channel in enumerate(cells.channels):
-                index.paint(level, window, _as_unsigned(array_of(array, channel)), _as_unsigned(out[:, c]))
+                index.scatter(level, window, _as_unsigned(array_of(array, channel)), _as_unsigned(out[:, c]))
             return
-        pixel, row = index.winners(level, window)
+        pixel, row = index.first_points(level, window)
         indexed = cells.points.indexed_values
         wanted = RowGather(cells.values, index.point.take(row)) if indexed is None else RowGather(indexed, row)
         for c, channel in enumerate(cells.channels):
@@ -234,7 +234,7 @@ class _FirstValid(_OfValues):
 class _OfRuns(_OfValues):
     """Something made of the values of all points in a cell."""
 
-    def keeps_level(self, cells: CellWindow, rows: int) -> bool:
+    def caches_level(self, cells: CellWindow, rows: int) -> bool:
         return rows <= _LEVEL_ROWS // 8 and cells.channel_fits
 
     def level_values(self, cells: CellWindow, channel: Channel) -> Array:
@@ -386,5 +386,5 @@ def _default_fill(dtype: np.dtype[Any]) -> Any:
 
 
 def _as_unsigned(array: Array) -> Array:
-    """An array as integers of the same size, which are all that painting needs (complex128 as it is)."""
+    """An array as integers of the same size, which are all that scattering needs (complex128 as it is)."""
     return array if array.dtype.itemsize > 8 else array.view(f"u{array.dtype.itemsize}")

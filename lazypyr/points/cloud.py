@@ -1,4 +1,4 @@
-"""A cloud: coordinates, their index and their search tree. What pyramids over the same points share."""
+"""Cloud of points: coordinates, their index and their search tree, which pyramids over the same points share."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Cloud:
     resolution : float
         World units a pixel.
     index_path : Path, optional
-        Where the index is kept.
+        Folder of the stored index.
     max_memory_bytes : int
         What building may hold: above it, points are sorted in runs on disk.
     """
@@ -111,7 +111,7 @@ class Cloud:
 
     @property
     def fingerprint(self) -> str:
-        """Of the coordinates and the resolution."""
+        """Fingerprint of the coordinates and the resolution."""
         parts = [s.fingerprint for s in (self.x, self.y)], self.resolution
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
@@ -186,34 +186,34 @@ class Cloud:
 
     @property
     def index(self) -> PointIndex:
-        """The index: opened if it is kept, else built (and kept if there is a place for it)."""
-        found = self._index
-        if found is None:
+        """The index: opened where it is stored, else built (and stored if there is a path for it)."""
+        index = self._index
+        if index is None:
             with self._guard():
-                found = self._index = self._index or self._opened_or_built()
-        return found
+                index = self._index = self._index or self._open_or_build()
+        return index
 
-    def _opened_or_built(self) -> PointIndex:
+    def _open_or_build(self) -> PointIndex:
         if self.index_path is None:
-            return self._built()
-        kept = open_index(self.index_path, self.grid, self.fingerprint)
-        if kept is not None:
-            return kept
-        made = self._built()
+            return self._build()
+        stored = open_index(self.index_path, self.grid, self.fingerprint)
+        if stored is not None:
+            return stored
+        index = self._build()
         try:
-            write_index(self.index_path, made, self.fingerprint)
+            write_index(self.index_path, index, self.fingerprint)
         except OSError as error:
             warnings.warn(f"{self.index_path}: the index can't be kept there: {error}", UserWarning, stacklevel=2)
-            return made
-        return open_index(self.index_path, self.grid, self.fingerprint) or made
+            return index
+        return open_index(self.index_path, self.grid, self.fingerprint) or index
 
-    def _built(self) -> PointIndex:
+    def _build(self) -> PointIndex:
         if self.fits:
             return build(*self._columns(), self.grid, self.grid.n_points)
         return external_sort.build(self.x, self.y, self.grid, self._folder(), self.max_memory_bytes)
 
     def _folder(self) -> Path:
-        """Where what exceeds memory is put: beside the kept index, or where temporary files go; removed with the cloud."""
+        """Folder of what exceeds memory: beside the stored index, or where temporary files go; removed with the cloud."""
         if self._scratch is None:
             beside = self.index_path.parent if self.index_path else None
             if beside is not None:
@@ -233,12 +233,12 @@ class Cloud:
 
     @property
     def tree(self) -> PackedRTree:
-        """The search tree, made when first needed."""
-        found = self._tree
-        if found is None:
+        """The search tree, built when first needed."""
+        tree = self._tree
+        if tree is None:
             with self._guard():
-                found = self._tree = self._tree or self._build_tree()
-        return found
+                tree = self._tree = self._tree or self._build_tree()
+        return tree
 
     def _build_tree(self) -> PackedRTree:
         grid = self.grid

@@ -86,7 +86,7 @@ class IndexPyramid(OnGrid):
 
     def compute(self, level: int, window: Window, run: Runner) -> Array:
         out = np.full(windows.window_shape(window), -1, np.int64)
-        self.cloud.index.paint(level, window, None, out.reshape(-1))
+        self.cloud.index.scatter(level, window, None, out.reshape(-1))
         return out
 
     def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:

@@ -1,4 +1,4 @@
-"""A cloud that `materialize` wrote: its values lie there in the order of the index too, and it is opened again as a cloud."""
+"""Clouds that `materialize` wrote: their values are stored in the order of the index too, and they are read as clouds again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lazypyr.sources.open import open_source
 if TYPE_CHECKING:
     from lazypyr.points.cloud import Cloud
 
-__all__ = ["FOLDER", "IndexOrderedValues", "Written", "written"]
+__all__ = ["FOLDER", "IndexOrderedValues", "MaterializedCloud", "read_materialized"]
 
 Array = np.ndarray[Any, Any]
 
@@ -87,8 +87,8 @@ class IndexOrderedValues(Source):
 
 
 @dataclass(frozen=True)
-class Written:
-    """What a hierarchy has of the cloud beside its levels.
+class MaterializedCloud:
+    """Points of a materialised hierarchy, beside its levels.
 
     Attributes
     ----------
@@ -113,10 +113,10 @@ class Written:
         """The values by row of the cloud's index; None, with a warning, if they were written in another order."""
         if self.point is None or self.values is None:
             return None
-        mine, won = cloud.index.point, int(cloud.index.starts[-2])
-        same = self.point.shape == mine.shape == self.values.shape[:1] and all(
-            np.array_equal(self.point.read(((a, min(a + _CHECKED, won)),)), mine[a : min(a + _CHECKED, won)])
-            for a in range(0, won, _CHECKED)
+        numbers, n_first = cloud.index.point, int(cloud.index.starts[-2])
+        same = self.point.shape == numbers.shape == self.values.shape[:1] and all(
+            np.array_equal(self.point.read(((a, min(a + _CHECKED, n_first)),)), numbers[a : min(a + _CHECKED, n_first)])
+            for a in range(0, n_first, _CHECKED)
         )
         if not same:
             warnings.warn(
@@ -127,25 +127,25 @@ class Written:
         return self.values if same else None
 
 
-def written(group: Any) -> Written | None:
-    """What `materialize` wrote of a cloud to a zarr group; None if that is no such group."""
+def read_materialized(group: Any) -> MaterializedCloud | None:
+    """Cloud that `materialize` wrote to a zarr group; None if that is no such group."""
     attrs = dict(group.attrs)
-    told = attrs.get("points")
-    if not isinstance(told, dict) or "resolution" not in told or "points/x" not in group:
+    summary = attrs.get("points")
+    if not isinstance(summary, dict) or "resolution" not in summary or "points/x" not in group:
         return None
     level = open_source(group).sources[0]
     columns = {name: as_column(array, name) for name, array in group["points"].arrays()}
-    settings = {name: told[name] for name in ("resolution", "chunks", "levels") if name in told}
-    made: Any = attrs.get("lazypyr", {})
+    settings = {name: summary[name] for name in ("resolution", "chunks", "levels") if name in summary}
+    written_by: Any = attrs.get("lazypyr", {})
     point, values = (
         as_column(group[path], path) if path in group else None for path in (f"{FOLDER}/point", f"{FOLDER}/values")
     )
-    return Written(
+    return MaterializedCloud(
         columns,
-        {**settings, "method": made.get("method"), "fill_value": level.fill_value},
+        {**settings, "method": written_by.get("method"), "fill_value": level.fill_value},
         point,
         None if values is None else Transposed(values, (values.axes[-1], *values.axes[:-1])),
         level.crs,
-        told.get("units"),
+        summary.get("units"),
         {key: v for key, v in attrs.items() if key not in _OWN and not is_written(key)},
     )

@@ -178,8 +178,8 @@ def read_points(
     if index_path is True:
         index_path = Path(f"{str(path).rstrip('/')}.index.zarr")
     known: dict[str, Any] = {"crs": table.crs, "units": table.units, "name": table.name, "attrs": table.attrs}
-    if table.written is not None:
-        known |= table.written.settings
+    if table.materialized is not None:
+        known |= table.materialized.settings
         if resolution not in (None, known["resolution"]) or "chunks" in options:
             known.pop("levels", None)
         if values is not None or "method" in options:
@@ -192,8 +192,8 @@ def read_points(
         x_source, y_source, shown, z=z_source, attributes=attributes, index_path=index_path or None, **known | options
     )
     # on another grid the index has another order
-    same = table.written is not None and pyramid.cloud.resolution == table.written.settings["resolution"]
-    return pyramid.kept_in(table.written) if same and values is None else pyramid
+    same = table.materialized is not None and pyramid.cloud.resolution == table.materialized.settings["resolution"]
+    return pyramid.with_materialized(table.materialized) if same and values is None else pyramid
 
 
 def _tile(chunks: Sequence[int]) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from lazypyr.points.aggregations import FIRST_VALID, Aggregation, CellWindow, ag
 from lazypyr.points.cloud import Cloud
 from lazypyr.points.columns import as_column, gather
 from lazypyr.points.companions import IndexPyramid, OnGrid, RawPyramid, explain_values
-from lazypyr.points.materialized import FOLDER, IndexOrderedValues, Written
+from lazypyr.points.materialized import FOLDER, IndexOrderedValues, MaterializedCloud
 from lazypyr.pyramids.base import DIRECT, Pyramid, Runner
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.sources.base import Source
@@ -54,7 +54,7 @@ class PointsPyramid(OnGrid):
         chunks: tuple[int, int],
         levels: int | None = None,
         fill_value: Any = None,
-        written: Written | None = None,
+        materialized: MaterializedCloud | None = None,
     ) -> None:
         aggregation.check(None if values is None else values.dtype)
         if values is not None and (not values.shape or values.shape[0] != cloud.grid.n_points):
@@ -69,7 +69,7 @@ class PointsPyramid(OnGrid):
         super().__init__(cloud, chunks, levels, channels)
         self._aggregation, self.method = aggregation, aggregation.name
         self.dtype = aggregation.dtype_of(self.values.dtype if self.values is not None else np.dtype("<i8"))
-        self._given_fill, self._written = fill_value, written
+        self._given_fill, self._materialized = fill_value, materialized
         self.fill_value = aggregation.fill_value(self.dtype, fill_value)
         self.nodata = self.fill_value if aggregation.empty is None and self.dtype.kind in "iu" else None
         self.attrs = {**cloud.attrs, "points": self._summary()}
@@ -213,9 +213,9 @@ class PointsPyramid(OnGrid):
         """
         return self._with(cloud=self.cloud.keep(Path(path), self.values))
 
-    def kept_in(self, written: Written | None) -> PointsPyramid:
+    def with_materialized(self, materialized: MaterializedCloud | None) -> PointsPyramid:
         """The same pyramid, using the values that `materialize` wrote in the order of the index."""
-        return self._with(written=written)
+        return self._with(materialized=materialized)
 
     def _with(self, **changed: Any) -> PointsPyramid:
         parts: dict[str, Any] = {
@@ -249,8 +249,8 @@ class PointsPyramid(OnGrid):
     @cached_property
     def indexed_values(self) -> Source | None:
         """The values by row of the index, where `materialize` or `keep` wrote them so."""
-        written = None if self._written is None else self._written.values_of(self.cloud)
-        return written if written is not None or self.values is None else self.cloud.indexed_values(self.values)
+        values = None if self._materialized is None else self._materialized.values_of(self.cloud)
+        return values if values is not None or self.values is None else self.cloud.indexed_values(self.values)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -272,7 +272,7 @@ class PointsPyramid(OnGrid):
 
     def refreshed(self) -> Pyramid:
         cloud, values = self.cloud.refreshed(), None if self.values is None else self.values.refreshed()
-        fresh = self._with(cloud=cloud, values=values, written=self._written)
+        fresh = self._with(cloud=cloud, values=values, materialized=self._materialized)
         return fresh if fresh.identity == self.identity else self._with(cloud=cloud, values=values)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from lazypyr._util.optional import need
 from lazypyr.errors import LazypyrError, PlanError, SourceError
 from lazypyr.points.columns import Column, ColumnSlice, ScaledColumn, StackedColumns, as_column, in_memory
-from lazypyr.points.materialized import Written, written
+from lazypyr.points.materialized import MaterializedCloud, read_materialized
 from lazypyr.sources.base import Source
 
 __all__ = ["FORMATS", "Table", "read_table"]
@@ -30,7 +30,7 @@ _SHOWN = ("values", "intensity")
 class Table:
     """Columns of points by name and what is known of them.
 
-    `others` are the names of columns that hold no numbers, `written` is what else there is of what `materialize` wrote.
+    `others` are the names of columns that hold no numbers, `materialized` is what else there is of what `materialize` wrote.
     """
 
     columns: Mapping[str, Source]
@@ -39,7 +39,7 @@ class Table:
     units: str | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
     others: tuple[str, ...] = ()
-    written: Written | None = None
+    materialized: MaterializedCloud | None = None
 
     def column(self, name: str) -> Source:
         """The column of this name; PlanError lists the names."""
@@ -224,9 +224,9 @@ def _read_zarr(path: str, storage_options: Mapping[str, Any] | None) -> Table:
             f"{path}: expected a zarr group, or a file .las, .laz, .csv or .parquet: {type(error).__name__}: {error}"
         ) from error
     attrs = dict(group.attrs)
-    found = written(group)
-    if found is not None:
-        return Table(found.columns, _short(path), found.crs, found.units, found.attrs, written=found)
+    cloud = read_materialized(group)
+    if cloud is not None:
+        return Table(cloud.columns, _short(path), cloud.crs, cloud.units, cloud.attrs, materialized=cloud)
     if "zarr_vectors" in attrs:
         return _read_vectors(path)
     columns = {}

@@ -545,10 +545,10 @@ def test_refreshed_follows_the_coordinates():
 @pytest.mark.fault("P5")
 def test_kernels_run_as_plain_python():
     keys = np.array([morton(1, 0), morton(1, 0), morton(1, 1), morton(3, 3)], np.uint64)
-    counts = np.zeros(kernels.CLASSES, np.int64)
+    counts = np.zeros(kernels.N_BUCKETS, np.int64)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        kernels.count_classes(keys, 0, np.uint64(0), False, counts)
+        kernels.count_buckets(keys, 0, np.uint64(0), False, counts)
     assert counts[0] == 1
     assert counts[31] == 1
     assert counts[30] == 1

@@ -1,14 +1,15 @@
-"""The index of points on a grid: any tile of any level from what is sorted once.
+"""Index of points on a grid: sorted once, it yields any tile of any level.
 
 **Morton order.** The key of a level-0 pixel interleaves the bits of its row and column, the row bit above the column
 bit; points are sorted by key, the highest point number first within a pixel. A cell of level k is a run of keys that
-agree above bit ``2 * k``, and its winner ("last point in a pixel, then first occupied pixel of each 2 x 2 box, level by
-level") is the run's first point, because row-major order in a box is the order of the two highest bits that differ.
-A point's *rank* is its place in this order.
+agree above bit ``2 * k``, and the point that it shows ("last point in a pixel, then first occupied pixel of each 2 x 2
+box, level by level") is the run's *first point*, because row-major order in a box is the order of the two highest bits
+that differ. A point's *rank* is its position in this order.
 
-**Level-major order.** The coarsest level at which a point wins its cell follows from the highest bit in which its key
-differs from its predecessor's. Rows sorted by that level, coarsest first, and in Morton order within, have the winners
-of a level-k tile in one run of each class at or above k: nothing else is read.
+**Level-major order.** The coarsest level at which a point is the first of its cell follows from the highest bit in which
+its key differs from its predecessor's. Points of the same such level make a *level bucket*; rows are sorted by bucket,
+coarsest first, and in Morton order within. The first points of a level-k tile are then one run in each bucket at or
+above k: nothing else is read.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from lazypyr.points.grid import PointGrid, coordinate_blocks
 from lazypyr.points.index import kernels, query_kernels
 from lazypyr.sources.base import Source
 
-__all__ = ["PointIndex", "build", "starts_of"]
+__all__ = ["PointIndex", "build", "bucket_starts"]
 
 Array = np.ndarray[Any, Any]
 
@@ -45,10 +46,10 @@ class PointIndex:
     point : ndarray
         Number of the point, shape ``(n_valid,)``.
     rank : ndarray
-        Its place in Morton order, shape ``(n_valid,)``.
+        Position of that point in Morton order, shape ``(n_valid,)``.
     starts : ndarray
-        First row of each class (winners of level 31 and coarser ... level 0, then those that win nothing), and their
-        number; int64, shape ``(34,)``.
+        First row of each level bucket (first points of level 31 and coarser ... level 0, then those that are first
+        nowhere), and the number of rows; int64, shape ``(34,)``.
     """
 
     grid: PointGrid
@@ -58,17 +59,17 @@ class PointIndex:
     starts: Array
 
     def occupied(self, level: int) -> int:
-        """Number of occupied pixels of a level: its winners are so many rows, from the first on."""
+        """Number of occupied pixels of a level: its first points are so many rows, from row 0 on."""
         return int(self.starts[32 - level])
 
-    def winners(self, level: int, window: Window) -> tuple[Array, Array]:
+    def first_points(self, level: int, window: Window) -> tuple[Array, Array]:
         """Occupied pixels of a window (row-major position) and the row of the point that each shows."""
         lows, highs = cells_of(window, level, self.grid, self._small(level))
-        pixel, row = self._room(level, window, 2)
-        n = query_kernels.rows_of(self.key, self.starts, level, lows, highs, _flat(window), pixel, row)
+        pixel, row = self._buffers(level, window, 2)
+        n = query_kernels.first_points(self.key, self.starts, level, lows, highs, _flat(window), pixel, row)
         return pixel[:n], row[:n]
 
-    def paint(self, level: int, window: Window, values: Array | None, out: Array, *, by_row: bool = False) -> None:
+    def scatter(self, level: int, window: Window, values: Array | None, out: Array, *, by_row: bool = False) -> None:
         """Write the value of each occupied pixel's point to the flat window `out`; the point's number without values.
 
         `values` are by point number, or by row of the index.
@@ -76,12 +77,12 @@ class PointIndex:
         lows, highs = cells_of(window, level, self.grid, self._small(level))
         if values is None:
             values, by_row = self.point, True
-        query_kernels.paint(self.key, self.point, self.starts, level, lows, highs, _flat(window), by_row, values, out)
+        query_kernels.scatter(self.key, self.point, self.starts, level, lows, highs, _flat(window), by_row, values, out)
 
     def runs(self, level: int, window: Window) -> tuple[Array, Array, Array]:
         """Occupied pixels of a window (row-major position) and the half-open run of ranks of all points in each."""
         lows, highs = cells_of(window, level, self.grid, self._small(level))
-        pixel, first, stop = self._room(level, window, 3)
+        pixel, first, stop = self._buffers(level, window, 3)
         n = query_kernels.runs(
             self.key, self.rank, self.starts, level, lows, highs, _flat(window), False, _NO_COUNT, pixel, first, stop
         )
@@ -90,10 +91,10 @@ class PointIndex:
     def count(self, level: int, window: Window, out: Array) -> None:
         """Write the number of points in each occupied pixel of a window to `out`, flat, int64."""
         lows, highs = cells_of(window, level, self.grid, self._small(level))
-        none = self._room(level, window, 0, empty=True)
+        none = self._buffers(level, window, 0, empty=True)
         query_kernels.runs(self.key, self.rank, self.starts, level, lows, highs, _flat(window), True, out, *none)
 
-    def _room(self, level: int, window: Window, arrays: int, *, empty: bool = False) -> tuple[Array, ...]:
+    def _buffers(self, level: int, window: Window, arrays: int, *, empty: bool = False) -> tuple[Array, ...]:
         """Arrays for something about each occupied pixel of a window, of as few bytes as will do."""
         (r0, r1), (c0, c1) = window
         pixels = (r1 - r0) * (c1 - c0)
@@ -102,7 +103,7 @@ class PointIndex:
         return tuple(np.empty(most, dtype) for _ in range(3 if empty else arrays))
 
     def ranks_of(self, level: int) -> tuple[Array, Array]:
-        """Ranks of a level's winners, ascending, and their rows. A cell's points go on to the next winner's rank."""
+        """Ranks of a level's first points, ascending, and their rows. A cell's points go on to the next of these ranks."""
         rank = self.rank[: self.occupied(level)]
         rows = np.argsort(rank)
         return rank[rows], rows
@@ -136,12 +137,12 @@ def build(x: Source, y: Source, grid: PointGrid, rows: int) -> PointIndex:
         left -= keys_of(grid, a, b, start, bits, (shift - bits) // 2, key[:left], point[:left])
     key, point = sort(key, point, bits)
     if shift > bits:
-        kernels.winners_first(key, bits, shift)
-    counts = np.zeros(kernels.CLASSES, np.int64)
-    kernels.count_classes(key, shift, np.uint64(0), False, counts)
-    starts = starts_of(counts)
+        kernels.last_materialized_first(key, bits, shift)
+    counts = np.zeros(kernels.N_BUCKETS, np.int64)
+    kernels.count_buckets(key, shift, np.uint64(0), False, counts)
+    starts = bucket_starts(counts)
     out = np.empty(n, np.uint64), np.empty(n, grid.number_dtype), np.empty(n, grid.number_dtype)
-    kernels.deal(key, point, bits, shift, np.uint64(0), False, 0, starts[:-1].copy(), *out)
+    kernels.scatter_by_level(key, point, bits, shift, np.uint64(0), False, 0, starts[:-1].copy(), *out)
     return PointIndex(grid, *out, starts)
 
 
@@ -152,17 +153,17 @@ def sort(key: Array, point: Array, bits: int) -> tuple[Array, Array]:
     """
     counts = np.zeros((-(-(64 - bits) // 8), 256), np.int64)
     kernels.count_digits(key, bits, counts)
-    room = np.empty_like(key), np.empty_like(point)
+    spare = np.empty_like(key), np.empty_like(point)
     for digit, count in enumerate(counts):
         if count.max() < key.size:
-            at = np.cumsum(count) - count
-            kernels.move(key, point, point.size > 0, bits + 8 * digit, at, *room)
-            (key, point), room = room, (key, point)
+            position = np.cumsum(count) - count
+            kernels.move(key, point, point.size > 0, bits + 8 * digit, position, *spare)
+            (key, point), spare = spare, (key, point)
     return key, point
 
 
 def packing(grid: PointGrid) -> tuple[int, int]:
-    """Bits of a point's number in a packed key (0: they don't fit in 64 bits with the pixel's), and the pixel's place.
+    """Bits of a point's number in a packed key (0: they don't fit in 64 bits with the pixel's), and the pixel's lowest bit.
 
     What bits are left go to Morton order within pixels, so that boxes and nearest points are found as fast where a pixel
     holds many points.
@@ -186,8 +187,8 @@ def _step(dtype: np.dtype[Any], resolution: float) -> Any:
     return dtype.type(resolution) if dtype.kind == "f" else np.float64(resolution)
 
 
-def starts_of(counts: Array) -> Array:
-    """First row of each class from how many rows each has."""
+def bucket_starts(counts: Array) -> Array:
+    """First row of each level bucket, and the number of rows, from how many rows each has."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""The index of more points than memory holds: sorted in runs on disk, merged, dealt out into files that are mapped."""
+"""Index of more points than memory holds: sorted in runs on disk, merged, scattered to files that are mapped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from lazypyr.points.columns import in_memory
 from lazypyr.points.grid import PointGrid, coordinate_blocks
 from lazypyr.points.index import kernels
-from lazypyr.points.index.build import PointIndex, keys_of, packing, sort, starts_of
+from lazypyr.points.index.build import PointIndex, bucket_starts, keys_of, packing, sort
 from lazypyr.reducers.jit import jit
 from lazypyr.sources.base import Source
 
@@ -18,7 +18,7 @@ __all__ = ["build", "order", "raw_column"]
 
 Array = np.ndarray[Any, Any]
 
-_BYTES = 64  # a point of a block that is being sorted, merged or dealt out, all arrays together
+_BYTES = 64  # a point of a block that is being sorted, merged or scattered, all arrays together
 _LEAST = 4096  # rows
 
 
@@ -87,7 +87,7 @@ def build(x: Source, y: Source, grid: PointGrid, folder: Path, max_memory_bytes:
     runs, lengths = _sorted_runs(x, y, grid, folder, bits, rows)
     merged, counts = _merged(runs, lengths, grid, folder, bits, rows)
     runs.remove()
-    index = _dealt(merged, counts, grid, folder, bits, rows)
+    index = _scattered(merged, counts, grid, folder, bits, rows)
     merged.remove()
     return index
 
@@ -125,7 +125,7 @@ def _merged(
 
     for r in range(many):
         refill(r)
-    merged, counts = _Rows(folder, "merged", grid, bits), np.zeros(kernels.CLASSES, np.int64)
+    merged, counts = _Rows(folder, "merged", grid, bits), np.zeros(kernels.N_BUCKETS, np.int64)
     key, point = np.empty(rows, np.uint64), np.empty(0 if bits else rows, grid.number_dtype)
     before = np.uint64(0)
     while merged.n < stops[-1]:
@@ -135,14 +135,14 @@ def _merged(
             if hungry < 0:
                 break
             refill(hungry)
-        kernels.count_classes(key[:filled], bits, before, merged.n > 0, counts)
+        kernels.count_buckets(key[:filled], bits, before, merged.n > 0, counts)
         before = key[filled - 1] >> np.uint64(bits)
         merged.append(key[:filled], point[:filled])
     return merged, counts
 
 
-def _dealt(merged: _Rows, counts: Array, grid: PointGrid, folder: Path, bits: int, rows: int) -> PointIndex:
-    starts = starts_of(counts)
+def _scattered(merged: _Rows, counts: Array, grid: PointGrid, folder: Path, bits: int, rows: int) -> PointIndex:
+    starts = bucket_starts(counts)
     dtypes = {"key": np.dtype("<u8"), "point": grid.number_dtype, "rank": grid.number_dtype}
     free = starts[:-1].copy()
     files: dict[str, BinaryIO] = {}
@@ -153,11 +153,11 @@ def _dealt(merged: _Rows, counts: Array, grid: PointGrid, folder: Path, bits: in
         before = np.uint64(0)
         for start in range(0, merged.n, rows):
             key, point = merged.read(start, rows)
-            here = np.zeros(kernels.CLASSES, np.int64)
-            kernels.count_classes(key, bits, before, start > 0, here)
-            local = starts_of(here)
+            sizes = np.zeros(kernels.N_BUCKETS, np.int64)
+            kernels.count_buckets(key, bits, before, start > 0, sizes)
+            local = bucket_starts(sizes)
             out = {name: np.empty(key.size, dtype) for name, dtype in dtypes.items()}
-            kernels.deal(
+            kernels.scatter_by_level(
                 key,
                 point,
                 bits,
@@ -170,11 +170,11 @@ def _dealt(merged: _Rows, counts: Array, grid: PointGrid, folder: Path, bits: in
                 out["point"],
                 out["rank"],
             )
-            for c in np.flatnonzero(here):
+            for c in np.flatnonzero(sizes):
                 for name, dtype in dtypes.items():
                     files[name].seek(int(free[c]) * dtype.itemsize)
                     out[name][local[c] : local[c + 1]].tofile(files[name])
-            free += here
+            free += sizes
             before = key[-1] >> np.uint64(bits)
     finally:
         for file in files.values():

@@ -155,8 +155,8 @@ def _read(path: Path, grid: PointGrid, fingerprint: str) -> tuple[str, PointInde
         return "stale: it belongs to other coordinates or another resolution", None
     starts = np.array(about["starts"], np.int64)
     n = grid.n_valid
-    if starts.shape != (kernels.CLASSES + 1,) or starts[0] != 0 or starts[-1] != n or (np.diff(starts) < 0).any():
-        return "damaged: its classes don't add up", None
+    if starts.shape != (kernels.N_BUCKETS + 1,) or starts[0] != 0 or starts[-1] != n or (np.diff(starts) < 0).any():
+        return "damaged: its level buckets don't add up", None
     columns = []
     for name, dtype in zip(_COLUMNS, (np.dtype("<u8"), grid.number_dtype, grid.number_dtype), strict=True):
         chunk = path / name / "c" / "0"

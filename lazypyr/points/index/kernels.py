@@ -1,4 +1,4 @@
-"""Kernels that make the index: Morton keys, their classes, level-major order.
+"""Kernels that make the index: Morton keys, level buckets, level-major order.
 
 Every integer that meets a uint64 is a uint64: numba makes a float of a uint64 and an int64.
 """
@@ -11,10 +11,20 @@ import numpy as np
 
 from lazypyr.reducers.jit import jit
 
-__all__ = ["CLASSES", "check", "count_classes", "count_digits", "deal", "keys_of", "limits", "move", "winners_first"]
+__all__ = [
+    "N_BUCKETS",
+    "check",
+    "count_buckets",
+    "count_digits",
+    "scatter_by_level",
+    "keys_of",
+    "limits",
+    "move",
+    "last_materialized_first",
+]
 
-# Tops 31 ... 0, then -1 for a point that another one in its pixel beats: where each lies in level-major order.
-CLASSES = 33
+# Of the levels 31 ... 0, then of points that are first nowhere: another one in their pixel has a higher number.
+N_BUCKETS = 33
 
 
 @jit
@@ -29,8 +39,8 @@ def _spread(v: Any) -> Any:
 
 
 @jit
-def _slot(key: Any, before: Any) -> Any:
-    """Where the class of a point lies: 31 minus the coarsest level at which it wins its cell, 32 where it wins none.
+def _bucket(key: Any, before: Any) -> Any:
+    """Level bucket of a point: 31 minus the coarsest level at which it is the first of its cell, 32 if it is at none.
 
     A point and its predecessor share the cells of all levels l with ``highest differing bit < 2 * l``.
     """
@@ -133,18 +143,18 @@ def count_digits(key: Any, low: Any, counts: Any) -> Any:
 
 @jit
 def move(key: Any, point: Any, paired: Any, low: Any, at: Any, key_out: Any, point_out: Any) -> Any:
-    """Move keys (and points, if `paired`) to the next free place `at` of the byte from bit `low` on, in order."""
+    """Move keys (and points, if `paired`) to the next free position `at` of the byte from bit `low` on, in order."""
     for i in range(key.size):
         digit = (key[i] >> np.uint64(low)) & np.uint64(255)
-        place = at[digit]
-        at[digit] = place + 1
-        key_out[place] = key[i]
+        row = at[digit]
+        at[digit] = row + 1
+        key_out[row] = key[i]
         if paired:
-            point_out[place] = point[i]
+            point_out[row] = point[i]
 
 
 @jit
-def winners_first(packed: Any, bits: Any, shift: Any) -> Any:
+def last_materialized_first(packed: Any, bits: Any, shift: Any) -> Any:
     """Move the highest number of each pixel to the front of its run of sorted keys; the others stay in order."""
     mask = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
     a = 0
@@ -157,25 +167,25 @@ def winners_first(packed: Any, bits: Any, shift: Any) -> Any:
                 best = b
             b += 1
         if best > a:
-            winner = packed[best]
+            last = packed[best]
             for i in range(best, a, -1):
                 packed[i] = packed[i - 1]
-            packed[a] = winner
+            packed[a] = last
         a = b
 
 
 @jit
-def count_classes(packed: Any, shift: Any, before: Any, seen: Any, counts: Any) -> Any:
-    """Add to `counts` how many sorted keys belong to each class; `before` is the key ahead if any was `seen`."""
+def count_buckets(packed: Any, shift: Any, before: Any, seen: Any, counts: Any) -> Any:
+    """Add to `counts` how many sorted keys each level bucket has; `before` is the key ahead if any was `seen`."""
     for i in range(packed.size):
         code = packed[i] >> np.uint64(shift)
-        counts[_slot(code, before) if seen else 0] += 1
+        counts[_bucket(code, before) if seen else 0] += 1
         before = code
         seen = True
 
 
 @jit
-def deal(
+def scatter_by_level(
     packed: Any,
     point: Any,
     bits: Any,
@@ -188,7 +198,7 @@ def deal(
     point_out: Any,
     rank_out: Any,
 ) -> Any:
-    """Deal sorted keys out by class, in order: `at` holds the next free row of each class and is moved on.
+    """Scatter sorted keys to level buckets, in order: `at` holds the next free row of each bucket and is moved on.
 
     `base` is the rank of the first key in the whole Morton order. With ``bits > 0`` the point's number is in the lowest
     bits of the key, complemented; a cell's key is what is left after a shift by `shift` bits.
@@ -196,9 +206,9 @@ def deal(
     mask = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
     for i in range(packed.size):
         code = packed[i] >> np.uint64(shift)
-        slot = _slot(code, before) if seen else 0
-        row = at[slot]
-        at[slot] = row + 1
+        bucket = _bucket(code, before) if seen else 0
+        row = at[bucket]
+        at[bucket] = row + 1
         key_out[row] = code
         point_out[row] = mask - (packed[i] & mask) if bits > 0 else point[i]
         rank_out[row] = base + i
@@ -210,7 +220,7 @@ def deal(
 def check(key: Any, point: Any, rank: Any, starts: Any, n_points: Any, limit: Any) -> Any:
     """First row at which a level-major index is impossible, -1 if there is none.
 
-    Within a class keys may not descend and ranks ascend strictly, numbers lie below `n_points`, keys below `limit`.
+    Within a bucket keys may not descend and ranks ascend strictly, numbers lie below `n_points`, keys below `limit`.
     """
     for c in range(starts.size - 1):
         for j in range(starts[c], starts[c + 1]):

@@ -11,13 +11,13 @@ import numpy as np
 
 from lazypyr.reducers.jit import jit
 
-__all__ = ["paint", "rows_of", "runs"]
+__all__ = ["scatter", "first_points", "runs"]
 
 _PIECE = 1 << 16  # cells whose runs are worked out at once: 512 KiB, which fits the L2 cache
-_BATCH = 512  # values that are looked up before they are painted
+_BATCH = 512  # values that are looked up before they are written
 _BITS = np.arange(1 << 16)
-# Where a cell of a 256 x 256 square lies, ``row << 8 | column``, from 16 bits of its Morton key.
-_PLACE = np.sum([(_BITS >> 2 * b & 1) << b | (_BITS >> 2 * b + 1 & 1) << b + 8 for b in range(8)], axis=0).astype(
+# Position of a cell in a 256 x 256 square, ``row << 8 | column``, from 16 bits of its Morton key.
+_POSITION = np.sum([(_BITS >> 2 * b & 1) << b | (_BITS >> 2 * b + 1 & 1) << b + 8 for b in range(8)], axis=0).astype(
     np.uint16
 )
 
@@ -69,15 +69,15 @@ def _pixel(z: Any, size: Any, r0: Any, c0: Any) -> Any:
     """Row and column of cell `z` of a square that starts at ``(r0, c0)``."""
     r, c = r0, c0
     for word in range(size):
-        place = np.int64(_PLACE[(z >> np.uint64(16 * word)) & np.uint64(0xFFFF)])
-        r += (place >> 8) << 8 * word
-        c += (place & 255) << 8 * word
+        position = np.int64(_POSITION[(z >> np.uint64(16 * word)) & np.uint64(0xFFFF)])
+        r += (position >> 8) << 8 * word
+        c += (position & 255) << 8 * word
     return r, c
 
 
 @jit
-def rows_of(key: Any, starts: Any, level: Any, lows: Any, highs: Any, window: Any, pixel: Any, row: Any) -> Any:
-    """Winners of a window: position in the window (row-major) and level-major row, to `pixel` and `row`.
+def first_points(key: Any, starts: Any, level: Any, lows: Any, highs: Any, window: Any, pixel: Any, row: Any) -> Any:
+    """First points of the cells of a window: position in the window (row-major) and level-major row, to `pixel` and `row`.
 
     ``lows <= cell < highs`` are the ranges of cells of `level` that cover the window
     ``(row, row stop, column, column stop)``, ascending. Rows ascend. Returns how many.
@@ -105,7 +105,7 @@ def rows_of(key: Any, starts: Any, level: Any, lows: Any, highs: Any, window: An
 
 
 @jit
-def paint(
+def scatter(
     key: Any,
     point: Any,
     starts: Any,
@@ -117,7 +117,7 @@ def paint(
     values: Any,
     out: Any,
 ) -> Any:
-    """Write the value of each winner's point to the flat window `out`, see `rows_of`.
+    """Write the value of each first point to the flat window `out`, see `first_points`.
 
     `values` are by level-major row if `by_row`, else by point number.
     """
@@ -134,16 +134,16 @@ def paint(
             base, size = _square(lows[k], highs[k])
             r0 = np.int64(_gather_bits(base >> np.uint64(1))) - window[0]
             c0 = np.int64(_gather_bits(base)) - window[2]
-            # a tile as viewers ask for it: the place in the square is the place in the window
-            whole = size == 1 and r0 == 0 and c0 == 0 and height == 256 and width == 256
+            # a tile as viewers ask for it: the position in the square is the position in the window
+            is_tile = size == 1 and r0 == 0 and c0 == 0 and height == 256 and width == 256
             for start in range(np.uint64(a), np.uint64(b), np.uint64(_BATCH)):
                 many = min(np.uint64(_BATCH), np.uint64(b) - start)
                 # values first, by themselves: they lie anywhere in memory, and so many waits for it overlap
                 for i in range(many):
                     batch[i] = values[start + i] if by_row else values[np.uint64(point[start + i])]
-                if whole:
+                if is_tile:
                     for i in range(many):
-                        out[_PLACE[(key[start + i] >> shift) & np.uint64(0xFFFF)]] = batch[i]
+                        out[_POSITION[(key[start + i] >> shift) & np.uint64(0xFFFF)]] = batch[i]
                     continue
                 for i in range(many):
                     r, q = _pixel((key[start + i] >> shift) - base, size, r0, c0)
@@ -170,7 +170,7 @@ def runs(
 
     When `counting`, the flat window `out` gets the number of points instead.
 
-    A winner's rank is where its cell's run starts; the next occupied cell's start is where it stops. Cells come in
+    A first point's rank is where its cell's run starts; the next occupied cell's start is where it stops. Cells come in
     descending order of rank within pieces.
     """
     height, width = window[1] - window[0], window[3] - window[2]
@@ -198,7 +198,7 @@ def runs(
                 if c < 32 - level and a < b:
                     if begin == key.size:
                         start_of[:cells] = none
-                    # ranks ascend within a class
+                    # ranks ascend within a bucket
                     begin = min(begin, np.int64(rank[a]))
                     for j in range(a, b):
                         start_of[np.int64((key[j] >> shift) - low)] = rank[j]
@@ -209,8 +209,8 @@ def runs(
             for k in range(cells - 1, -1, -1):
                 if start_of[k] == none:
                     continue
-                place = np.int64(_PLACE[k + offset])
-                r, q = r0 + (place >> 8), c0 + (place & 255)
+                position = np.int64(_POSITION[k + offset])
+                r, q = r0 + (position >> 8), c0 + (position & 255)
                 if 0 <= r < height and 0 <= q < width:
                     if counting:
                         out[r * width + q] = end - np.int64(start_of[k])
