@@ -13,9 +13,9 @@ from lazypyr.geometry.windows import Window, window_shape
 from lazypyr.metadata.conventions import is_written
 from lazypyr.points.columns import as_column, gather
 from lazypyr.pyramids.base import DIRECT
-from lazypyr.sources.array import Transposed
 from lazypyr.sources.base import Source
 from lazypyr.sources.open import open_source
+from lazypyr.sources.transposed import TransposedSource
 
 if TYPE_CHECKING:
     from lazypyr.points.cloud import Cloud
@@ -144,7 +144,7 @@ def read_materialized(group: Any) -> MaterializedCloud | None:
         columns,
         {**settings, "method": written_by.get("method"), "fill_value": level.fill_value},
         point,
-        None if values is None else Transposed(values, (values.axes[-1], *values.axes[:-1])),
+        None if values is None else TransposedSource(values, (values.axes[-1], *values.axes[:-1])),
         level.crs,
         summary.get("units"),
         {key: v for key, v in attrs.items() if key not in _OWN and not is_written(key)},
