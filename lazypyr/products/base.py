@@ -15,7 +15,7 @@ from lazypyr.errors import ComputeError, PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.windows import Window
 
-__all__ = ["Input", "Output", "Place", "Product", "Read"]
+__all__ = ["BuiltInProduct", "Input", "Output", "Place", "Product", "Read"]
 
 Array = np.ndarray[Any, Any]
 Ranges = tuple[range, ...]
@@ -196,9 +196,20 @@ class Product(ABC):
     def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
         """Output pixels ``where`` (one range for each axis of ``out``), of its dtype, in memory nobody else holds."""
 
-    def described(self) -> tuple[Any, ...]:
-        """What makes two products the same, for fingerprints."""
-        return type(self).__name__, *((f.name, getattr(self, f.name)) for f in fields(self))
+    def __lazypyr_token__(self) -> Any:
+        """Class and values, for fingerprints: the class of a user's own product counts by its source text."""
+        return "product", type(self), _values(self)
+
+
+class BuiltInProduct(Product):
+    """Product of lazypyr, whose name stands for it in fingerprints, wherever its class lives."""
+
+    def __lazypyr_token__(self) -> Any:
+        return f"product:{self.name}", _values(self)
+
+
+def _values(product: Product) -> tuple[Any, ...]:
+    return tuple(getattr(product, f.name) for f in fields(product))
 
 
 def by_channel(out: Output, where: Ranges, write: Callable[..., None]) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, need_real
+from lazypyr.products.base import Array, BuiltInProduct, Input, Output, Place, Product, Ranges, Read, need_real
 from lazypyr.sources.base import native
 
 __all__ = ["cast"]
@@ -19,7 +19,7 @@ _READ = {"bool": "uint8", "float16": "float32", "float64": "float32", "int64": "
 
 
 @dataclass(frozen=True)
-class Cast(Product):
+class Cast(BuiltInProduct):
     """The same numbers in another dtype."""
 
     dtype: np.dtype[Any] | None

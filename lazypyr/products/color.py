@@ -11,7 +11,18 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, converted, need_real
+from lazypyr.products.base import (
+    Array,
+    BuiltInProduct,
+    Input,
+    Output,
+    Place,
+    Product,
+    Ranges,
+    Read,
+    converted,
+    need_real,
+)
 from lazypyr.products.palettes import palette
 from lazypyr.products.stretch import Sample, Stretch
 from lazypyr.products.strip import scratch, strips
@@ -23,7 +34,7 @@ RGBA_DISPLAY = {"window": (0, 255), "colors": ("FF0000", "00FF00", "0000FF", "00
 
 
 @dataclass(frozen=True)
-class Planes(Product):
+class Planes(BuiltInProduct):
     """The colours that another product makes (axes ..., c, y, x) all at once, each in tiles of its own."""
 
     axis: str
@@ -65,7 +76,7 @@ def chosen_planes(result: Array, chosen: range) -> Array:
 
 
 @dataclass(frozen=True)
-class Colormap(Product):
+class Colormap(BuiltInProduct):
     """Colours of a palette."""
 
     label: str
@@ -190,7 +201,7 @@ def colormap(
 
 
 @dataclass(frozen=True)
-class Composite(Product):
+class Composite(BuiltInProduct):
     """Three bands as red, green and blue."""
 
     bands: tuple[int, ...]

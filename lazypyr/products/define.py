@@ -28,6 +28,7 @@ def define(
     fill_value: Any = None,
     halo: int | tuple[int, int] = 0,
     serial: bool = False,
+    version: str | None = None,
 ) -> Any:
     """Make a product of a function; as a decorator with or without options.
 
@@ -59,6 +60,9 @@ def define(
         edges of the level) and so does the result; it is cropped here.
     serial : bool
         Never run it in two threads at once.
+    version : str
+        Stands for the source text in fingerprints, also of the functions that it calls. Without it any change of the text
+        voids what an overlay has kept; a function without source text (made by ``exec``) is another one in each process.
 
     Returns
     -------
@@ -74,7 +78,7 @@ def define(
     if func is None:
         return lambda func: define(
             func, kdims=kdims, channels=channels, dtype=dtype, name=name, units=units, fill_value=fill_value,
-            halo=halo, serial=serial,
+            halo=halo, serial=serial, version=version,
         )  # fmt: skip
     if not callable(func):
         raise PlanError(f"a product is a name, a function or a Product; got {func!r}")
@@ -82,7 +86,7 @@ def define(
     style, axes = _signature(func, label, kdims, channels)
     margin = one_or_two(halo, f"product {label!r}: halo is one or two whole numbers of at least 0", 0)
     declared = None if dtype is None else supported(label, dtype)
-    return Function(func, label, style, axes, declared, units, fill_value, margin, serial)
+    return Function(func, label, style, axes, declared, units, fill_value, margin, serial, version)
 
 
 def _signature(

@@ -11,7 +11,7 @@ import numpy as np
 from lazypyr._util.checks import whole_number
 from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
-from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, need_real
+from lazypyr.products.base import Array, BuiltInProduct, Input, Output, Place, Product, Ranges, Read, need_real
 from lazypyr.products.color import RGBA_DISPLAY, Planes, band_axis, chosen_planes, read_as
 from lazypyr.products.mapped import map_pyramids, map_sources
 from lazypyr.products.user import supported
@@ -24,7 +24,7 @@ P = TypeVar("P", Pyramid, Source)
 
 
 @dataclass(frozen=True)
-class Dequantise(Product):
+class Dequantise(BuiltInProduct):
     """Codes times a scale for each pixel."""
 
     @property
@@ -86,7 +86,7 @@ def dequantise(codes: P, scales: P) -> P:
 
 
 @dataclass(frozen=True)
-class Pca(Product):
+class Pca(BuiltInProduct):
     """Principal components of the bands."""
 
     n: int
@@ -194,7 +194,7 @@ def pca(n: int = 3, *, axis: str | None = None) -> Product:
 
 
 @dataclass(frozen=True)
-class Premultiply(Product):
+class Premultiply(BuiltInProduct):
     """Colours times their alpha, as floats."""
 
     @property
@@ -229,7 +229,7 @@ def premultiply() -> Product:
 
 
 @dataclass(frozen=True)
-class Straighten(Product):
+class Straighten(BuiltInProduct):
     """Premultiplied colours divided by their alpha again."""
 
     dtype: np.dtype[Any]

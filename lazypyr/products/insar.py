@@ -12,6 +12,7 @@ from lazypyr._util.checks import one_or_two
 from lazypyr.errors import PlanError
 from lazypyr.products.base import (
     Array,
+    BuiltInProduct,
     Input,
     Output,
     Place,
@@ -82,7 +83,7 @@ def real_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 @dataclass(frozen=True)
-class Elementwise(Product):
+class Elementwise(BuiltInProduct):
     """`phase`, `amplitude` or `intensity` of complex pixels; axes and chunks stay as they are."""
 
     kind: str
@@ -159,7 +160,7 @@ def widened(dtype: np.dtype[Any], *, holes: bool) -> np.dtype[Any]:
 
 
 @dataclass(frozen=True)
-class Interferogram(Product):
+class Interferogram(BuiltInProduct):
     """Phase of pairs of complex images, difference of pairs of real ones, or the entry of an axis pair."""
 
     pairs: str
@@ -228,7 +229,7 @@ def _known_pairs(product: str, pairs: str) -> str:
 
 
 @dataclass(frozen=True)
-class Coherence(Product):
+class Coherence(BuiltInProduct):
     """Boxcar estimate of the coherence of pairs of complex images."""
 
     window: tuple[int, int]

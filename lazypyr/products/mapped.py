@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr._util.tokenize import token
+from lazypyr._util.tokenize import tokenize
 from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES
@@ -65,7 +65,7 @@ class MappedPyramid(Pyramid):
         self.method, self.crs = first.method, first.crs
         self.coords = {a: c for a, c in first.coords.items() if a in out.axes and a not in out.sizes}
         self.attrs = _attrs(first.attrs, product, out)
-        self._token = token(product)
+        self._token = tokenize(product)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.parents, self.product)
@@ -212,7 +212,7 @@ class ProductSource(Source):
         self.coords = {a: c for a, c in first.coords.items() if a in out.axes and a not in out.sizes}
         self.cheap_stride = product.pixelwise and all(s.cheap_stride for s in self.parents)
         self.units, self.display = out.units, out.display
-        self._token = token(product)
+        self._token = tokenize(product)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.parents, self.product)

@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, converted, need_real
+from lazypyr.products.base import (
+    Array,
+    BuiltInProduct,
+    Input,
+    Output,
+    Place,
+    Product,
+    Ranges,
+    Read,
+    converted,
+    need_real,
+)
 from lazypyr.products.strip import scratch, strips
 from lazypyr.products.user import supported
 
@@ -44,6 +55,9 @@ class Stretch:
             raise PlanError(f"{product}: vmin={low!r} is above vmax={high!r}")
         return cls(bottom, top)
 
+    def __lazypyr_token__(self) -> Any:
+        return "stretch", self.low, self.high, self.percentiles
+
     @property
     def open(self) -> bool:
         """Whether something has to be estimated."""
@@ -76,7 +90,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Rescale(Product):
+class Rescale(BuiltInProduct):
     """A range of values spread over a dtype."""
 
     stretch: Stretch

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.tokenize import HoldsFunction, Versioned
 from lazypyr.errors import ComputeError, PlanError
 from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, by_channel
 from lazypyr.products.blocks import Blocks, Channels, SlicedLevel
@@ -30,7 +31,7 @@ WORDS = {"channels": "function of the channels", "block": "function of blocks", 
 
 
 @dataclass(frozen=True)
-class Function(Product):
+class Function(HoldsFunction, Product):
     """A user's function as a product; made by `define`, which explains the fields."""
 
     func: Callable[..., Any]
@@ -42,6 +43,12 @@ class Function(Product):
     fill_value: Any = None
     margin: tuple[int, int] = (0, 0)
     serial: bool = False
+    version: str | None = None
+
+    def token_parts(self) -> Any:
+        function = Versioned(self.func, self.version)
+        facts = self.label, self.style, self.kdims, self.dtype, self.units, self.fill_value, self.margin
+        return "product", function, facts
 
     @property
     def name(self) -> str:
@@ -72,7 +79,7 @@ class Function(Product):
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         if not _in_cloudpickle():
             values["func"] = _Reference.to(self)
-        return _rebuilt, (values,)
+        return _rebuilt, (values, self._token)
 
     def fitted(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:
         """With the dtype filled in, found on one pixel of ones."""
@@ -272,13 +279,15 @@ class _Reference:
         return found.func if isinstance(found, Function) else found
 
 
-def _rebuilt(values: dict[str, Any]) -> Function:
+def _rebuilt(values: dict[str, Any], token: str) -> Function:
     func = values["func"]
     if isinstance(func, _Reference):
         values = {**values, "func": func.found()}
         if values["func"] is None:
             raise PlanError(f"product {values['label']!r}: there is no {func.qualname} in {func.module} any more")
-    return Function(**values)
+    made = Function(**values)
+    made.__dict__["_carried_token"] = token
+    return made
 
 
 def _in_cloudpickle() -> bool:

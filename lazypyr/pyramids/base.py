@@ -333,6 +333,9 @@ class Pyramid(ABC):
         """The pyramid of a product of this one, e.g. ``map("intf_all")``; see `lazypyr.product`."""
         return load_products().apply(self, product, **options)
 
+    def __lazypyr_token__(self) -> Any:
+        return "pyramid", self.fingerprint
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pyramid) and self.key == other.key
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.tokenize import HoldsFunction, Versioned
 from lazypyr.errors import ComputeError, LazypyrError
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES
@@ -20,7 +21,7 @@ __all__ = ["FunctionPyramid"]
 Array = np.ndarray[Any, Any]
 
 
-class FunctionPyramid(Pyramid):
+class FunctionPyramid(HoldsFunction, Pyramid):
     """Levels that a function computes: ``read(level, window) -> ndarray`` of the window's shape.
 
     The function must be pure, and able to run in several threads at once.
@@ -43,7 +44,9 @@ class FunctionPyramid(Pyramid):
         crs: str | None = None,
         attrs: Mapping[str, Any] | None = None,
         name: str | None = None,
+        version: str | None = None,
     ) -> None:
+        self._version = version
         self._read, self.dtype, self.axes, self.chunks = read, dtype, axes, chunks
         self.name = name or str(getattr(read, "__name__", type(read).__name__))
         self.fill_value = np.asarray(fill_value).astype(dtype)[()]
@@ -84,9 +87,10 @@ class FunctionPyramid(Pyramid):
 
     @property
     def fingerprint(self) -> str:
-        from lazypyr._util.tokenize import token
+        return self._token
 
-        return token((self._read, self.identity[1:]))
+    def token_parts(self) -> Any:
+        return Versioned(self._read, self._version), self.identity[1:]
 
     @property
     def identity(self) -> tuple[Hashable, ...]:

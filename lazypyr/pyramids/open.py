@@ -300,6 +300,7 @@ def from_function(
     bounds: Sequence[float] | None = None,
     attrs: Mapping[str, Any] | None = None,
     name: str | None = None,
+    version: str | None = None,
 ) -> Pyramid:
     """A pyramid whose every tile is the answer of a function.
 
@@ -321,6 +322,9 @@ def from_function(
         Whether coarser samples stand for the centre of a box (else for its first pixel).
     bounds : (x_first, y_first, x_last, y_last), optional
         World coordinates of the centres of the first and last pixel of level 0.
+    version : str, optional
+        Stands for the function's source text in fingerprints, also of the functions that it calls; see
+        `lazypyr.product.define`.
 
     Raises
     ------
@@ -358,4 +362,5 @@ def from_function(
         coords=Grid.of_bounds(bounds, nx, ny).coords() if bounds is not None else None,
         attrs=attrs,
         name=name,
+        version=version,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.tokenize import tokenize
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import axes_label
 from lazypyr.geometry.windows import Window
@@ -93,9 +94,7 @@ class ReducedPyramid(Reduction):
 
     @cached_property
     def fingerprint(self) -> str:
-        from lazypyr._util.tokenize import token
-
-        digest = hashlib.blake2b(token(self._key()).encode(), digest_size=16)
+        digest = hashlib.blake2b(tokenize(self._key()).encode(), digest_size=16)
         for base in self.bases:
             digest.update(base.fingerprint.encode())
         return digest.hexdigest()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.tokenize import HoldsFunction, Versioned
 from lazypyr.errors import PlanError
 from lazypyr.reducers import custom, dispatch
 from lazypyr.reducers.loops import reduced_shape
@@ -19,7 +20,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Reducer:
+class Reducer(HoldsFunction):
     """Makes a coarser block of a finer one.
 
     Attributes
@@ -34,6 +35,8 @@ class Reducer:
         The user's; None for the methods of the table.
     serial : bool
         True: the function never runs twice at once in this process.
+    version : str or None
+        Stands for the function's source text in fingerprints.
     """
 
     name: str
@@ -41,6 +44,12 @@ class Reducer:
     boxed: bool = True
     function: Callable[..., Any] | None = None
     serial: bool = False
+    version: str | None = None
+
+    def token_parts(self) -> Any:
+        if self.function is None:
+            return f"reducer:{self.name}"
+        return "reducer", self.name, Versioned(self.function, self.version), self.composable, self.boxed
 
     def check(self, dtype: np.dtype[Any] | str | type, nodata: Any = None) -> None:
         """Raise PlanError if the method can't take this dtype, or the dtype can't hold `nodata`."""
@@ -116,6 +125,7 @@ def reducer(
     composable: bool = True,
     boxed: bool = True,
     serial: bool = False,
+    version: str | None = None,
 ) -> Any:
     """Make a `Reducer` of a function ``f(boxes, axis=(1, 3)) -> array``; also a decorator.
 
@@ -135,12 +145,15 @@ def reducer(
         False if a sample belongs on the first pixel of its box instead of the centre.
     serial : bool
         True for a function that isn't thread-safe: it and all other serial reducers take turns.
+    version : str, optional
+        Stands for the source text in fingerprints, also of the functions that it calls. Without it any change of the text
+        voids what an overlay has kept; a function without source text (made by ``exec``) is another one in each process.
     """
     if function is None:
-        return functools.partial(reducer, name=name, composable=composable, boxed=boxed, serial=serial)
+        return functools.partial(reducer, name=name, composable=composable, boxed=boxed, serial=serial, version=version)
     if not callable(function):
         raise PlanError(f"method: expected a callable, got {function!r}")
-    return Reducer(name or custom.name_of(function), composable, boxed, function, serial)
+    return Reducer(name or custom.name_of(function), composable, boxed, function, serial, version)
 
 
 def reducer_of(method: str | Callable[..., Any] | Reducer) -> Reducer:

@@ -123,6 +123,9 @@ class Source(ABC):
         """Equal for sources that are known, at no cost, to hold the same pixels: the key of caches in this process."""
         return self.fingerprint
 
+    def __lazypyr_token__(self) -> Any:
+        return "source", self.fingerprint
+
     def refreshed(self) -> Source:
         """The source as it is now, its metadata read again (itself where nothing can have changed)."""
         return self

@@ -39,14 +39,11 @@ class Recipe:
     exact : bool
         False where pixels, or numbers in the documents, come of functions that round otherwise on other processors
         (arctan2, log, LAPACK): samples are pinned instead of digests, and compared with a tolerance.
-    by_python : bool
-        The fingerprint hangs on the bytecode of a function, and with it on the version of Python.
     """
 
     make: Callable[[], Any]
     fingerprint: bool = True
     exact: bool = True
-    by_python: bool = False
 
 
 def measured(recipe: Recipe) -> dict[str, Any]:
@@ -133,18 +130,13 @@ def _same(old: Any, new: Any, tolerance: float) -> bool:
 
 
 def golden() -> dict[str, Any]:
-    """The golden file: by part and name of the recipe, and the version of Python that wrote it."""
+    """The golden file: by part and name of the recipe."""
     return json.loads(GOLDEN.read_text(encoding="utf-8"))
-
-
-def this_python() -> str:
-    """Major and minor version, on which bytecode hangs."""
-    return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def write(found: dict[str, dict[str, Any]]) -> None:
     """Write the golden file: a line for each value, so that a change shows as one line."""
-    lines = [f'{{\n"python": {json.dumps(this_python())}']
+    lines = []
     for part in PARTS:
         entries = []
         for name, parts in sorted(found.items()):
@@ -155,14 +147,12 @@ def write(found: dict[str, dict[str, Any]]) -> None:
             elif value is not None:
                 entries.append(f" {json.dumps(name)}: {json.dumps(value)}")
         lines.append(f"{json.dumps(part)}: {{\n" + ",\n".join(entries) + "\n}")
-    GOLDEN.write_text(",\n".join(lines) + "\n}\n", encoding="utf-8", newline="\n")
+    GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8", newline="\n")
 
 
-def comparable(part: str, recipe: Recipe, pinned: dict[str, Any]) -> bool:
-    """True where this Python must give what the golden file says."""
-    return part != "fingerprints" or (
-        recipe.fingerprint and (not recipe.by_python or pinned["python"] == this_python())
-    )
+def comparable(part: str, recipe: Recipe) -> bool:
+    """True where the part is the same everywhere."""
+    return part != "fingerprints" or recipe.fingerprint
 
 
 def differences(part: str, name: str, recipe: Recipe, pinned: dict[str, Any], found: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ A value in it changes only where that is meant, in a commit of its own whose mes
 
     python tests/golden/recipes.py --write
 
-run at the root of the repository, with the Python that `golden.json` names. Without ``--write`` it prints what differs and
+run at the root of the repository. Without ``--write`` it prints what differs and
 writes nothing.
 """
 
@@ -127,7 +127,7 @@ def spread(boxes, axis):
     return boxes.max(axis=axis) - boxes.min(axis=axis)
 
 
-@recipe(by_python=True)
+@recipe()
 def reducer_of_a_user():
     return LazyPyramidStore(data.whole((70, 101)).astype("i4"), method=spread, chunks=SMALL)
 
@@ -208,7 +208,7 @@ def doubled(level, window):
     return data.plane(level, window) * 2
 
 
-@recipe(by_python=True)
+@recipe()
 def function():
     options = {"chunks": SMALL, "boxed": True, "bounds": (0, 0, 69, 49)}
     return LazyPyramidStore(from_function(doubled, shape=(50, 70), dtype="i4", **options))
@@ -235,7 +235,7 @@ def zarr_3_with_dots():
     return LazyPyramidStore(data.real((70, 101), "f8"), dimension_separator=".", layout="s{level}", chunks=SMALL)
 
 
-@recipe(by_python=True)
+@recipe()
 def several_in_one_store():
     dem, stack = data.real((40, 52)), open_pyramid(data.gaussian((20, 30, 2)), axes="yxi", chunks=(16, 16))
     return lazypyr.collection({"dem": dem, "powers": stack.map(power)}, method="mean", chunks=(16, 16))
@@ -371,7 +371,7 @@ def power(z, i):
     return z[i].real * z[i].real + z[i].imag * z[i].imag
 
 
-@recipe(by_python=True)
+@recipe()
 def product_of_a_user():
     src = open_pyramid(data.gaussian((30, 44, 3)), axes="yxi", chunks=(16, 16))
     return LazyPyramidStore(src.map(power))
@@ -383,7 +383,7 @@ def slopes(block):
     return padded[..., None]
 
 
-@recipe(by_python=True)
+@recipe()
 def product_of_blocks_with_a_halo():
     src = open_pyramid(data.real((30, 44, 2)), axes="yxi", method="mean", chunks=(16, 16))
     return LazyPyramidStore(src.map(slopes, channels={"slope": 1}, halo=1))

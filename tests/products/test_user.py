@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from functools import partial
+from pathlib import Path
 
 import cloudpickle
 import numba
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lazypyr
-from lazypyr._util.tokenize import token
+from lazypyr._util.tokenize import tokenize
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import ComputeError, PlanError, SourceError
 from lazypyr.product import apply, define
@@ -502,19 +503,20 @@ def test_functions_that_cannot_be_imported_need_cloudpickle():
 
 SCRIPT = """
 import numpy as np
-from lazypyr._util.tokenize import token
+from lazypyr._util.tokenize import tokenize
 SCALE = 2.5
 def helper(x): return x * SCALE
 def f(z, i, names={"b", "a", "c"}): return helper(z[i]) if "q" in {"x", "y", "z"} else np.angle(z[i])
-print(token(f))
+print(tokenize(f))
 """
 
 
-def test_a_function_is_described_the_same_in_every_process():
+def test_a_function_is_described_the_same_in_every_process(tmp_path):
     answers = set()
+    (tmp_path / "script.py").write_text(SCRIPT)
     for seed in ("1", "2"):
-        run = [sys.executable, "-c", SCRIPT]
-        env = {"PYTHONHASHSEED": seed, "PATH": ""}
+        run = [sys.executable, str(tmp_path / "script.py")]
+        env = {"PYTHONHASHSEED": seed, "PATH": "", "PYTHONPATH": str(Path(lazypyr.__file__).parents[1])}
         answers.add(subprocess.run(run, env=env, capture_output=True, text=True, check=True, timeout=100).stdout)
     assert len(answers) == 1
 
@@ -532,7 +534,7 @@ def test_what_a_function_uses_is_part_of_its_description(monkeypatch):
 
     array, other = np.arange(3), np.arange(3) + 1
     tokens = [
-        token(f)
+        tokenize(f)
         for f in (
             scaled(1), scaled(2), scaled(1.0), scaled(array), scaled(other), lambda z: z[0] + 1, lambda z: z[0] + 2,
             lambda z, a=1: z[0] + a, lambda z, a=2: z[0] + a, partial(importable, i=1), partial(importable, i=2),
@@ -540,22 +542,22 @@ def test_what_a_function_uses_is_part_of_its_description(monkeypatch):
         )
     ]  # fmt: skip
     assert len(set(tokens)) == len(tokens)
-    assert token(scaled(1)) == token(scaled(1))
-    assert token(scaled(array)) == token(scaled(array.copy()))
-    before = token(with_global)
+    assert tokenize(scaled(1)) == tokenize(scaled(1))
+    assert tokenize(scaled(array)) == tokenize(scaled(array.copy()))
+    before = tokenize(with_global)
     monkeypatch.setattr(sys.modules[__name__], "THRESHOLD", 2)
-    assert token(with_global) != before
-    assert token(scaled(threading.Lock())) != token(scaled(threading.Lock()))
-    compiled = [token(numba.njit(function)) for function in (importable, importable, with_global)]
+    assert tokenize(with_global) != before
+    assert tokenize(scaled(threading.Lock())) != tokenize(scaled(threading.Lock()))
+    compiled = [tokenize(numba.njit(function)) for function in (importable, importable, with_global)]
     assert compiled[0] == compiled[1] != compiled[2]
-    assert compiled[0] not in (token(importable), token(numba.njit(importable, fastmath=True)))
+    assert compiled[0] not in (tokenize(importable), tokenize(numba.njit(importable, fastmath=True)))
 
 
 def test_a_function_that_calls_itself_is_described():
     def fact(z, n=3):
         return z[0] if n == 0 else fact(z, n - 1)
 
-    assert token(fact) == token(fact)
+    assert tokenize(fact) == tokenize(fact)
 
 
 def test_products_of_products():

@@ -45,8 +45,8 @@ def test_functions_differ_by_what_they_do():
     assert len({ones.fingerprint, *(other.fingerprint for other in others)}) == 6
 
 
-def test_fingerprints_are_the_same_in_the_next_process():
-    code = """
+def test_fingerprints_are_the_same_in_the_next_process(tmp_path):
+    text = """
 import numpy as np, lazypyr
 def widest(boxes, axis): return np.max(boxes, axis=axis)
 a = np.arange(64.0).reshape(8, 8)
@@ -54,6 +54,8 @@ print(lazypyr.open_pyramid(a, method=widest).fingerprint)
 print(lazypyr.from_function(lambda k, w: a, shape=(8, 8), dtype="f8").fingerprint)
 print(lazypyr.open_pyramid(a, method="mean").fingerprint)
 """
+    (tmp_path / "module_with_text.py").write_text(text)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import module_with_text"
     assert python(code) == python(code)
 
 

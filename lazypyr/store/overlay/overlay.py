@@ -353,5 +353,8 @@ def _told(found: Any, wanted: Mapping[str, Mapping[str, str]]) -> str:
         elif theirs.get("recipe") != mine["recipe"]:
             told.append(f"{name} was made as {theirs.get('recipe')!r}, now it is {mine['recipe']!r}")
         else:
-            told.append(f"the source of {name} has changed since (or tiles have another shape)")
+            told.append(
+                f"the source of {name} has changed since (or a function of its recipe, or the shape of tiles; a function "
+                "whose source text can't be found is known by version= only)"
+            )
     return "; ".join(told) or "it holds other pyramids"
