@@ -1,39 +1,107 @@
-"""What the README and the quickstart say works: their Python runs, on the real radar stack."""
+"""Every block of code of README and docs runs to its end as it stands, on small data; commands are those that there are."""
 
 from __future__ import annotations
 
+import json
 import re
-from pathlib import Path
+import shlex
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 import zarr
+from docs_setup import SETUP, looks, scene, stack
 
-import lazypyr
+from lazypyr.cli import _parser, main
+from support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
+# These have tests of their own (tests/plot/test_docs.py, tests/products/test_docs.py); the design shows signatures.
+ELSEWHERE = {"docs/plotting.md", "docs/products.md", "docs/design.md"}
+PAGES = sorted(str(page.relative_to(ROOT)) for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
-def python_of(page):
-    return "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL))
+def blocks(page, *languages):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return [
+        code for language, code in re.findall(r"```(\w*)\n(.*?)```", text, flags=re.DOTALL) if language in languages
+    ]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
-def test_python_of_the_page_runs(page, tmp_path, monkeypatch, demo_data):
-    looks = zarr.open_array(demo_data / "sar_gotcha_xband" / "slc.zarr" / "slc", mode="r")[:, :, :3]
-    scene = np.tile(looks, (3, 3, 1))[:1100, :1100]  # large enough for a level 3
-    zarr.create_array(tmp_path / "slc.zarr", data=scene, chunks=(256, 256, 1))
+def commands():
+    """Calls of lazypyr in the shells of all pages."""
+    for page in PAGES:
+        for block in blocks(page, "bash", "console", "sh"):
+            prompts = [line.removeprefix("$ ") for line in block.splitlines() if "$ " not in block or line[:2] == "$ "]
+            for call in re.findall(r"(?:^|&& )lazypyr ([^&\n]*)", "\n".join(prompts), flags=re.MULTILINE):
+                yield page, shlex.split(call, comments=True)
+
+
+def test_no_page_is_left_out():
+    assert {page for page in PAGES if blocks(page, "python")} == set(SETUP) | ELSEWHERE
+    languages = {
+        language
+        for page in PAGES
+        for language in re.findall(r"```(\w*)\n.*?```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    }
+    assert languages <= {"python", "bash", "console", ""}
+
+
+@pytest.fixture
+def names(page, tmp_path, monkeypatch):
+    """What the page's names are after all of its Python has run."""
     monkeypatch.chdir(tmp_path)
-    served = []
-    monkeypatch.setattr(lazypyr, "serve", served.append, raising=False)  # it would serve until stopped
-    rng = np.random.default_rng(0)
-    names = dict(zip("xyz", rng.uniform(0, 50, (3, 1000)), strict=True))
-    exec(compile(python_of(page), page, "exec"), names)
+    names = SETUP[page](tmp_path)
+    try:
+        exec(compile("\n".join(blocks(page, "python")), page, "exec"), names)
+        yield names
+    finally:
+        if "server" in names:
+            names["server"].close()
+        if "lazypyr" in getattr(names.get("viewer"), "__dict__", {}):
+            names["viewer"].lazypyr.close()
 
-    assert set(served[0]) == {"slc", "pairs"}
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("page", sorted(set(SETUP) - {"README.md", "docs/quickstart.md"}))
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_python_of_the_page_runs(page, names):
+    assert not any(isinstance(value, BaseException) for value in names.values())
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_what_the_first_pages_compute(page, names, tmp_path):
+    with urlopen(f"{names['server'].url}/stats") as stats:
+        assert set(json.load(stats)["sources"]) == {"slc", "pairs"}
+    data = scene()
     kept = zarr.open(tmp_path / "pairs.zarr", mode="r")
     assert [kept[str(k)].shape for k in range(4)] == [(-(-1100 // 2**k),) * 2 + (3, 3) for k in range(4)]
     for k in (2, 3):
-        stack = scene[:: 2**k, :: 2**k]
-        expected = np.angle(stack[..., :, None] * stack[..., None, :].conj())
+        level = data[:: 2**k, :: 2**k]
+        expected = np.angle(level[..., :, None] * level[..., None, :].conj())
         np.testing.assert_allclose(np.exp(1j * kept[str(k)][:]), np.exp(1j * expected), atol=1e-5)
+
+
+def test_commands_of_all_pages_are_understood():
+    for page, words in commands():
+        assert callable(_parser().parse_args(words).run), page
+
+
+@pytest.mark.timeout(300)
+def test_commands_that_end_by_themselves_run(tmp_path, monkeypatch, capsys):
+    """Those on files of this machine; ``serve`` and ``view`` of a page end with Ctrl-C only (tests/cli)."""
+    monkeypatch.chdir(tmp_path)
+    stack(tmp_path)
+    run = []
+    for _, words in commands():
+        if (
+            words[0] in ("serve", "--help")
+            or (words[0] == "view" and "--save" not in words)
+            or "://" in " ".join(words)
+        ):
+            continue
+        assert main(words) == 0, words
+        run.append(words[0])
+    assert {"info", "materialize", "view", "demo"} <= set(run)
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "means.zarr" / "0", mode="r")[:], looks(4))
+    assert (tmp_path / "pair.png").read_bytes()[:4] == b"\x89PNG"

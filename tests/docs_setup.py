@@ -1,0 +1,83 @@
+"""Files and names that the pages of the documentation take for granted, by page."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+import lazypyr
+from support.paths import BUNDLED
+
+SLC = BUNDLED / "sar_gotcha_xband" / "slc.zarr" / "slc"
+
+
+def looks(count: int = 3) -> np.ndarray:
+    """Looks of the radar stack that comes with the package: y, x, look."""
+    return zarr.open_array(SLC, mode="r")[:, :, :count]
+
+
+def scene() -> np.ndarray:
+    """A stack large enough for a level 3."""
+    return np.tile(looks(), (3, 3, 1))[:1100, :1100]
+
+
+def _write(folder: Path, data: np.ndarray) -> None:
+    zarr.create_array(folder / "slc.zarr", data=data, chunks=(256, 256, 1))
+
+
+def large_stack(folder: Path) -> dict:
+    """``slc.zarr``, and coordinates of points."""
+    _write(folder, scene())
+    return dict(zip("xyz", np.random.default_rng(0).uniform(0, 50, (3, 1000)), strict=True))
+
+
+def stack(folder: Path) -> dict:
+    """``slc.zarr``."""
+    _write(folder, looks(4))
+    return {}
+
+
+def stadium(folder: Path) -> dict:
+    """``stadium.zarr``."""
+    shutil.copytree(BUNDLED / "lidar_autzen" / "stadium.zarr", folder / "stadium.zarr")
+    return {}
+
+
+def derived(folder: Path) -> dict:
+    """``slc.zarr``, interferograms of it, and a store of them."""
+    stack(folder)
+    slc = lazypyr.open_pyramid("slc.zarr", axes="yxi")
+    store = lazypyr.LazyPyramidStore(slc.map("intf_0"))
+    return {"lazypyr": lazypyr, "zarr": zarr, "pairs": slc.map("intf_all"), "store": store}
+
+
+class Viewer:
+    """Stands in for napari.Viewer, which no test opens: takes what `add_image` is given."""
+
+    def add_image(self, levels, **options):
+        self.levels, self.options = levels, options
+
+
+def with_napari(folder: Path) -> dict:
+    """As `derived`, and a module ``napari``."""
+    napari = types.ModuleType("napari")
+    napari.Viewer, napari.run = Viewer, lambda: None
+    sys.modules.setdefault("napari", napari)
+    return {**derived(folder), "napari": napari}
+
+
+SETUP = {
+    "README.md": large_stack,
+    "docs/quickstart.md": large_stack,
+    "docs/materialize.md": large_stack,
+    "docs/scaling.md": stack,
+    "docs/points.md": stadium,
+    "docs/methods.md": lambda folder: {},
+    "docs/server.md": derived,
+    "docs/viewers.md": with_napari,
+}
