@@ -18,7 +18,8 @@ import numpy as np
 
 from lazypyr._util.cache import CacheInfo, Computation, SingleFlightCache, current_computation
 from lazypyr._util.checks import positive, whole_number
-from lazypyr.engine.pools import ByteGate, Pool, run_parallel
+from lazypyr.engine.limiter import MemoryLimiter
+from lazypyr.engine.pools import DaemonThreadPool, run_tasks
 from lazypyr.errors import BusyError, ComputeError, LazypyrError, SourceError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
@@ -36,9 +37,9 @@ DEFAULT_TIMEOUT_S = 600.0
 _MAX_NEEDS = 4096
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-# Gates that the work at hand has passed. What it needs on the way must not ask again: it could wait for room that
-# only its own end will free.
-_passed: ContextVar[tuple[int, ...]] = ContextVar("lazypyr_passed", default=())
+# Engines whose memory is reserved for the work at hand. What it needs on the way must not reserve again: it could wait
+# for memory that only its own end will free.
+_reserved: ContextVar[tuple[int, ...]] = ContextVar("lazypyr_reserved", default=())
 
 
 def _sizeof(value: Array | bytes) -> int:
@@ -99,9 +100,9 @@ class Engine:
         self._cache = SingleFlightCache(self.cache_bytes, _sizeof)
         # Computations that bring several tiles; they keep nothing themselves.
         self._passes = SingleFlightCache(0, lambda _: 0)
-        self._requests = Pool(self.workers, "request")
-        self._leaves = Pool(self.workers, "leaf")
-        self._gate = ByteGate(self.inflight_bytes, self.timeout_s)
+        self._request_pool = DaemonThreadPool(self.workers, "request")
+        self._task_pool = DaemonThreadPool(self.workers, "task")
+        self._limiter = MemoryLimiter(self.inflight_bytes, self.timeout_s)
         self._needs: dict[tuple[Hashable, int], int] = {}
         for kept in self._kept:
             kept.restart()
@@ -156,8 +157,8 @@ class Engine:
             kept.keep(pyramid, level, index, whole)
 
     def parallel(self, tasks: Iterable[Callable[[], None]]) -> None:
-        """Run leaf tasks on all cores; see `lazypyr.engine.pools.run_parallel`."""
-        run_parallel(self._leaves, tasks)
+        """Run leaf tasks on all cores; see `lazypyr.engine.pools.run_tasks`."""
+        run_tasks(self._task_pool, tasks)
 
     def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
         """Pixels of a window, put together of cached tiles; read-only."""
@@ -207,12 +208,12 @@ class Engine:
 
     def submit(self, key: Hashable, compute: Callable[[], Any]) -> tuple[Any, None] | tuple[None, Computation]:
         """As `request`, for any value that the cache may hold."""
-        value, computation = self._cache.submit(key, compute, urgent=id(self) in _passed.get())
+        value, computation = self._cache.submit(key, compute, urgent=id(self) in _reserved.get())
         if computation is None:
             return value, None
         cache = self._cache
         if not computation.started:
-            self._requests.submit(lambda: _quietly(cache, computation))
+            self._request_pool.submit(lambda: _quietly(cache, computation))
         return None, computation
 
     def waiting(self, computation: Computation) -> contextlib.AbstractContextManager[None]:
@@ -221,7 +222,7 @@ class Engine:
 
     def get(self, key: Hashable, compute: Callable[[], Any]) -> Any:
         """As `tile`, for any value that the cache may hold (arrays, bytes)."""
-        return self._cache.get(key, compute, timeout_s=self.timeout_s, urgent=id(self) in _passed.get())
+        return self._cache.get(key, compute, timeout_s=self.timeout_s, urgent=id(self) in _reserved.get())
 
     def _compute(self, pyramid: Pyramid, level: int, index: tuple[int, ...], run: Runner | None = None) -> Array:
         found = self._found(pyramid, level, index)
@@ -247,7 +248,7 @@ class Engine:
                 begun = True
                 mine.append(self._admitted(pyramid, level, window, run))
 
-        urgent = id(self) in _passed.get()
+        urgent = id(self) in _reserved.get()
         try:
             key = pyramid.key, level, wide
             self._passes.get(key, unless_brought, timeout_s=self.timeout_s, urgent=urgent)
@@ -264,22 +265,22 @@ class Engine:
         return self._admitted(pyramid, level, window, run)
 
     def _admitted(self, pyramid: Pyramid, level: int, window: Window, run: Runner) -> Array:
-        """Compute with room in the gate, unless what this is computed for has passed it."""
-        passed = _passed.get()
-        if id(self) in passed:
+        """Compute with memory reserved, unless the work that this is part of has reserved it."""
+        reserved = _reserved.get()
+        if id(self) in reserved:
             return pyramid.compute(level, window, run)
         need = self._need(pyramid, level)
         computation = current_computation()
-        self._gate.enter(need, urgent=lambda: computation is not None and computation.urgent)
-        token = _passed.set((*passed, id(self)))
+        self._limiter.acquire(need, urgent=lambda: computation is not None and computation.urgent)
+        token = _reserved.set((*reserved, id(self)))
         try:
             return pyramid.compute(level, window, run)
         finally:
-            _passed.reset(token)
-            self._gate.leave(need)
+            _reserved.reset(token)
+            self._limiter.release(need)
 
     def _need(self, pyramid: Pyramid, level: int) -> int:
-        """Bytes that computing a whole tile takes of the gate."""
+        """Bytes that computing a whole tile reserves."""
         need = self._needs.get((pyramid.key, level))
         if need is None:
             window = tuple((0, c) for c in pyramid.chunks)
@@ -298,7 +299,7 @@ class Engine:
     @property
     def inflight_used(self) -> int:
         """Bytes that computations hold at present, as estimated."""
-        return self._gate.used_bytes
+        return self._limiter.used_bytes
 
     def clear(self) -> None:
         """Forget all tiles. What is being computed goes to those who wait for it and is not kept."""
@@ -307,8 +308,8 @@ class Engine:
 
     def close(self) -> None:
         """Let go of threads and tiles; the engine may be used again and then starts afresh."""
-        self._requests.close()
-        self._leaves.close()
+        self._request_pool.close()
+        self._task_pool.close()
         self._start()
 
 

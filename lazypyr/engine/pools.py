@@ -1,30 +1,23 @@
-"""Threads and memory that the engine hands out: a small pool of daemon threads, and a gate counted in bytes.
+"""DaemonThreadPool of daemon threads, and tasks that run in it side by side.
 
-`concurrent.futures` is not used for the pool because it joins its threads at exit: a stuck source would hold up the
-interpreter for ever.
+`concurrent.futures` is not used: it joins its threads at exit, so that a stuck source would hold up the interpreter
+for ever.
 """
 
 from __future__ import annotations
 
-import collections
 import contextvars
 import itertools
 import queue
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from lazypyr.errors import BusyError
-
-__all__ = ["ByteGate", "Pool"]
-
-# Work that waits for room looks this often whether it has become urgent.
-_LOOK_EVERY_S = 0.05
+__all__ = ["DaemonThreadPool", "run_tasks"]
 
 
-class Pool:
+class DaemonThreadPool:
     """At most `size` daemon threads, started when first needed, taking calls in the order of their coming."""
 
     def __init__(self, size: int, name: str) -> None:
@@ -74,7 +67,7 @@ def _dismiss(state: _PoolState) -> None:
         state.calls.put(None)
 
 
-def run_parallel(pool: Pool, tasks: Iterable[Callable[[], None]]) -> None:
+def run_tasks(pool: DaemonThreadPool, tasks: Iterable[Callable[[], None]]) -> None:
     """Run tasks that wait for nothing, in this thread and in the pool's; returns when all are done.
 
     Tasks are drawn one at a time, so a generator of millions costs nothing. This thread takes its share, so the
@@ -137,62 +130,3 @@ def run_parallel(pool: Pool, tasks: Iterable[Callable[[], None]]) -> None:
 def _raise_first(failed: list[BaseException]) -> None:
     if failed:
         raise failed[0]
-
-
-class ByteGate:
-    """Lets work in while its estimated bytes fit; the rest waits its turn.
-
-    Work larger than the whole gate is let in alone.
-    """
-
-    def __init__(self, max_bytes: int, timeout_s: float) -> None:
-        self.max_bytes, self.timeout_s = max_bytes, timeout_s
-        self._used = 0
-        self._changed = threading.Condition()
-        self._queue: collections.deque[object] = collections.deque()
-
-    @property
-    def used_bytes(self) -> int:
-        """Bytes that are let in at present."""
-        return self._used
-
-    def enter(self, n_bytes: int, *, urgent: Callable[[], bool] = lambda: False) -> None:
-        """Take `n_bytes` of the gate, in the order of coming; work that is or becomes urgent doesn't wait for room.
-
-        Raises
-        ------
-        BusyError
-            When there was no room for `timeout_s` seconds.
-        """
-        with self._changed:
-            if self._queue or not self._fits(n_bytes):
-                self._wait(n_bytes, urgent)
-            self._used += n_bytes
-
-    def leave(self, n_bytes: int) -> None:
-        """Give back what `enter` took."""
-        with self._changed:
-            self._used -= n_bytes
-            if self._queue:
-                self._changed.notify_all()
-
-    def _wait(self, n_bytes: int, urgent: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + self.timeout_s
-        ticket = object()
-        self._queue.append(ticket)
-        try:
-            while not (self._queue[0] is ticket and self._fits(n_bytes)) and not urgent():
-                left = deadline - time.monotonic()
-                self._changed.wait(min(left, _LOOK_EVERY_S))
-                if left <= 0:
-                    msg = (
-                        f"no room for {n_bytes} bytes of work within {self.timeout_s} s: {self._used} of "
-                        f"{self.max_bytes} bytes are in use; try again, or raise inflight_bytes"
-                    )
-                    raise BusyError(msg)
-        finally:
-            self._queue.remove(ticket)
-            self._changed.notify_all()
-
-    def _fits(self, n_bytes: int) -> bool:
-        return not self._used or self._used + n_bytes <= self.max_bytes

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from lazypyr._version import __version__
-from lazypyr.engine.pools import Pool
+from lazypyr.engine.pools import DaemonThreadPool
 from lazypyr.errors import BusyError
 from lazypyr.store import LazyPyramidStore
 from lazypyr.store.derived import face_of, renewed, shown
@@ -83,7 +83,7 @@ class ServedDataset:
         self._checked = time.monotonic()
         # Computations that were started, and how many of them a check of the source has confirmed.
         self._started = self._confirmed = 0
-        self._pool = Pool(1, "watch")
+        self._pool = DaemonThreadPool(1, "watch")
         self._check: asyncio.Task[None] | None = None
 
     def __getstate__(self) -> dict[str, Any]:

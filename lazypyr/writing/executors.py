@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from lazypyr._util.optional import need
-from lazypyr.engine.pools import Pool, run_parallel
+from lazypyr.engine.pools import DaemonThreadPool, run_tasks
 from lazypyr.errors import PlanError
 from lazypyr.writing.job import Done, Job, Stopped
 from lazypyr.writing.region import run_region
@@ -53,11 +53,9 @@ class Threads:
         results: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         drawing, stop = threading.Lock(), threading.Event()
         # Few regions: all threads work on each of them.
-        pool = Pool(self.workers, "write") if self.workers > 1 and count < 2 * self.workers else None
+        pool = DaemonThreadPool(self.workers, "write") if self.workers > 1 and count < 2 * self.workers else None
         size = 1 if pool is not None else min(self.workers, max(count, 1))
-        more: dict[str, Any] = (
-            {} if pool is None else {"parallel": partial(run_parallel, pool), "threads": self.workers}
-        )
+        more: dict[str, Any] = {} if pool is None else {"parallel": partial(run_tasks, pool), "threads": self.workers}
 
         def work() -> None:
             while not stop.is_set():

@@ -16,7 +16,8 @@ from zarr.core.buffer import default_buffer_prototype
 import lazypyr
 from lazypyr import BusyError, LazyPyramidStore, PlanError, Pyramid, from_function, open_pyramid
 from lazypyr.engine.engine import Engine
-from lazypyr.engine.pools import ByteGate, Pool, run_parallel
+from lazypyr.engine.limiter import MemoryLimiter
+from lazypyr.engine.pools import DaemonThreadPool, run_tasks
 from lazypyr.pyramids.base import Level
 from support.running import python, together, until
 from support.waiting import admitted
@@ -299,7 +300,7 @@ def test_memory_under_load():
 
 
 def test_gate_lets_in_what_fits():
-    gate, worst, lock = ByteGate(100, 30), [0], threading.Lock()
+    gate, worst, lock = MemoryLimiter(100, 30), [0], threading.Lock()
 
     def work(i):
         with admitted(gate, 10 + i % 60):
@@ -319,7 +320,7 @@ def test_gate_lets_in_what_fits():
 
 
 def test_gate_that_stays_full():
-    gate = ByteGate(100, 0.1)
+    gate = MemoryLimiter(100, 0.1)
     with admitted(gate, 80), pytest.raises(BusyError, match=r"no room for 50 bytes .* 80 of 100 .*inflight_bytes"), admitted(gate, 50):  # fmt: skip
         pass
     assert gate.used_bytes == 0
@@ -353,27 +354,27 @@ def test_gate_and_flights_do_not_wait_for_each_other():
 
 
 def test_pool_and_parallel():
-    pool, seen = Pool(3, "test"), []
-    run_parallel(pool, (lambda i=i: seen.append((i, threading.get_ident())) for i in range(200)))
+    pool, seen = DaemonThreadPool(3, "test"), []
+    run_tasks(pool, (lambda i=i: seen.append((i, threading.get_ident())) for i in range(200)))
     assert sorted(i for i, _ in seen) == list(range(200))
     assert len({thread for _, thread in seen}) <= 3
-    run_parallel(pool, iter(()))
+    run_tasks(pool, iter(()))
 
     def fail():
         raise Boom
 
     done = []
     with pytest.raises(Boom):
-        run_parallel(pool, [fail, *[lambda: done.append(1)] * 50])
+        run_tasks(pool, [fail, *[lambda: done.append(1)] * 50])
     with pytest.raises(Boom):
-        run_parallel(pool, (fail() for _ in range(3)))
+        run_tasks(pool, (fail() for _ in range(3)))
     with pytest.raises(SystemExit):
-        run_parallel(pool, [lambda: (_ for _ in ()).throw(SystemExit), lambda: None])
+        run_tasks(pool, [lambda: (_ for _ in ()).throw(SystemExit), lambda: None])
     inner = []
-    run_parallel(pool, [lambda: run_parallel(pool, [lambda: inner.append(1)] * 4)] * 6)
+    run_tasks(pool, [lambda: run_tasks(pool, [lambda: inner.append(1)] * 4)] * 6)
     assert len(inner) == 24
     pool.close()
-    run_parallel(pool, [lambda: inner.append(1)] * 4)
+    run_tasks(pool, [lambda: inner.append(1)] * 4)
     assert len(inner) == 28
 
 
@@ -382,7 +383,7 @@ def test_a_call_does_not_wait_behind_another_while_the_pool_may_have_more_thread
     sys.setswitchinterval(1e-6)  # threads stop between any two steps
     try:
         for _ in range(500):
-            pool, idle, first, second = Pool(2, "test"), *(threading.Event() for _ in range(3))
+            pool, idle, first, second = DaemonThreadPool(2, "test"), *(threading.Event() for _ in range(3))
             pool.submit(idle.set)
             assert idle.wait(60)
             pool.submit(partial(first.wait, 100))

@@ -13,7 +13,8 @@ from zarr.storage import MemoryStore
 import lazypyr
 from lazypyr import LazyPyramidStore, PlanError, open_pyramid
 from lazypyr.engine.engine import Engine
-from lazypyr.engine.pools import ByteGate, Pool
+from lazypyr.engine.limiter import MemoryLimiter
+from lazypyr.engine.pools import DaemonThreadPool
 from support.running import python, until
 from support.sources import zarr_array
 from support.waiting import admitted
@@ -163,7 +164,7 @@ def test_a_pyramid_that_lazypyr_wrote_goes_on_by_its_method(tmp_path):
 
 
 def test_large_work_is_not_overtaken_for_ever():
-    gate, done = ByteGate(100, 60), threading.Event()
+    gate, done = MemoryLimiter(100, 60), threading.Event()
 
     def small():
         while not done.is_set():
@@ -183,7 +184,7 @@ def test_large_work_is_not_overtaken_for_ever():
 def test_threads_end_with_their_pool():
     before = threading.active_count()
     ran = threading.Event()
-    pool = Pool(2, "short")
+    pool = DaemonThreadPool(2, "short")
     pool.submit(ran.set)
     assert ran.wait(60)
     del pool

@@ -21,8 +21,8 @@ def waiting_in(cache):
 @contextlib.contextmanager
 def admitted(gate, n_bytes):
     """Within a gate, holding some of its bytes."""
-    gate.enter(n_bytes)
+    gate.acquire(n_bytes)
     try:
         yield
     finally:
-        gate.leave(n_bytes)
+        gate.release(n_bytes)
