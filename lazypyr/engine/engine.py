@@ -23,7 +23,7 @@ from lazypyr.engine.pools import DaemonThreadPool, run_tasks
 from lazypyr.errors import BusyError, ComputeError, LazypyrError, SourceError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import Pyramid, Runner
+from lazypyr.pyramids.base import ComputeContext, Pyramid
 
 __all__ = ["DEFAULT_CACHE_BYTES", "DEFAULT_INFLIGHT_BYTES", "DEFAULT_TIMEOUT_S", "Engine"]
 
@@ -126,20 +126,20 @@ class Engine:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
-    # What a recipe may ask (lazypyr.pyramid.Runner)
+    # The context that pyramids compute in (lazypyr.pyramids.base.ComputeContext)
 
     @property
-    def room_bytes(self) -> int:
-        """What a computation may hand in on the side without emptying the cache."""
+    def cache_budget_bytes(self) -> int:
+        """Bytes of by-products that a computation may put into the cache without emptying it."""
         return self.cache_bytes // 2
 
     @property
-    def block_bytes(self) -> int:
-        """What one leaf task may hold."""
+    def task_bytes(self) -> int:
+        """Bytes that one task may hold."""
         return max(1, self.inflight_bytes // (4 * self.workers))
 
-    def peek(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
-        """The finished tile if it is here, without computing it."""
+    def get_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
+        """The finished tile if it is cached, without computing it."""
         value: Array | None = self._cache.peek((pyramid.key, level, index), count=False)
         return self._found(pyramid, level, index, quick=True) if value is None else value
 
@@ -147,7 +147,7 @@ class Engine:
         found = (kept.find(pyramid, level, index, quick=quick) for kept in self._kept)
         return next((tile for tile in found if tile is not None), None)
 
-    def offer(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
+    def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
         """Keep a tile that came out on the way, clipped or full-size."""
         computation = current_computation()
         generation = self._cache.generation() if computation is None else computation.generation
@@ -156,8 +156,8 @@ class Engine:
         for kept in self._kept:
             kept.keep(pyramid, level, index, whole)
 
-    def parallel(self, tasks: Iterable[Callable[[], None]]) -> None:
-        """Run leaf tasks on all cores; see `lazypyr.engine.pools.run_tasks`."""
+    def run_tasks(self, tasks: Iterable[Callable[[], None]]) -> None:
+        """Run tasks on all cores; see `lazypyr.engine.pools.run_tasks`."""
         run_tasks(self._task_pool, tasks)
 
     def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
@@ -174,16 +174,18 @@ class Engine:
             here = tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(part, window, strict=True))
             out[here] = _cut(self.tile(pyramid, level, index), pyramid.chunks, index, part)
 
-        self.parallel(partial(place, index) for index in indices)
+        self.run_tasks(partial(place, index) for index in indices)
         out.flags.writeable = False
         return out
 
     # Tiles
 
-    def tile(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, run: Runner | None = None) -> Array:
+    def tile(
+        self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, context: ComputeContext | None = None
+    ) -> Array:
         """One tile, computed in this thread if need be: full-size, C order, little-endian, read-only.
 
-        Beyond the edge of the level it holds the fill value. `run` stands for the engine in what the recipe asks of it.
+        Beyond the edge of the level it holds the fill value. `context` stands for the engine in what the recipe asks of it.
 
         Raises
         ------
@@ -193,7 +195,7 @@ class Engine:
             No room or no result within `timeout_s`.
         """
         key = (pyramid.key, level, index)
-        value: Array = self.get(key, lambda: self._compute(pyramid, level, index, run))
+        value: Array = self.get(key, lambda: self._compute(pyramid, level, index, context))
         return value
 
     def request(
@@ -224,29 +226,33 @@ class Engine:
         """As `tile`, for any value that the cache may hold (arrays, bytes)."""
         return self._cache.get(key, compute, timeout_s=self.timeout_s, urgent=id(self) in _reserved.get())
 
-    def _compute(self, pyramid: Pyramid, level: int, index: tuple[int, ...], run: Runner | None = None) -> Array:
+    def _compute(
+        self, pyramid: Pyramid, level: int, index: tuple[int, ...], context: ComputeContext | None = None
+    ) -> Array:
         found = self._found(pyramid, level, index)
         if found is not None:
             return found
         window = windows.chunk_window(index, pyramid.chunks, pyramid.levels[level].shape)
-        tile = checked_tile(pyramid, level, window, lambda: self._block(pyramid, level, index, window, run or self))
+        tile = checked_tile(pyramid, level, window, lambda: self._block(pyramid, level, index, window, context or self))
         for kept in self._kept:
             kept.keep(pyramid, level, index, tile)
         return tile
 
-    def _block(self, pyramid: Pyramid, level: int, index: tuple[int, ...], window: Window, run: Runner) -> Array:
+    def _block(
+        self, pyramid: Pyramid, level: int, index: tuple[int, ...], window: Window, context: ComputeContext
+    ) -> Array:
         """What the recipe computes; who finds a neighbour at the same pass waits for what it brings along."""
-        wide = pyramid.neighbourhood(level, window, run)
+        wide = pyramid.neighbourhood(level, window, context)
         if wide == window:
-            return self._admitted(pyramid, level, window, run)
+            return self._admitted(pyramid, level, window, context)
         mine: list[Array] = []
         begun = False
 
         def unless_brought() -> None:  # by a pass that ended a moment ago
             nonlocal begun
-            if self.peek(pyramid, level, index) is None:
+            if self.get_cached(pyramid, level, index) is None:
                 begun = True
-                mine.append(self._admitted(pyramid, level, window, run))
+                mine.append(self._admitted(pyramid, level, window, context))
 
         urgent = id(self) in _reserved.get()
         try:
@@ -259,22 +265,22 @@ class Engine:
                 raise
         if mine:
             return mine[0]
-        tile = self.peek(pyramid, level, index)
+        tile = self.get_cached(pyramid, level, index)
         if tile is not None:
             return _cut(tile, pyramid.chunks, index, window)
-        return self._admitted(pyramid, level, window, run)
+        return self._admitted(pyramid, level, window, context)
 
-    def _admitted(self, pyramid: Pyramid, level: int, window: Window, run: Runner) -> Array:
+    def _admitted(self, pyramid: Pyramid, level: int, window: Window, context: ComputeContext) -> Array:
         """Compute with memory reserved, unless the work that this is part of has reserved it."""
         reserved = _reserved.get()
         if id(self) in reserved:
-            return pyramid.compute(level, window, run)
+            return pyramid.compute(level, window, context)
         need = self._need(pyramid, level)
         computation = current_computation()
         self._limiter.acquire(need, urgent=lambda: computation is not None and computation.urgent)
         token = _reserved.set((*reserved, id(self)))
         try:
-            return pyramid.compute(level, window, run)
+            return pyramid.compute(level, window, context)
         finally:
             _reserved.reset(token)
             self._limiter.release(need)
@@ -284,7 +290,7 @@ class Engine:
         need = self._needs.get((pyramid.key, level))
         if need is None:
             window = tuple((0, c) for c in pyramid.chunks)
-            need = pyramid.working_bytes(level, window, self.block_bytes * self.workers)
+            need = pyramid.working_bytes(level, window, self.task_bytes * self.workers)
             if len(self._needs) >= _MAX_NEEDS:
                 self._needs.clear()
             need = self._needs[pyramid.key, level] = min(self.inflight_bytes, need)

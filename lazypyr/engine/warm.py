@@ -4,57 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from lazypyr._util.progress import progress_bar
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
-from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.context import LevelFilterContext
 
 __all__ = ["finest_that_fits", "warm"]
 
 # A step is what is done between two looks at Ctrl-C and two movements of the bar.
 _STEP_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class _Only:
-    """The engine, but of what comes out on the way only levels from `finest` on are kept."""
-
-    engine: Engine
-    pyramid: Pyramid
-    finest: int
-
-    @property
-    def room_bytes(self) -> int:
-        return self.engine.room_bytes
-
-    @property
-    def block_bytes(self) -> int:
-        return self.engine.block_bytes
-
-    @property
-    def workers(self) -> int:
-        return self.engine.workers
-
-    def read(self, pyramid: Pyramid, level: int, window: Window) -> np.ndarray[Any, Any]:
-        return self.engine.read(pyramid, level, window)
-
-    def peek(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
-        return self.engine.peek(pyramid, level, index)
-
-    def offer(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: np.ndarray[Any, Any]) -> None:
-        if pyramid is not self.pyramid or level >= self.finest:
-            self.engine.offer(pyramid, level, index, tile)
-
-    def parallel(self, tasks: Iterable[Callable[[], None]]) -> None:
-        self.engine.parallel(tasks)
 
 
 def _level_bytes(pyramid: Pyramid, level: int) -> int:
@@ -98,7 +59,7 @@ def warm(pyramid: Pyramid, engine: Engine, *, min_level: int | None = None, prog
         When there is no such level, or it can't be kept in the cache.
     """
     top = len(pyramid.levels) - 1
-    finest = finest_that_fits(pyramid, engine.room_bytes) if min_level is None else min_level
+    finest = finest_that_fits(pyramid, engine.cache_budget_bytes) if min_level is None else min_level
     if not 0 <= finest <= top:
         raise PlanError(f"{pyramid.name}: min_level: expected 0 to {top}, got {min_level}")
     need = sum(_level_bytes(pyramid, level) for level in range(finest, top + 1))
@@ -108,14 +69,14 @@ def warm(pyramid: Pyramid, engine: Engine, *, min_level: int | None = None, prog
             f"cache_bytes, or min_level"
         )
     start = _first_step(pyramid, finest)
-    run = _Only(engine, pyramid, finest)
+    context = LevelFilterContext(engine, pyramid, finest)
     levels = range(start, top + 1)
     counts = {level: windows.chunk_count(pyramid.levels[level].shape, pyramid.chunks) for level in levels}
     total = sum(math.prod(count) for count in counts.values())
     with progress_bar(total, f"warming {pyramid.name}, tiles", show=progress) as advance:
         for level in levels:
             for index in itertools.product(*map(range, counts[level])):
-                engine.tile(pyramid, level, index, run=run)
+                engine.tile(pyramid, level, index, context=context)
                 advance(1)
     return finest
 

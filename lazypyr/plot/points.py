@@ -30,7 +30,7 @@ from lazypyr.plot.viewport import RenderCancelled, RenderedImage, Viewport, View
 from lazypyr.points.pyramid import PointsPyramid
 from lazypyr.products.base import Product
 from lazypyr.products.mapped import MappedPyramid
-from lazypyr.pyramids.base import DIRECT, ProductLike, Pyramid
+from lazypyr.pyramids.base import SERIAL, ProductLike, Pyramid
 
 __all__ = ["InteractivePoints", "points_plot"]
 
@@ -210,7 +210,7 @@ class InteractivePoints(InteractivePlot):
         x, y = (gather_values(self.cloud, source, numbers) for source in (self.cloud.x, self.cloud.y))
         row = points_as_row(self.pyramid, numbers)
         window = ((0, 1), (0, numbers.size), *((i, i + 1) for i in index))
-        z = DIRECT.read(row, 0, window).reshape(numbers.size)
+        z = SERIAL.read(row, 0, window).reshape(numbers.size)
         return x.astype("f8"), y.astype("f8"), z, numbers
 
     def _values(self) -> list[hv.Dimension]:

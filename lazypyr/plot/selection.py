@@ -16,7 +16,7 @@ from lazypyr.points.pyramid import PointsPyramid
 from lazypyr.products.base import Product
 from lazypyr.products.define import define
 from lazypyr.products.mapped import MappedPyramid
-from lazypyr.pyramids.base import DIRECT, Pyramid
+from lazypyr.pyramids.base import SERIAL, Pyramid
 from lazypyr.sources.base import Source
 
 __all__ = ["cloud_of", "gather_values", "product_of_numbers", "points_as_row"]
@@ -35,7 +35,7 @@ def cloud_of(pyramid: Pyramid) -> PointsPyramid:
 
 def gather_values(cloud: PointsPyramid, source: Source, numbers: Array, channel: tuple[int, ...] = ()) -> Array:
     """Values ``source[numbers, *channel]`` of a cloud's column."""
-    return gather(source, numbers, channel, cloud.cloud.chunk_cache, DIRECT)
+    return gather(source, numbers, channel, cloud.cloud.chunk_cache, SERIAL)
 
 
 class _PointsRow(Source):

@@ -273,14 +273,14 @@ class Viewport:
                 raise RenderCancelled
             out[_within(part, full)] = self.engine.read(self.pyramid, level, part)
 
-        self.engine.parallel(partial(read_part, part) for _, part in self._parts(level, full))
+        self.engine.run_tasks(partial(read_part, part) for _, part in self._parts(level, full))
         return self._arranged(out)
 
     def _peek(self, level: int, window: Window, index: Sequence[int]) -> Array | None:
         full = self._window(level, window, index)
         out = np.empty(windows.window_shape(full), self.pyramid.dtype)
         for chunk_index, part in self._parts(level, full):
-            tile = self.engine.peek(self.pyramid, level, chunk_index)
+            tile = self.engine.get_cached(self.pyramid, level, chunk_index)
             if tile is None:
                 return None
             corner = tuple((i * c, 0) for i, c in zip(chunk_index, self.pyramid.chunks, strict=True))

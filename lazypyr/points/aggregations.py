@@ -25,7 +25,7 @@ from lazypyr.points.aggregation_kernels import (
 from lazypyr.points.cloud import Cloud
 from lazypyr.points.columns import ChunkCache, RowGather, array_of, gather, in_memory
 from lazypyr.points.index.build import PointIndex
-from lazypyr.pyramids.base import Runner
+from lazypyr.pyramids.base import ComputeContext
 from lazypyr.sources.base import Source
 
 __all__ = ["COUNT", "FIRST_VALID", "POINT_AGGREGATIONS", "Aggregation", "aggregation_of", "shown_dtype"]
@@ -62,7 +62,7 @@ class CellWindow:
     level: int
     window: Window
     channels: Sequence[Channel]
-    run: Runner
+    context: ComputeContext
 
     @property
     def index(self) -> PointIndex:
@@ -215,7 +215,7 @@ class _FirstValid(_OfValues):
             part = slice(start, start + _GATHER)
             np.take(column, numbers[part], out=out[part], mode="clip")
 
-        cells.run.parallel(partial(gather, start) for start in range(0, numbers.size, _GATHER))
+        cells.run.run_tasks(partial(gather, start) for start in range(0, numbers.size, _GATHER))
         return out
 
     def write_window(self, cells: CellWindow, out: Array) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from lazypyr._util.cache import SingleFlightCache
 from lazypyr.errors import PlanError
 from lazypyr.geometry.windows import Window, ceil_div
-from lazypyr.pyramids.base import Runner
+from lazypyr.pyramids.base import ComputeContext
 from lazypyr.sources.array import ArraySource
 from lazypyr.sources.base import Source, fresh_identity, identity_of, native
 from lazypyr.sources.zarr import ZarrSource
@@ -267,9 +267,9 @@ def _n_bytes(block: Array) -> int:
     return int(block.nbytes)
 
 
-def gather(source: Source, rows: Array, channel: tuple[int, ...], cache: ChunkCache, run: Runner) -> Array:
+def gather(source: Source, rows: Array, channel: tuple[int, ...], cache: ChunkCache, context: ComputeContext) -> Array:
     """``source[rows, *channel]``, see `RowGather`."""
-    return RowGather(source, rows).gather(channel, cache, run)
+    return RowGather(source, rows).gather(channel, cache, context)
 
 
 class RowGather:
@@ -291,7 +291,7 @@ class RowGather:
         order = np.argsort(self._number.astype(np.uint16) if many <= 65536 else self._number, kind="stable")
         self._parts = np.split(order, np.flatnonzero(np.diff(self._number[order])) + 1) if rows.size else []
 
-    def gather(self, channel: tuple[int, ...], cache: ChunkCache, run: Runner) -> Array:
+    def gather(self, channel: tuple[int, ...], cache: ChunkCache, context: ComputeContext) -> Array:
         """Values of the rows in a channel, which is one number for each axis after the first."""
         source, rows = self.source, self.rows
         array = in_memory(source)
@@ -309,5 +309,5 @@ class RowGather:
             block = cache.cache.get((source.identity, index), partial(source.read, window))
             out[part] = block[(rows[part] - index[0] * source.chunks[0], *offset)]
 
-        run.parallel(partial(read_chunk, part) for part in self._parts)
+        context.run_tasks(partial(read_chunk, part) for part in self._parts)
         return out

@@ -14,7 +14,7 @@ from lazypyr.geometry.windows import Window
 from lazypyr.points.aggregations import shown_dtype
 from lazypyr.points.cloud import Cloud
 from lazypyr.points.columns import in_memory
-from lazypyr.pyramids.base import Level, Pyramid, Runner
+from lazypyr.pyramids.base import ComputeContext, Level, Pyramid
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.sources.base import Source
 
@@ -84,12 +84,12 @@ class IndexPyramid(OnGrid):
         self.name = f"{cloud.name}, index"
         self.dtype, self.fill_value, self.nodata = np.dtype("<i8"), np.int64(-1), np.int64(-1)
 
-    def compute(self, level: int, window: Window, run: Runner) -> Array:
+    def compute(self, level: int, window: Window, context: ComputeContext) -> Array:
         out = np.full(windows.window_shape(window), -1, np.int64)
         self.cloud.index.scatter(level, window, None, out.reshape(-1))
         return out
 
-    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
+    def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
         return explain_values(what, self, None, window)
 
     @property
@@ -122,14 +122,14 @@ class RawPyramid(Pyramid):
         self.levels = (Level(source.shape, ones, zeros),)
         self.fill_value = np.zeros((), self.dtype)[()]
 
-    def compute(self, level: int, window: Window, run: Runner) -> Array:
+    def compute(self, level: int, window: Window, context: ComputeContext) -> Array:
         return self.source.read(window).astype(self.dtype, copy=False)
 
     @property
     def sources(self) -> tuple[Source, ...]:
         return self.source.sources
 
-    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
+    def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
         chunks = windows.touched_chunks(window, self.chunks)
         n_bytes = chunks * math.prod(self.chunks) * self.dtype.itemsize
         return Explanation(what, "as stored", False, self.source.name, chunks, n_bytes)

@@ -12,7 +12,7 @@ import numpy as np
 from lazypyr.geometry.windows import Window, window_shape
 from lazypyr.metadata.conventions import is_written
 from lazypyr.points.columns import as_column, gather
-from lazypyr.pyramids.base import DIRECT
+from lazypyr.pyramids.base import SERIAL
 from lazypyr.sources.base import Source
 from lazypyr.sources.open import open_source
 from lazypyr.sources.transposed import TransposedSource
@@ -65,7 +65,7 @@ class IndexOrderedValues(Source):
         first = row // many * many
         rows = np.asarray(point[first : first + many])
         block: Array = cache.cache.get(
-            (self.identity, channel, first), lambda: gather(values, rows, channel, cache, DIRECT)
+            (self.identity, channel, first), lambda: gather(values, rows, channel, cache, SERIAL)
         )
         return first, block
 

@@ -20,7 +20,7 @@ from lazypyr.points.cloud import Cloud
 from lazypyr.points.columns import as_column, gather
 from lazypyr.points.companions import IndexPyramid, OnGrid, RawPyramid, explain_values
 from lazypyr.points.materialized import FOLDER, IndexOrderedValues, MaterializedCloud
-from lazypyr.pyramids.base import DIRECT, Pyramid, Runner
+from lazypyr.pyramids.base import SERIAL, ComputeContext, Pyramid
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.sources.base import Source
 
@@ -137,7 +137,7 @@ class PointsPyramid(OnGrid):
                 raise PlanError("bbox: a box of six numbers needs a cloud with z; give x0, y0, x1, y1")
             if xa <= xb and ya <= yb and za <= zb:
                 numbers = self.cloud.tree.in_box(xa, ya, xb, yb, closed=both)
-                z = gather(self.z, numbers, (), self.cloud.chunk_cache, DIRECT)
+                z = gather(self.z, numbers, (), self.cloud.chunk_cache, SERIAL)
                 return numbers[(z >= za) & ((z <= zb) if both else (z < zb))]
         raise PlanError(
             f"bbox: expected (x0, y0, x1, y1) or (x0, y0, z0, x1, y1, z1), low sides first and no NaN, got {bbox!r}"
@@ -234,16 +234,16 @@ class PointsPyramid(OnGrid):
     def sources(self) -> tuple[Source, ...]:
         return (*self.cloud.sources, *(() if self.values is None else self.values.sources))
 
-    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
+    def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
         most = windows.pixels_in(window) if self._aggregation.one_point else None
         return explain_values(what, self, self.values, window, most=most)
 
-    def compute(self, level: int, window: Window, run: Runner) -> Array:
+    def compute(self, level: int, window: Window, context: ComputeContext) -> Array:
         out = np.full(windows.window_shape(window), self.fill_value, self.dtype)
         if out.size:
             channels = list(itertools.product(*(range(a, b) for a, b in window[2:])))
             flat = out.reshape(windows.pixels_in(window[:2]), len(channels))
-            self._aggregation.write(CellWindow(self, level, window[:2], channels, run), flat)
+            self._aggregation.write(CellWindow(self, level, window[:2], channels, context), flat)
         return out
 
     @cached_property

@@ -15,7 +15,7 @@ from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.windows import Window
 from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, empty_of
 from lazypyr.products.sampling import enough, sample_pixels
-from lazypyr.pyramids.base import DIRECT, Level, Pyramid, Runner
+from lazypyr.pyramids.base import SERIAL, ComputeContext, Level, Pyramid
 from lazypyr.pyramids.context import RecordingContext
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.sources.base import Source
@@ -82,13 +82,13 @@ class MappedPyramid(Pyramid):
     def decoded_bytes(self, n_channels: int) -> int:
         return sum(parent.decoded_bytes(n_channels) for parent in self.parents)
 
-    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
+    def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
         context = RecordingContext()
         try:
             self.compute(level, window, context)
         except Exception as error:  # a product may refuse pixels that are all zero
             return Explanation(what, f"{self.recipe}; what it reads depends on the pixels ({type(error).__name__})")
-        inputs = tuple(pyramid.explain(k, asked, run) for pyramid, k, asked in context.requests)
+        inputs = tuple(pyramid.explain(k, asked, context) for pyramid, k, asked in context.requests)
         return Explanation(what, self.recipe, inputs=inputs)
 
     @property
@@ -96,11 +96,11 @@ class MappedPyramid(Pyramid):
         """The first of `parents`."""
         return self.parents[0]
 
-    def compute(self, level: int, window: Window, run: Runner) -> Array:
+    def compute(self, level: int, window: Window, context: ComputeContext) -> Array:
         """Pixels of the product, from just the input pixels that it asks for."""
 
         def read(n: int, ranges: Ranges) -> Array:
-            return run.read(self.parents[n], level, tuple([(r.start, r.stop) for r in ranges]))
+            return context.read(self.parents[n], level, tuple([(r.start, r.stop) for r in ranges]))
 
         place = Place(self.product.name, self.parents[0].name, level, self.axes, window)
         where = tuple([range(a, b) for a, b in window])
@@ -163,7 +163,7 @@ class LevelSource(Source):
 
     def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
         """Pixels of level 0."""
-        return _stepped(DIRECT.read(self.pyramid, 0, window), step)
+        return _stepped(SERIAL.read(self.pyramid, 0, window), step)
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -265,7 +265,7 @@ def map_pyramids(parents: Sequence[Pyramid], product: Product) -> MappedPyramid:
         return sample_pixels(
             levels[base:],
             first.chunks,
-            lambda level, window: DIRECT.read(first, base + level, window),
+            lambda level, window: SERIAL.read(first, base + level, window),
             channels,
             cost=first.decoded_bytes,
         )

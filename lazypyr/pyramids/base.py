@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from lazypyr.reducers import Reducer
     from lazypyr.sources.base import Source
 
-__all__ = ["DIRECT", "Level", "ProductLike", "Pyramid", "Reduction", "Runner", "provide_products"]
+__all__ = [
+    "SERIAL",
+    "ComputeContext",
+    "Level",
+    "ProductLike",
+    "Pyramid",
+    "Reduction",
+    "SerialContext",
+    "provide_products",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -53,32 +62,32 @@ class Key:
         return Key, (self.value,)  # strings hash otherwise in every process
 
 
-class Runner(Protocol):
-    """What a recipe may ask of whoever runs it (the engine, or `DIRECT`)."""
+class ComputeContext(Protocol):
+    """Surroundings that a pyramid computes in: cached tiles of it and of others, threads, bounds on memory."""
 
     @property
-    def room_bytes(self) -> int:
-        """Bytes of tiles that may be offered on the way; 0: nothing is kept."""
+    def cache_budget_bytes(self) -> int:
+        """Bytes of tiles that may be put into the cache on the way; 0: nothing is kept."""
 
     @property
-    def block_bytes(self) -> int:
-        """Bytes that one leaf task may hold."""
+    def task_bytes(self) -> int:
+        """Bytes that one task may hold."""
 
     @property
     def workers(self) -> int:
-        """How many leaf tasks run at once."""
+        """Number of tasks that run at once."""
 
     def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
         """Pixels of another pyramid, cached by tile; read-only."""
 
-    def peek(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
-        """The finished tile (full-size chunk) if it is there, without computing it."""
+    def get_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
+        """The finished tile (full-size chunk) if it is cached, without computing it."""
 
-    def offer(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
+    def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
         """Hand in a tile (clipped to the level) that came out on the way; kept if there is room."""
 
-    def parallel(self, tasks: Iterable[Callable[[], None]]) -> None:
-        """Run leaf tasks, which wait for nothing, on all cores; returns when all are done, raises the first error."""
+    def run_tasks(self, tasks: Iterable[Callable[[], None]]) -> None:
+        """Run tasks, which wait for nothing, on all cores; returns when all are done, raises the first error."""
 
 
 class SupportsName(Protocol):
@@ -161,7 +170,7 @@ class Pyramid(ABC):
     display: Mapping[str, Any] | None = None
 
     @abstractmethod
-    def compute(self, level: int, window: Window, run: Runner) -> Array:
+    def compute(self, level: int, window: Window, context: ComputeContext) -> Array:
         """Pixels of a window that lies within the level: exactly its shape and `dtype`. Pure."""
 
     @property
@@ -188,7 +197,7 @@ class Pyramid(ABC):
         """Estimate of the bytes that `compute` holds at once, given blocks of `block_bytes` for all threads together."""
         return 3 * windows.pixels_in(window) * self.dtype.itemsize
 
-    def neighbourhood(self, level: int, window: Window, run: Runner) -> Window:
+    def neighbourhood(self, level: int, window: Window, context: ComputeContext) -> Window:
         """All that `compute` computes, and offers, besides a window: the same for neighbours that come out together."""
         return window
 
@@ -230,7 +239,7 @@ class Pyramid(ABC):
         """The pyramid with its axes in another order, if that can be computed in that order; None otherwise."""
         return None
 
-    def explain(self, level: int, window: Window, run: Runner | None = None) -> Explanation:
+    def explain(self, level: int, window: Window, context: ComputeContext | None = None) -> Explanation:
         """Explanation of where the pixels of a window would come from; nothing is read and nothing is cached.
 
         Parameters
@@ -238,18 +247,18 @@ class Pyramid(ABC):
         level : int
         window : tuple of (int, int)
             Half-open, within the level.
-        run : Runner, optional
+        context : ComputeContext, optional
             Whose cached tiles are taken into account.
         """
-        run = run or DIRECT
+        context = context or SERIAL
         spans = ", ".join(f"{axis} {a}:{b}" for axis, (a, b) in zip(self.axes, window, strict=True))
         what = f"{self.name}, level {level}, {spans}"
         indices = list(windows.chunk_index_windows(window, self.chunks))
-        if all(run.peek(self, level, index) is not None for index in indices):
+        if all(context.get_cached(self, level, index) is not None for index in indices):
             return Explanation(what, "from the cache", cached=True, tiles=len(indices))
-        return self._explain(what, level, window, run)
+        return self._explain(what, level, window, context)
 
-    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
+    def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
         """Explanation of a window of which some tile isn't cached."""
         return Explanation(what, self.recipe)
 
@@ -295,7 +304,7 @@ class Pyramid(ABC):
             The whole level without it. Axes left out at the end are taken whole.
         """
         level, clean = self.checked(level, window)
-        return DIRECT.read(self, level, clean)
+        return SERIAL.read(self, level, clean)
 
     def checked(self, level: int, window: Sequence[slice | tuple[int, int]] | None) -> tuple[int, Window]:
         """A level and a window as `compute` wants them; PlanError names what is wrong."""
@@ -371,25 +380,33 @@ class Reduction(Pyramid):
         return len(self.bases) - 1
 
 
-class _Direct:
-    """Runs a recipe here and now: serial, nothing kept."""
+class SerialContext:
+    """Context that computes here and now, in this thread, and keeps nothing.
 
-    room_bytes = 0
-    block_bytes = 64 * 2**20
+    Parameters
+    ----------
+    task_bytes : int
+        Bytes that one task may hold.
+    """
+
+    cache_budget_bytes = 0
     workers = 1
+
+    def __init__(self, task_bytes: int = 64 * 2**20) -> None:
+        self.task_bytes = task_bytes
 
     def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
         return pyramid.compute(level, window, self)
 
-    def peek(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
+    def get_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
         return None
 
-    def offer(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
+    def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
         pass
 
-    def parallel(self, tasks: Iterable[Callable[[], None]]) -> None:
+    def run_tasks(self, tasks: Iterable[Callable[[], None]]) -> None:
         for task in tasks:
             task()
 
 
-DIRECT: Runner = _Direct()
+SERIAL: ComputeContext = SerialContext()

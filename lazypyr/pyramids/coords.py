@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import Level, Pyramid, Runner
+from lazypyr.pyramids.base import ComputeContext, Level, Pyramid
 from lazypyr.pyramids.explanation import Explanation
 
 __all__ = ["Coordinates", "arrays_of"]
@@ -36,12 +36,12 @@ class Coordinates(Pyramid):
         self.levels = tuple(Level((n.shape[at],), (n.scale[at],), (n.translation[at],)) for n in parent.levels)
         self.attrs = {} if self._coord.unit is None else {"units": self._coord.unit}
 
-    def compute(self, level: int, window: Window, run: Runner) -> np.ndarray[Any, Any]:
+    def compute(self, level: int, window: Window, context: ComputeContext) -> np.ndarray[Any, Any]:
         ((start, stop),), size = window, self.levels[level]
         pixels = np.arange(start, stop, dtype=np.float64) * size.scale[0] + size.translation[0]
         return self._coord.origin + pixels * self._coord.step
 
-    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
+    def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
         return Explanation(what, f"{self.recipe}, from origin and step")
 
     @property

@@ -19,7 +19,7 @@ import numpy as np
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import Reduction, Runner
+from lazypyr.pyramids.base import ComputeContext, Reduction
 from lazypyr.pyramids.plan import Plan, bytes_of, widened
 from lazypyr.sources.base import Source
 
@@ -39,7 +39,7 @@ class Pass:
     """One computation of a window, with all that comes out on the way."""
 
     pyramid: Reduction
-    run: Runner
+    context: ComputeContext
 
     def compute(self, level: int, window: Window) -> Array:
         ways = {"stored": self._stored, "sampled": self._sampled, "boxes": self._boxes, "reduced": self._reduced}
@@ -62,16 +62,16 @@ class Pass:
         if strategy != "stored" or p.bases[level].cheap_stride:
             return window
         wide = widened(p, p.bases[level], window, (1,) * p.ndim, p.bases[level].shape)
-        return window if bytes_of(wide, p) > self.run.room_bytes // 2 else wide
+        return window if bytes_of(wide, p) > self.context.cache_budget_bytes // 2 else wide
 
     def plan(self, level: int, window: Window) -> Plan:
         """The plan of a window; the last one is remembered, as a tile asks for its extent first."""
-        p, run = self.pyramid, self.run
-        asked = level, window, run.room_bytes, run.block_bytes, run.workers
+        p, context = self.pyramid, self.context
+        asked = level, window, context.cache_budget_bytes, context.task_bytes, context.workers
         if p.planned is not None and p.planned[0] == asked:
             plan: Plan = p.planned[1]
             return plan
-        plan = Plan.of(p, level, window, run)
+        plan = Plan.of(p, level, window, context)
         p.planned = asked, plan
         return plan
 
@@ -111,7 +111,7 @@ class Pass:
         if base.cheap_stride and chunks < _FEW_CHUNKS:
             part(window)
         else:
-            self.run.parallel(partial(part, w) for w in self._parts(window, sizes))
+            self.context.run_tasks(partial(part, w) for w in self._parts(window, sizes))
         return out
 
     def _parts(self, window: Window, sizes: list[int]) -> Iterator[Window]:
@@ -119,7 +119,7 @@ class Pass:
         counts = [windows.ceil_div(b, s) - a // s for (a, b), s in zip(window, sizes, strict=True)]
         axis = counts.index(max(counts))
         a, b = window[axis]
-        size = sizes[axis] * max(1, counts[axis] // (8 * self.run.workers))
+        size = sizes[axis] * max(1, counts[axis] // (8 * self.context.workers))
         first = a // size * size
         for low in range(first, b, size):
             piece = (max(low, a), min(low + size, b))
@@ -132,10 +132,10 @@ class Pass:
         depth = level - p.base_level
         factors = tuple(f**depth for f in p.factors)
         box = math.prod(factors) * p.dtype.itemsize
-        if box > self.run.block_bytes * 4 * self.run.workers:
+        if box > self.context.task_bytes * 4 * self.context.workers:
             msg = (
                 f"{p.name}: one pixel of level {level} by {p.reducer.name!r} needs {box} bytes of level {p.base_level} at "
-                f"once, inflight_bytes allows {self.run.block_bytes * 4 * self.run.workers}: raise it, or take fewer levels="
+                f"once, inflight_bytes allows {self.context.task_bytes * 4 * self.context.workers}: raise it, or take fewer levels="
             )
             raise PlanError(msg)
         out = np.empty(windows.window_shape(window), p.dtype)
@@ -147,10 +147,10 @@ class Pass:
         # Pieces as near to squares as the bytes allow, whole chunks wherever a chunk holds more than a box.
         sizes = [max(1, windows.ceil_div(c, f)) for c, f in zip(base.chunks, factors, strict=True)]
         order = sorted(range(len(sizes)), key=lambda a: p.factors[a], reverse=True)
-        while math.prod(sizes) * box > self.run.block_bytes and max(sizes) > 1:
+        while math.prod(sizes) * box > self.context.task_bytes and max(sizes) > 1:
             largest = max(order, key=lambda a: sizes[a])
             sizes[largest] = windows.ceil_div(sizes[largest], 2)
-        self.run.parallel(partial(part, w) for w in _cells(window, sizes))
+        self.context.run_tasks(partial(part, w) for w in _cells(window, sizes))
         return out
 
     # Reducers that work level by level
@@ -190,23 +190,25 @@ class Pass:
 
     def any_cached(self, level: int, window: Window, plan: Plan) -> bool:
         """Whether some tile between the blocks and `level` is cached, as far as looking costs little."""
-        p, run = self.pyramid, self.run
+        p, context = self.pyramid, self.context
         for k in range(level - 1, plan.block, -1):
             finer = windows.refine_window(window, p.factors, self._shape(k), level - k)
-            if not run.room_bytes or windows.touched_chunks(finer, p.chunks) > _MAX_LOOKS:
+            if not context.cache_budget_bytes or windows.touched_chunks(finer, p.chunks) > _MAX_LOOKS:
                 return False
-            if any(run.peek(p, k, index) is not None for index in windows.chunk_index_windows(finer, p.chunks)):
+            if any(
+                context.get_cached(p, k, index) is not None for index in windows.chunk_index_windows(finer, p.chunks)
+            ):
                 return True
         return False
 
     def _cached(self, level: int, window: Window) -> Array | None:
         """The pixels of a window if every tile of it is cached."""
-        p, run = self.pyramid, self.run
-        if not run.room_bytes:
+        p, context = self.pyramid, self.context
+        if not context.cache_budget_bytes:
             return None
         out: Array | None = None
         for index in windows.chunk_index_windows(window, p.chunks):
-            tile = run.peek(p, level, index)
+            tile = context.get_cached(p, level, index)
             if tile is None:
                 return None
             if out is None:
@@ -239,7 +241,7 @@ class Pass:
             if known is None and plan.aligned and plan.keep <= at < plan.top:
                 self._offer(at, here, there)
 
-        self.run.parallel(partial(block, here) for here in plan.leaves(wide))
+        self.context.run_tasks(partial(block, here) for here in plan.leaves(wide))
         if not plan.aligned and plan.keep <= at < level:
             self._offer(at, wide, out)
         for coarser in range(at + 1, level + 1):
@@ -292,15 +294,15 @@ class Pass:
 
     def _offer(self, level: int, window: Window, block: Array, *, besides: Window | None = None) -> None:
         """Offer the tiles that lie whole in a window; not those of `besides`, which the caller returns."""
-        p, run = self.pyramid, self.run
-        if not run.room_bytes:
+        p, context = self.pyramid, self.context
+        if not context.cache_budget_bytes:
             return
         shape = self._shape(level)
         mine = set(windows.chunk_index_windows(besides, p.chunks)) if besides else ()
         for index in windows.chunk_index_windows(window, p.chunks):
             tile = windows.chunk_window(index, p.chunks, shape)
             if index not in mine and all(a <= c and d <= b for (a, b), (c, d) in zip(window, tile, strict=True)):
-                run.offer(p, level, index, block if tile == window else block[_inside(tile, window)])
+                context.put_cached(p, level, index, block if tile == window else block[_inside(tile, window)])
 
 
 def _cells(window: Window, sizes: Sequence[int]) -> Iterator[Window]:

@@ -70,4 +70,4 @@ def _cached_tiles(work: Pass, level: int, window: Window) -> int:
     """How many tiles make a window of a level, 0 if one of them isn't cached."""
     p = work.pyramid
     indices = list(windows.chunk_index_windows(window, p.chunks))
-    return len(indices) if all(work.run.peek(p, level, index) is not None for index in indices) else 0
+    return len(indices) if all(work.context.get_cached(p, level, index) is not None for index in indices) else 0

@@ -13,7 +13,7 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import Level, Pyramid, Runner
+from lazypyr.pyramids.base import ComputeContext, Level, Pyramid
 from lazypyr.pyramids.explanation import Explanation
 
 __all__ = ["FunctionPyramid"]
@@ -61,7 +61,7 @@ class FunctionPyramid(HoldsFunction, Pyramid):
             for k in range(levels)
         )
 
-    def compute(self, level: int, window: Window, run: Runner) -> Array:
+    def compute(self, level: int, window: Window, context: ComputeContext) -> Array:
         try:
             block = np.asarray(self._read(level, window))
         except LazypyrError:
@@ -78,7 +78,7 @@ class FunctionPyramid(HoldsFunction, Pyramid):
         # A view is copied before it is kept: the function may go on writing to what it returned.
         return block.astype(self.dtype, copy=False).view()
 
-    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
+    def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
         return Explanation(what, f"one call of {self.recipe}")
 
     @property

@@ -12,7 +12,7 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES, axes_label
 from lazypyr.geometry.grid import Coord, Grid
-from lazypyr.pyramids.base import DIRECT, ProductLike, Pyramid, load_products
+from lazypyr.pyramids.base import SERIAL, ProductLike, Pyramid, load_products
 from lazypyr.pyramids.function import FunctionPyramid
 from lazypyr.pyramids.reduced import ReducedPyramid
 from lazypyr.pyramids.transposed import ReorderedPyramid
@@ -46,7 +46,7 @@ class LevelSource(Source):
         }
 
     def read(self, window: windows.Window, step: Sequence[int] | None = None) -> Array:
-        block = DIRECT.read(self._pyramid, self._level, window)
+        block = SERIAL.read(self._pyramid, self._level, window)
         return block[tuple(slice(None, None, s) for s in step)] if step else block
 
     @property

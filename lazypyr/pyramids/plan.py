@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import Pyramid, Reduction, Runner
+from lazypyr.pyramids.base import ComputeContext, Pyramid, Reduction
 from lazypyr.sources.base import Source
 
 __all__ = ["Plan", "bytes_of", "widened"]
@@ -71,15 +71,15 @@ class Plan:
         return itertools.product(*parts)
 
     @classmethod
-    def of(cls, p: Reduction, top: int, window: Window, run: Runner) -> Plan:
+    def of(cls, p: Reduction, top: int, window: Window, context: ComputeContext) -> Plan:
         base, depth = p.bases[-1], top - p.base_level
         wide = widened(p, base, window, tuple(f**depth for f in p.factors), p.levels[top].shape)
-        if not run.room_bytes or bytes_of(wide, p) > run.room_bytes // 4:
+        if not context.cache_budget_bytes or bytes_of(wide, p) > context.cache_budget_bytes // 4:
             wide = window
 
         # The first level is a quarter of the source, and costs as much memory as all that can be kept of a view; one of
         # its tiles is soon made again. Further up, keeping costs next to nothing.
-        room, keep = run.room_bytes, top
+        room, keep = context.cache_budget_bytes, top
         while keep > p.base_level + (1 if depth < _DEEP else 2):
             finer = bytes_of(windows.refine_window(wide, p.factors, p.levels[keep - 1].shape, top - keep + 1), p)
             if finer > room:
@@ -108,7 +108,9 @@ class Plan:
         shared = zip(base.chunks, p.factors, base.shape, leaf(block), strict=True)
         aligned = all(f == 1 or n <= c or size * f**block % c == 0 for c, f, n, size in shared)
         if aligned:
-            while block < depth and count(block + 1) >= 2 * run.workers and footprint(block + 1) <= run.block_bytes:
+            while (
+                block < depth and count(block + 1) >= 2 * context.workers and footprint(block + 1) <= context.task_bytes
+            ):
                 block += 1
         else:
             block = max(keep - p.base_level, 1) if p.reducer.name == "stride" else 0
@@ -120,7 +122,7 @@ class Plan:
             return pixels * p.dtype.itemsize
 
         # Of base pixels one group is collected at a time; of blocks there are the leaves' own bytes besides.
-        most = run.block_bytes if aligned else run.block_bytes * run.workers
+        most = context.task_bytes if aligned else context.task_bytes * context.workers
         group = block
         while group < depth and collected(group + 1) <= most:
             group += 1

@@ -14,7 +14,7 @@ from lazypyr._util.tokenize import tokenize
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import axes_label
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import Level, Pyramid, Reduction, Runner
+from lazypyr.pyramids.base import ComputeContext, Level, Pyramid, Reduction
 from lazypyr.pyramids.execute import Pass
 from lazypyr.pyramids.explain import explain_pass
 from lazypyr.pyramids.explanation import Explanation
@@ -152,18 +152,18 @@ class ReducedPyramid(Reduction):
         last = {0: level, 1: level + 1}.get(max(level - self.base_level, 0), len(self.levels) - 1)
         return min(last, len(self.levels) - 1)
 
-    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
-        return explain_pass(Pass(self, run), what, level, window)
+    def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
+        return explain_pass(Pass(self, context), what, level, window)
 
     # Computing
 
-    def compute(self, level: int, window: Window, run: Runner) -> Array:
+    def compute(self, level: int, window: Window, context: ComputeContext) -> Array:
         if windows.pixels_in(window) == 0:
             return np.empty(windows.window_shape(window), self.dtype)
-        return Pass(self, run).compute(level, window)
+        return Pass(self, context).compute(level, window)
 
-    def neighbourhood(self, level: int, window: Window, run: Runner) -> Window:
-        return Pass(self, run).extent(level, window)
+    def neighbourhood(self, level: int, window: Window, context: ComputeContext) -> Window:
+        return Pass(self, context).extent(level, window)
 
     def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
         depth = level - self.base_level

@@ -10,7 +10,7 @@ import numpy as np
 
 from lazypyr.geometry.axes import axes_label
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import Level, Pyramid, Runner
+from lazypyr.pyramids.base import ComputeContext, Level, Pyramid
 from lazypyr.pyramids.explanation import Explanation
 
 __all__ = ["ReorderedPyramid"]
@@ -45,15 +45,15 @@ class ReorderedPyramid(Pyramid):
     def _inner(self, window: Window) -> Window:
         return tuple(window[a] for a in self._to)
 
-    def compute(self, level: int, window: Window, run: Runner) -> np.ndarray[Any, Any]:
-        return self.parent.compute(level, self._inner(window), run).transpose(self._from)
+    def compute(self, level: int, window: Window, context: ComputeContext) -> np.ndarray[Any, Any]:
+        return self.parent.compute(level, self._inner(window), context).transpose(self._from)
 
     @property
     def parents(self) -> tuple[Pyramid, ...]:
         return (self.parent,)
 
-    def _explain(self, what: str, level: int, window: Window, run: Runner) -> Explanation:
-        return replace(self.parent.explain(level, self._inner(window), run), what=what)
+    def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
+        return replace(self.parent.explain(level, self._inner(window), context), what=what)
 
     def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
         return self.parent.working_bytes(level, self._inner(window), block_bytes)

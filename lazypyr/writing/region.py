@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from lazypyr.engine.engine import checked_tile
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.base import Pyramid, SerialContext
 from lazypyr.writing.inputs import Root
 from lazypyr.writing.job import Done, Job, Parallel, Stopped, put, serial
 from lazypyr.writing.sharding import shard_of
@@ -23,14 +23,12 @@ __all__ = ["run_region"]
 Array = np.ndarray[Any, Any]
 
 
-class _RegionRunner:
-    """Runs recipes within a region: roots' pixels come from the region's, the rest is computed here and now."""
-
-    room_bytes = 0
-    workers = 1
+class RegionContext(SerialContext):
+    """Context within a region: pixels of the roots come from the region's inputs, the rest is computed here and now."""
 
     def __init__(self, job: Job, stage: Stage, roots: list[Root]) -> None:
-        self._job, self.block_bytes = job, max(1, job.region_bytes // 4)
+        super().__init__(max(1, job.region_bytes // 4))
+        self._job = job
         self._roots: dict[Hashable, Root] = {each.root.identity: each for each in roots}
 
     def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
@@ -42,15 +40,6 @@ class _RegionRunner:
             if block is not None:
                 return block
         return self._job.beyond.read(pyramid, level, window)
-
-    def peek(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
-        return None
-
-    def offer(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
-        pass
-
-    def parallel(self, tasks: Iterable[Callable[[], None]]) -> None:
-        serial(tasks)
 
 
 def run_region(
@@ -100,7 +89,7 @@ class _Work:
             Root(job, stage, n, root, self.pyramid, region, parallel, threads * job.region_bytes)
             for n, root in enumerate(self.family.roots)
         ]
-        self.run_ = _RegionRunner(job, stage, self.roots)
+        self.context = RegionContext(job, stage, self.roots)
         self.done: list[Done] = []
 
     def run(self) -> Done:
@@ -161,4 +150,4 @@ class _Work:
             block = self.roots[0].read(level, window)
             assert block is not None, "a chunk lies in its region"
             return block
-        return self.pyramid.compute(level, window, self.run_)
+        return self.pyramid.compute(level, window, self.context)

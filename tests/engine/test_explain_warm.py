@@ -208,16 +208,16 @@ def test_warm_keeps_what_was_computed_when_interrupted(monkeypatch):
     store = LazyPyramidStore(counted(), method="median", chunks=(16, 16))
     done = []
 
-    def stop_after(pyramid, level, index, *, run=None, tile=store.engine.tile):
+    def stop_after(pyramid, level, index, *, context=None, tile=store.engine.tile):
         if len(done) == 3:
             raise KeyboardInterrupt
         done.append((level, index))
-        return tile(pyramid, level, index, run=run)
+        return tile(pyramid, level, index, context=context)
 
     monkeypatch.setattr(store.engine, "tile", stop_after)
     with pytest.raises(KeyboardInterrupt):
         store.warm(min_level=2, progress=False)
-    assert all(store.engine.peek(store.pyramid, *tile) is not None for tile in done)
+    assert all(store.engine.get_cached(store.pyramid, *tile) is not None for tile in done)
 
 
 def test_warm_refuses_what_does_not_fit():

@@ -107,7 +107,7 @@ def test_damaged_chunks(kind, codec, tmp_path):
 
 
 def cached(store):
-    peek = lambda level, index: store.engine.peek(store.pyramid, level, index) is not None
+    peek = lambda level, index: store.engine.get_cached(store.pyramid, level, index) is not None
     return {key for key in store if "/c/" in key and peek(int(key[0]), tuple(map(int, key.split("/")[2:])))}
 
 

@@ -20,7 +20,7 @@ from lazypyr.points.columns import ChunkCache, RowGather
 from lazypyr.points.grid import PointGrid
 from lazypyr.points.index import kernels
 from lazypyr.points.index.build import PointIndex
-from lazypyr.pyramids.base import DIRECT
+from lazypyr.pyramids.base import SERIAL
 from lazypyr.sources.base import Source
 from lazypyr.sources.zarr import ZarrSource
 
@@ -94,7 +94,7 @@ def _write_values(group: Any, index: PointIndex, fingerprint: str, values: Sourc
         part = slice(start, min(start + rows, n))
         wanted = RowGather(values, np.asarray(index.point[part]))
         for channel in np.ndindex(channels):
-            array[(part, *channel)] = wanted.gather(channel, cache, DIRECT)
+            array[(part, *channel)] = wanted.gather(channel, cache, SERIAL)
 
 
 def _checksum(column: Array) -> int:
