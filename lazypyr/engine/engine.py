@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import weakref
 from collections.abc import Callable, Hashable, Iterable
 from contextvars import ContextVar
 from functools import partial
@@ -18,6 +17,7 @@ import numpy as np
 
 from lazypyr._util.cache import CacheInfo, Computation, SingleFlightCache, current_computation
 from lazypyr._util.checks import positive, whole_number
+from lazypyr._util.forksafe import remake_after_fork
 from lazypyr.engine.limiter import MemoryLimiter
 from lazypyr.engine.pools import DaemonThreadPool, run_tasks
 from lazypyr.errors import BusyError, ComputeError, LazypyrError, SourceError
@@ -36,7 +36,6 @@ DEFAULT_TIMEOUT_S = 600.0
 # How many levels' needs of memory are remembered.
 _MAX_NEEDS = 4096
 
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 # Engines whose memory is reserved for the work at hand. What it needs on the way must not reserve again: it could wait
 # for memory that only its own end will free.
 _reserved: ContextVar[tuple[int, ...]] = ContextVar("lazypyr_reserved", default=())
@@ -93,8 +92,7 @@ class Engine:
         self.cache_bytes, self.inflight_bytes = int(cache_bytes), int(inflight_bytes)
         self.workers = int(workers) if workers is not None else _cpus()
         self._kept: tuple[KeptTiles, ...] = ()
-        self._start()
-        _engines.add(self)
+        remake_after_fork(self._start)
 
     def _start(self) -> None:
         self._cache = SingleFlightCache(self.cache_bytes, _sizeof)
@@ -391,12 +389,3 @@ def _cpus() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
-
-
-def _after_fork() -> None:
-    for engine in list(_engines):
-        engine._start()  # noqa: SLF001 - the locks and threads of the parent are not there in the child
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork)

@@ -87,7 +87,7 @@ class CellWindow:
 
     def gather(self, numbers: Array, channel: Channel) -> Array:
         """The values of points in a channel."""
-        return gather(self.values, numbers, channel, self.cache, self.run)
+        return gather(self.values, numbers, channel, self.cache, self.context)
 
 
 class Aggregation(ABC):
@@ -215,7 +215,7 @@ class _FirstValid(_OfValues):
             part = slice(start, start + _GATHER)
             np.take(column, numbers[part], out=out[part], mode="clip")
 
-        cells.run.run_tasks(partial(gather, start) for start in range(0, numbers.size, _GATHER))
+        cells.context.run_tasks(partial(gather, start) for start in range(0, numbers.size, _GATHER))
         return out
 
     def write_window(self, cells: CellWindow, out: Array) -> None:
@@ -228,7 +228,7 @@ class _FirstValid(_OfValues):
         indexed = cells.points.indexed_values
         wanted = RowGather(cells.values, index.point.take(row)) if indexed is None else RowGather(indexed, row)
         for c, channel in enumerate(cells.channels):
-            out[pixel, c] = wanted.gather(channel, cells.cache, cells.run)
+            out[pixel, c] = wanted.gather(channel, cells.cache, cells.context)
 
 
 class _OfRuns(_OfValues):

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.forksafe import remake_after_fork
 from lazypyr.errors import DestinationError, LazypyrError, PlanError
 from lazypyr.geometry.windows import ceil_div
 from lazypyr.points.columns import ChunkCache, Column, in_memory
@@ -91,21 +92,18 @@ class Cloud:
         self._index: PointIndex | None = None
         self._tree: PackedRTree | None = None
         self._scratch: Path | None = None
-        self._lock, self._pid = threading.RLock(), os.getpid()
+        remake_after_fork(self._make_lock)
+
+    def _make_lock(self) -> None:
+        self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_held", "_index", "_tree", "_scratch", "_lock", "_pid")
+        left_out = ("_held", "_index", "_tree", "_scratch", "_lock")
         return {k: v for k, v in self.__dict__.items() if k not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._clear()
-
-    def _guard(self) -> threading.RLock:
-        # a lock that another thread held when this process was forked would never be let go
-        if self._pid != os.getpid():
-            self._lock, self._pid = threading.RLock(), os.getpid()
-        return self._lock
 
     # Identity
 
@@ -189,7 +187,7 @@ class Cloud:
         """The index: opened where it is stored, else built (and stored if there is a path for it)."""
         index = self._index
         if index is None:
-            with self._guard():
+            with self._lock:
                 index = self._index = self._index or self._open_or_build()
         return index
 
@@ -228,7 +226,7 @@ class Cloud:
         return self.index.order if self.fits else external_sort.order(self.index, self._locked_folder())
 
     def _locked_folder(self) -> Path:
-        with self._guard():
+        with self._lock:
             return self._folder()
 
     @property
@@ -236,7 +234,7 @@ class Cloud:
         """The search tree, built when first needed."""
         tree = self._tree
         if tree is None:
-            with self._guard():
+            with self._lock:
                 tree = self._tree = self._tree or self._build_tree()
         return tree
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr._util.cache import SingleFlightCache
+from lazypyr._util.forksafe import remake_after_fork
 from lazypyr.errors import PlanError
 from lazypyr.geometry.windows import Window, ceil_div
 from lazypyr.pyramids.base import ComputeContext
@@ -246,7 +246,10 @@ class ChunkCache:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._pid, self._cache = 0, SingleFlightCache(0, _n_bytes)
+        remake_after_fork(self._make_cache)
+
+    def _make_cache(self) -> None:
+        self.cache = SingleFlightCache(self.max_bytes, _n_bytes)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ChunkCache, (self.max_bytes,)
@@ -254,13 +257,6 @@ class ChunkCache:
     def has_room_for(self, rows: int, dtype: np.dtype[Any]) -> bool:
         """True where so many values find room beside others."""
         return rows * max(4, dtype.itemsize) <= self.max_bytes // 4
-
-    @property
-    def cache(self) -> SingleFlightCache:
-        """The cache of this process."""
-        if self._pid != os.getpid():
-            self._cache, self._pid = SingleFlightCache(self.max_bytes, _n_bytes), os.getpid()
-        return self._cache
 
 
 def _n_bytes(block: Array) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
-import os
 import pickle
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.forksafe import remake_after_fork
 from lazypyr._util.tokenize import HoldsFunction, Versioned
 from lazypyr.errors import ComputeError, PlanError
 from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, by_channel
@@ -225,9 +225,9 @@ def _ones(ranges: Ranges, dtype: np.dtype[Any]) -> Array:
 
 
 # Locks of functions that must not run twice at once: of the function, not of the product, because one function may be
-# in many pyramids. Made anew in a forked child, where the thread that holds one doesn't exist.
+# in many pyramids.
 _turns: weakref.WeakKeyDictionary[Any, threading.Lock] = weakref.WeakKeyDictionary()
-_finding = threading.Lock()
+_finding: threading.Lock
 
 
 def _turn_of(func: Callable[..., Any]) -> threading.Lock:
@@ -235,14 +235,13 @@ def _turn_of(func: Callable[..., Any]) -> threading.Lock:
         return _turns.setdefault(func, threading.Lock())
 
 
-def _after_fork() -> None:
+def _make_turns() -> None:
     global _finding
     _finding = threading.Lock()
     _turns.clear()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+remake_after_fork(_make_turns)
 
 
 @dataclass(frozen=True)

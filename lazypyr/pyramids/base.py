@@ -16,6 +16,7 @@ from lazypyr.geometry.axes import axes_label
 from lazypyr.geometry.grid import Coord, Grid
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.explanation import Explanation
+from lazypyr.pyramids.key import Key
 
 if TYPE_CHECKING:
     from lazypyr.reducers import Reducer
@@ -42,24 +43,6 @@ class Level:
     shape: tuple[int, ...]
     scale: tuple[float, ...]
     translation: tuple[float, ...]
-
-
-class Key:
-    """A value whose hash is computed once."""
-
-    __slots__ = ("_hash", "value")
-
-    def __init__(self, value: Hashable) -> None:
-        self.value, self._hash = value, hash(value)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Key) and self._hash == other._hash and self.value == other.value
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Key, (self.value,)  # strings hash otherwise in every process
 
 
 class ComputeContext(Protocol):

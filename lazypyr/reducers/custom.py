@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.forksafe import remake_after_fork
 from lazypyr.errors import ComputeError
 from lazypyr.reducers.loops import regions
 
@@ -19,17 +19,16 @@ __all__ = ["name_of", "run"]
 Array = np.ndarray[Any, Any]
 
 
-# Held by serial functions while they run; a forked child, where its holder doesn't exist, makes a new one.
-_turn = threading.RLock()
+# Held by serial functions while they run.
+_turn: threading.RLock
 
 
-def _after_fork() -> None:
+def _make_turn() -> None:
     global _turn
     _turn = threading.RLock()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+remake_after_fork(_make_turn)
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -500,7 +500,7 @@ def test_kept_values_are_read_in_the_order_of_the_index(rng, tmp_path):
         np.testing.assert_array_equal(kept.read(level, window), pyramid.read(level, window))
     assert source.windows == []
     chunks = Counting(kept.indexed_values)
-    kept.cloud.chunk_cache._pid = 0
+    kept.cloud.chunk_cache._make_cache()
     kept.read(2, ((64, 128), (64, 128), (1, 2)))
     assert 1 <= len(chunks.windows) <= 4
     reopened = from_points(x, y, group["values"], resolution=1.0, chunks=(64, 64), index_path=tmp_path / "kept")
@@ -535,7 +535,7 @@ def test_of_a_hundred_channels_one_tile_reads_a_few_chunks_of_one(rng, tmp_path,
         for corner in [(0, 0), *rng.integers(0, np.maximum(1, np.array(shown.shape[:2]) // 16), (4, 2)).tolist()]:
             plane = tuple((16 * a, min(16 * (a + 1), size)) for a, size in zip(corner, shown.shape, strict=False))
             chunks.windows.clear()
-            kept.cloud.chunk_cache._pid = 0  # a new cache
+            kept.cloud.chunk_cache._make_cache()  # a new cache
             tile = kept.read(level, (*plane, (42, 43)))[..., 0]
             np.testing.assert_array_equal(tile, expected.read(level, plane))
             assert {w[1] for w in chunks.windows} <= {(42, 43)}
@@ -739,7 +739,7 @@ def test_a_fork_while_the_index_is_built_works(rng):
     done = threading.Event()
 
     def hold():
-        with pyramid.cloud._guard():
+        with pyramid.cloud._lock:
             held.set()
             done.wait()
 
