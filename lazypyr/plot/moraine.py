@@ -127,11 +127,12 @@ def ts_plot(
     Parameters
     ----------
     v
-        Values, shape ``(n, time)``, or their path, with `kdtree` over ``(x, y)`` or with `y` and `x`; or what
+        Values, shape ``(n, time)``, or their path, with `kdtree` or with `y` and `x`; or what
         `timeseries_plot` takes.
     t, source_plot, reference
         As for `timeseries_plot`.
     kdtree : scipy.spatial.KDTree, optional
+        Of ``(y, x)``, as moraine's users make it; that of `timeseries_plot` is of ``(x, y)``.
     y, x : array-like or path, optional
     post_proc_ts : function, optional
         ``f(v, number)``, with a reference ``f(v, number, reference_number)``.
@@ -140,10 +141,23 @@ def ts_plot(
     """
     x, y = _column(x), _column(y)
     if kdtree is not None:
-        v = _column(v)
+        v, kdtree = _column(v), _FlippedTree(kdtree)
     return timeseries_plot(
         v, t, source_plot, reference=reference, x=x, y=y, kdtree=kdtree, post_proc=post_proc_ts, **options
     )
+
+
+class _FlippedTree:
+    """A KDTree of ``(y, x)`` as one of ``(x, y)``."""
+
+    def __init__(self, tree: Any) -> None:
+        self._tree, self.n, self.data = tree, tree.n, np.asarray(tree.data)[:, ::-1]
+
+    def query(self, point: tuple[float, float], **options: Any) -> tuple[float, int]:
+        """Distance and number of the nearest point."""
+        x, y = point
+        distance, number = self._tree.query((y, x), **options)
+        return distance, number
 
 
 def _column(data: Any) -> Any:

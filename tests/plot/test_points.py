@@ -178,9 +178,15 @@ def test_arrays_with_coordinates_or_a_tree(cloud):
     x, y, v, _ = cloud
     image = hv.Image(np.ones((4, 4)))
     number = np.argmin((x + 50) ** 2 + (y - 200) ** 2)
-    for places in ({"x": x, "y": y}, {"kdtree": KDTree(np.stack([x, y], axis=-1))}):
-        got = tapped(ts_plot(v, np.arange(5), image, **places), x=-50.0, y=200.0)
+    for make, places in (
+        (ts_plot, {"x": x, "y": y}),
+        (ts_plot, {"kdtree": KDTree(np.stack([y, x], axis=-1))}),  # moraine's order
+        (timeseries_plot, {"kdtree": KDTree(np.stack([x, y], axis=-1))}),
+    ):
+        got = tapped(make(v, np.arange(5), image, **places), x=-50.0, y=200.0)
         np.testing.assert_allclose(got["v"], np.angle(v[number]), atol=1e-6)
+        title = hv.Store.lookup_options("bokeh", got, "plot").kwargs["title"]
+        assert f"point {number} at {x[number]:.10g}, {y[number]:.10g}" in title
 
     def post_proc(values, idx, idx0):
         return np.angle(values[idx] * values[idx0].conj()) * 2
