@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 import lazypyr
 from lazypyr.engine.engine import Engine
@@ -235,6 +236,32 @@ def test_coherence_equals_numpy(window):
     np.testing.assert_allclose(got[..., 0, 1], wanted, atol=1e-6)
     np.testing.assert_array_equal(got[..., 0, 1], got[..., 1, 0])
     np.testing.assert_array_equal(got, Engine().read(product, 0, ((0, 25), (0, 22), (0, 2), (0, 2))))
+
+
+def scipy_coherence(a, b, window):
+    """The same sums in the same order by scipy.ndimage, which adds the terms of a footprint one by one."""
+    bad = ~(np.isfinite(a) & np.isfinite(b))
+    a, b = (np.where(bad, 0, z).astype("c16") for z in (a, b))
+
+    def summed(block):
+        down = ndimage.correlate(block, np.ones((window[0], 1)), mode="constant")
+        return ndimage.correlate(down, np.ones((1, window[1])), mode="constant")
+
+    real = summed(a.real * b.real + a.imag * b.imag)
+    imag = summed(a.imag * b.real - a.real * b.imag)
+    power = summed(a.real * a.real + a.imag * a.imag) * summed(b.real * b.real + b.imag * b.imag)
+    power[(power == 0) | bad] = np.nan
+    return np.minimum(np.sqrt((real * real + imag * imag) / power), 1.0).astype("f4")
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.tuples(st.integers(1, 9), st.integers(1, 9)), st.integers(0, 2**32))
+def test_coherence_has_the_bits_of_scipy(ny, nx, window, seed):
+    rng = np.random.default_rng(seed)
+    z = (rng.normal(size=(ny, nx, 2)) + 1j * rng.normal(size=(ny, nx, 2))).astype("c8")
+    z[rng.random(z.shape) < 0.05] = np.nan
+    z[rng.random(z.shape) < 0.2] = 0
+    got = opened(z, chunks=(16, 16), levels=1).map("coherence", window=window).read(0)
+    np.testing.assert_array_equal(got[..., 0, 1], scipy_coherence(z[..., 0], z[..., 1], window))
 
 
 def test_coherence_before_reduction():
