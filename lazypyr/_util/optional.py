@@ -30,9 +30,9 @@ def need(module: str, *, feature: str, extra: str) -> Any:
     """
     package = module.partition(".")[0]
     try:
-        found: ModuleType = importlib.import_module(module)
+        imported: ModuleType = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != package:
             raise
         raise MissingExtra(feature, package, extra) from error
-    return found
+    return imported

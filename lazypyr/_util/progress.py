@@ -74,19 +74,19 @@ def _rich_bar(
 
 def _plain(total: int, what: str, *, in_bytes: bool) -> Callable[[int], None]:
     done, begun = 0, time.monotonic()
-    said = begun
+    printed = begun
 
     def advance(n: int) -> None:
-        nonlocal done, said
+        nonlocal done, printed
         done += n
         now = time.monotonic()
-        if done >= total or now - said >= _LINE_EVERY_S:
-            said = now
+        if done >= total or now - printed >= _LINE_EVERY_S:
+            printed = now
             rate = done / (now - begun) if now > begun else 0.0
             left = f", {(total - done) / rate:.0f} s left" if rate and done < total else f" in {now - begun:.1f} s"
-            told = f"{done} of {total}"
+            progress = f"{done} of {total}"
             if in_bytes:
-                told = f"{size_text(done)} of {size_text(total)}, {size_text(int(rate))}/s"
-            print(f"{what}: {told}{left}", file=sys.stderr, flush=True)  # noqa: T201 - it is what was asked for
+                progress = f"{size_text(done)} of {size_text(total)}, {size_text(int(rate))}/s"
+            print(f"{what}: {progress}{left}", file=sys.stderr, flush=True)  # noqa: T201 - it is what was asked for
 
     return advance

@@ -53,8 +53,8 @@ def georeference(
     crs = crs_of(attrs)
     declared = attrs.get("spatial:shape")
     if declared is not None and "y" in axes and "x" in axes:
-        here = [shape[axes.index("y")], shape[axes.index("x")]]
-        if numbers(declared, "spatial:shape", (2, 3))[-2:] != here:
+        plane = [shape[axes.index("y")], shape[axes.index("x")]]
+        if numbers(declared, "spatial:shape", (2, 3))[-2:] != plane:
             return {}, crs
     affine, node = _affine(attrs)
     coords = affine_coords(affine, node=node) if affine else {}
@@ -72,11 +72,11 @@ def _affine(attrs: Mapping[str, Any]) -> tuple[Sequence[float] | None, bool]:
         if isinstance(value, str):
             value = value.replace(",", " ").split()
         try:
-            found = [float(v) for v in value] if value is not None else []
+            coefficients = [float(v) for v in value] if value is not None else []
         except (TypeError, ValueError, OverflowError):
             continue
-        if len(found) in (6, 9) and all(map(math.isfinite, found)):
-            return [found[i] for i in order], False
+        if len(coefficients) in (6, 9) and all(map(math.isfinite, coefficients)):
+            return [coefficients[i] for i in order], False
     return None, False
 
 
@@ -95,9 +95,9 @@ def affine_coords(affine: Sequence[float], *, node: bool = False) -> dict[str, C
 def numbers(value: Any, name: str, lengths: Sequence[int] | None = None) -> list[float]:
     """Finite numbers, of one of these counts; PlanError names the attribute."""
     if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
-        found = [_number(v) for v in value]
-        if None not in found and (lengths is None or len(found) in lengths):
-            return [v for v in found if v is not None]
+        parsed = [_number(v) for v in value]
+        if None not in parsed and (lengths is None or len(parsed) in lengths):
+            return [v for v in parsed if v is not None]
     count = "" if lengths is None else f"{' or '.join(map(str, lengths))} "
     raise PlanError(f"attribute {name}: expected a list of {count}finite numbers, got {value!r}")
 
@@ -130,11 +130,11 @@ def crs_of(attrs: Mapping[str, Any]) -> str | None:
         int(code) if code.isdigit() else None,
         inner.get("wkt"),
     )
-    for found in candidates:
-        if isinstance(found, str) and found.strip():
-            return found.strip()
-        if isinstance(found, int | np.integer) and not isinstance(found, bool) and found > 0:
-            return f"EPSG:{int(found)}"
+    for candidate in candidates:
+        if isinstance(candidate, str) and candidate.strip():
+            return candidate.strip()
+        if isinstance(candidate, int | np.integer) and not isinstance(candidate, bool) and candidate > 0:
+            return f"EPSG:{int(candidate)}"
     return None
 
 

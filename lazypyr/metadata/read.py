@@ -45,7 +45,7 @@ class Multiscales:
         Of level 0, pixel centres; the place in the plane is under "y" and "x".
     crs : str or None
     method : str or None
-        How it was downsampled, in the words found.
+        How it was downsampled, in the words of the metadata.
     name : str or None
     """
 
@@ -72,22 +72,25 @@ def read_multiscales(attrs: Mapping[str, Any]) -> Multiscales | None:
     """
     ome, plain = attrs.get("ome"), attrs.get("multiscales")
     if isinstance(ome, Mapping) and "multiscales" in ome:
-        found = _ome(ome["multiscales"], "ome.multiscales", str(ome.get("version", "0.5")))
+        multiscales = _ome(ome["multiscales"], "ome.multiscales", str(ome.get("version", "0.5")))
     elif isinstance(plain, Mapping) and "layout" in plain:
-        found = _conventions(plain, attrs)
+        multiscales = _conventions(plain, attrs)
     elif plain is not None:
-        found = _ome(plain, "multiscales", None)
+        multiscales = _ome(plain, "multiscales", None)
     else:
         return None
-    place = _place(attrs, found.datasets[0].path)
+    spatial = _spatial_coords(attrs, multiscales.datasets[0].path)
     coords = {
-        **found.coords,
-        **{a: replace(c, unit=found.coords[a].unit if a in found.coords else None) for a, c in place.items()},
+        **multiscales.coords,
+        **{
+            a: replace(c, unit=multiscales.coords[a].unit if a in multiscales.coords else None)
+            for a, c in spatial.items()
+        },
     }
-    return replace(found, coords=coords, crs=crs_of(attrs) or found.crs)
+    return replace(multiscales, coords=coords, crs=crs_of(attrs) or multiscales.crs)
 
 
-def _place(attrs: Mapping[str, Any], path: str) -> dict[str, Coord]:
+def _spatial_coords(attrs: Mapping[str, Any], path: str) -> dict[str, Coord]:
     """Coordinates of y and x by `spatial:transform` of level 0."""
     node = attrs.get("spatial:registration") == "node"
     plain = attrs.get("multiscales")
@@ -127,9 +130,9 @@ def _ome(value: Any, where: str, version: str | None) -> Multiscales:
     coords: dict[str, Coord] = {}
     if axes is not None and units is not None and steps[0] is not None:
         scale, shift = steps[0]
-        said = {a: Coord(t, s, u) for a, s, t, u in zip(axes, scale, shift, units, strict=True)}
+        stated = {a: Coord(t, s, u) for a, s, t, u in zip(axes, scale, shift, units, strict=True)}
         # Pixels counted from 0 are what OME must write where nothing is known.
-        coords = {a: coord for a, coord in said.items() if coord != Coord()}
+        coords = {a: coord for a, coord in stated.items() if coord != Coord()}
     return Multiscales(f"OME-NGFF {version}", _relative(paths, steps), axes, types, coords, None, method, name)
 
 
@@ -232,9 +235,9 @@ def _conventions(value: Mapping[str, Any], attrs: Mapping[str, Any]) -> Multisca
     if all(a is not None for a in affines) and all(step is None or len(step[0]) == 2 for step in steps.values()):
         # Each entry's own affine is stated absolutely; relative translations are written in two ways (see `layout`).
         for i, (path, affine) in enumerate(zip(assets, affines, strict=True)):
-            place = affine_coords(numbers(affine, f"{where}[{i}].spatial:transform", (6, 9)), node=node)
-            if place:
-                steps[path] = [place[a].step for a in SPATIAL_AXES], [place[a].origin for a in SPATIAL_AXES]
+            spatial = affine_coords(numbers(affine, f"{where}[{i}].spatial:transform", (6, 9)), node=node)
+            if spatial:
+                steps[path] = [spatial[a].step for a in SPATIAL_AXES], [spatial[a].origin for a in SPATIAL_AXES]
     if all(steps.values()):
         # Any order is allowed, and levels finer than the one that they derive from.
         steps = dict(sorted(steps.items(), key=lambda item: math.prod(map(abs, item[1][0])) if item[1] else 0.0))
@@ -247,7 +250,7 @@ def _conventions(value: Mapping[str, Any], attrs: Mapping[str, Any]) -> Multisca
 
 
 def _layout_step(entry: Mapping[str, Any], where: str) -> _Step | None:
-    """Scale and translation to pixels of the entry derived from, between centres; None where it isn't said."""
+    """Scale and translation to pixels of the entry derived from, between centres; None where it isn't stated."""
     transform = _mapping(entry.get("transform", {}), f"{where}.transform")
     if "scale" not in transform:
         return None

@@ -116,7 +116,7 @@ def xarray_coords(array: Any) -> dict[str, Coord]:
 
     Steps may differ by a hundredth of a step, as float32 longitudes do; other axes get none.
     """
-    found: dict[str, Coord] = {}
+    coords: dict[str, Coord] = {}
     for dim in array.dims:
         if dim not in array.coords or array.sizes[dim] < 2:
             continue
@@ -127,8 +127,8 @@ def xarray_coords(array: Any) -> dict[str, Coord]:
         step = (values[-1] - values[0]) / (len(values) - 1)
         if step and np.abs(np.diff(values) - step).max() <= abs(step) * 0.01:
             unit = array.coords[dim].attrs.get("units")
-            found[str(dim)] = Coord(float(values[0]), float(step), unit)
-    return found
+            coords[str(dim)] = Coord(float(values[0]), float(step), unit)
+    return coords
 
 
 def dask_chunks(array: Any, window_limit: int = 4096) -> tuple[int, ...]:

@@ -63,13 +63,13 @@ def known_axes(
         return named
     stacked = ndim > 2 and all(c == 1 for c in chunks[2:]) and min(chunks[:2]) > 1
     trailing = stacked or (ndim == 3 and shape[2] <= 4 < min(shape[:2]))
-    place = (0, 1) if trailing else (ndim - 2, ndim - 1)
-    names = ["y" if axis == place[0] else "x" if axis == place[1] else "" for axis in range(ndim)]
+    spatial = (0, 1) if trailing else (ndim - 2, ndim - 1)
+    names = ["y" if axis == spatial[0] else "x" if axis == spatial[1] else "" for axis in range(ndim)]
     free = _free([*(d for d in declared or () if d), *names])
     for axis in range(ndim):
         if not names[axis]:
-            own = declared[axis] if declared and len(declared) == ndim else None
-            names[axis] = own if own and own not in names else next(free)
+            declared_name = declared[axis] if declared and len(declared) == ndim else None
+            names[axis] = declared_name if declared_name and declared_name not in names else next(free)
     if len(set(names)) != ndim:
         raise PlanError(f"{name}: can't tell its axes ({declared!r}); name them with axes=, for example axes='yxi'")
     return tuple(names)

@@ -157,9 +157,9 @@ def fresh_identity(kind: str) -> Hashable:
 
 def identity_of(value: Any) -> Hashable:
     """The same for the same object (an array, a store) as long as it lives."""
-    known = _known.get(id(value))
-    if known is None or known[0]() is not value:
+    entry = _known.get(id(value))
+    if entry is None or entry[0]() is not value:
         number = id(value)
-        known = weakref.ref(value, lambda _: _known.pop(number, None)), fresh_identity(type(value).__name__)
-        _known[number] = known
-    return known[1]
+        entry = weakref.ref(value, lambda _: _known.pop(number, None)), fresh_identity(type(value).__name__)
+        _known[number] = entry
+    return entry[1]

@@ -145,8 +145,8 @@ class Value:
     def read(self, start: int, length: int) -> bytes:
         part = self.value[start : start + length]
         # Nothing is copied where the whole value is asked for and is bytes already.
-        whole = self.value.obj
-        return whole if len(part) == self.size and isinstance(whole, bytes) else part.tobytes()
+        content = self.value.obj
+        return content if len(part) == self.size and isinstance(content, bytes) else part.tobytes()
 
     @contextlib.contextmanager
     def read_temporary(self, start: int, length: int) -> Iterator[Any]:

@@ -149,9 +149,9 @@ def _zstd_content_size(head: bytes) -> int | None:
     flag = descriptor >> 6
     if flag == 0 and not single:
         return None
-    at = 5 + (0 if single else 1) + (0, 1, 2, 4)[descriptor & 3]
+    start = 5 + (0 if single else 1) + (0, 1, 2, 4)[descriptor & 3]
     width = (1, 2, 4, 8)[flag]
-    size = int.from_bytes(head[at : at + width], "little")
+    size = int.from_bytes(head[start : start + width], "little")
     return size + 256 if width == 2 else size
 
 

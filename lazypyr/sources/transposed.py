@@ -30,9 +30,9 @@ class TransposedSource(Source):
         self.chunks = tuple(source.chunks[a] for a in self._from)
 
     def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
-        there = tuple(window[a] for a in self._to)
+        source_window = tuple(window[a] for a in self._to)
         steps = tuple(step[a] for a in self._to) if step else None
-        return self._source.read(there, steps).transpose(self._from)
+        return self._source.read(source_window, steps).transpose(self._from)
 
     @property
     def sources(self) -> tuple[Source, ...]:

@@ -28,7 +28,7 @@ __all__ = ["ZarrSource"]
 Array = np.ndarray[Any, Any]
 # A shard larger than this is read chunk by chunk even where zarr would rather fetch it whole.
 _MAX_SHARD_BYTES = 64 * 2**20
-# As many chunks are asked for side by side where each is a trip.
+# Chunks that are asked for side by side, where each is a trip.
 _CHUNKS_AT_ONCE = 16
 _BATCH_BYTES = 16 * 2**20
 
@@ -98,9 +98,9 @@ class ZarrSource(Source):
     @property
     def preferred_read_shape(self) -> tuple[int, ...]:
         # The chunks of one window are asked for side by side, which hides the way to them.
-        room = max(1, _BATCH_BYTES // (math.prod(self.chunks) * self.dtype.itemsize))
-        many = min(math.isqrt(_CHUNKS_AT_ONCE), math.isqrt(room)) if self._is_remote else 1
-        return tuple(c * many if axis in SPATIAL_AXES else c for c, axis in zip(self.chunks, self.axes, strict=True))
+        affordable = max(1, _BATCH_BYTES // (math.prod(self.chunks) * self.dtype.itemsize))
+        count = min(math.isqrt(_CHUNKS_AT_ONCE), math.isqrt(affordable)) if self._is_remote else 1
+        return tuple(c * count if axis in SPATIAL_AXES else c for c, axis in zip(self.chunks, self.axes, strict=True))
 
     def __getstate__(self) -> dict[str, Any]:
         left_out = ("_metadata", "_chunks", "_owner")

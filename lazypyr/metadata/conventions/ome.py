@@ -62,18 +62,18 @@ def why_not_ome(pyramid: SupportsMultiscales) -> str | None:
     """Why a pyramid can't be said in OME-NGFF; None when it can."""
     axes = tuple(pyramid.axes)
     types = axis_types(axes)
-    said = f"axes {', '.join(axes)}"
+    named = f"axes {', '.join(axes)}"
     if not 2 <= len(axes) <= 5:
-        return f"{said}: OME-NGFF has two to five axes"
+        return f"{named}: OME-NGFF has two to five axes"
     if axes[-2:] != ("y", "x"):
-        return f"{said}: OME-NGFF wants y, x last"
+        return f"{named}: OME-NGFF wants y, x last"
     spaces = axes[len(axes) - types.count("space") :]
     if spaces not in (("y", "x"), ("z", "y", "x")):
-        return f"{said}: OME-NGFF wants the axes of space last, in the order z, y, x"
+        return f"{named}: OME-NGFF wants the axes of space last, in the order z, y, x"
     if types.count("time") > 1 or types.count("channel") > 1:
-        return f"{said}: OME-NGFF has at most one axis of time and one other besides those of space"
+        return f"{named}: OME-NGFF has at most one axis of time and one other besides those of space"
     if "time" in types and types[0] != "time":
-        return f"{said}: OME-NGFF wants time first"
+        return f"{named}: OME-NGFF wants time first"
     return None
 
 
@@ -155,8 +155,8 @@ def omero(pyramid: SupportsMultiscales, given: Mapping[str, Any] | None) -> dict
 
 def _each(value: Any, count: int) -> list[Any]:
     """One a channel of what is given once or for some; the last one serves for the rest."""
-    listed = [value] if isinstance(value, str) else list(value)
-    return [listed[min(i, len(listed) - 1)] for i in range(count)]
+    values = [value] if isinstance(value, str) else list(value)
+    return [values[min(i, len(values) - 1)] for i in range(count)]
 
 
 def _channel(label: str, colour: str, window: Sequence[float], *, active: bool) -> dict[str, Any]:

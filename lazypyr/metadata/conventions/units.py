@@ -42,6 +42,6 @@ def ome_unit(unit: str | None, kind: str) -> str | None:
     """
     if not unit:
         return None
-    known = {"space": _SPACE, "time": _TIME}.get(kind, set())
-    word = _SHORT.get(unit, unit.lower()).replace("metre", "meter")
-    return word if word in known else word.removesuffix("s") if word.removesuffix("s") in known else None
+    names = {"space": _SPACE, "time": _TIME}.get(kind, set())
+    name = _SHORT.get(unit, unit.lower()).replace("metre", "meter")
+    return name if name in names else name.removesuffix("s") if name.removesuffix("s") in names else None

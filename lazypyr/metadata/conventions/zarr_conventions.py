@@ -78,10 +78,10 @@ class ZarrConventions(Convention):
 
     def _georeference(self, pyramid: SupportsMultiscales, used: list[dict[str, str]]) -> dict[str, Any]:
         """`zarr_conventions`, the CRS, and `spatial:dimensions`."""
-        crs, place = proj(pyramid.crs), located(pyramid)
-        used = [*used, *([_PROJ] if crs else []), *([_SPATIAL] if place else [])]
+        crs, is_located = proj(pyramid.crs), located(pyramid)
+        used = [*used, *([_PROJ] if crs else []), *([_SPATIAL] if is_located else [])]
         declared = {"zarr_conventions": used} if used else {}
-        return {**declared, **crs, **({"spatial:dimensions": ["y", "x"]} if place else {})}
+        return {**declared, **crs, **({"spatial:dimensions": ["y", "x"]} if is_located else {})}
 
 
 def located(pyramid: SupportsMultiscales) -> bool:
