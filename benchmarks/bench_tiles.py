@@ -221,7 +221,7 @@ def readers(report: Report, n: int) -> None:
     path = make("float32", n)
     window = (slice(0, min(n, 8192)), slice(0, min(n, 8192)))
     box = tuple((s.start, s.stop) for s in window)
-    source = ours(path, "stride").pyramid.bases[0]
+    source = ours(path, "stride").pyramid.stored_levels[0]
     ts_array = Theirs(path, "stride", 0).levels[0]
     array = zarr.open_array(path, mode="r")
     halves = [((box[0][0], box[0][1] // 2), box[1]), ((box[0][1] // 2, box[0][1]), box[1])]

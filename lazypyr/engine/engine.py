@@ -240,7 +240,7 @@ class Engine:
         self, pyramid: Pyramid, level: int, index: tuple[int, ...], window: Window, context: ComputeContext
     ) -> Array:
         """What the recipe computes; who finds a neighbour at the same pass waits for what it brings along."""
-        wide = pyramid.neighbourhood(level, window, context)
+        wide = pyramid.read_region(level, window, context)
         if wide == window:
             return self._admitted(pyramid, level, window, context)
         mine: list[Array] = []

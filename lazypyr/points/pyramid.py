@@ -182,7 +182,7 @@ class PointsPyramid(OnGrid):
         return IndexPyramid(self.cloud, self._tile, len(self.levels))
 
     @property
-    def extras(self) -> Mapping[str, Pyramid]:
+    def companion_arrays(self) -> Mapping[str, Pyramid]:
         raw = {f"points/{key}": RawPyramid(self.raw[name], name) for key, name in _keys_of(self.raw).items()}
         if self._aggregation.in_index_order:
             for name, values in {"point": None, "values": self.values}.items():

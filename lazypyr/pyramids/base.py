@@ -180,7 +180,7 @@ class Pyramid(ABC):
         """Estimate of the bytes that `compute` holds at once, given blocks of `block_bytes` for all threads together."""
         return 3 * windows.pixels_in(window) * self.dtype.itemsize
 
-    def neighbourhood(self, level: int, window: Window, context: ComputeContext) -> Window:
+    def read_region(self, level: int, window: Window, context: ComputeContext) -> Window:
         """All that `compute` computes, and offers, besides a window: the same for neighbours that come out together."""
         return window
 
@@ -218,7 +218,7 @@ class Pyramid(ABC):
         """The coarsest level whose tiles bring those of `level`, and of all levels between, when they are computed."""
         return level
 
-    def reordered(self, order: tuple[str, ...]) -> Pyramid | None:
+    def transposed(self, order: tuple[str, ...]) -> Pyramid | None:
         """The pyramid with its axes in another order, if that can be computed in that order; None otherwise."""
         return None
 
@@ -250,7 +250,7 @@ class Pyramid(ABC):
         return self
 
     @property
-    def extras(self) -> Mapping[str, Pyramid]:
+    def companion_arrays(self) -> Mapping[str, Pyramid]:
         """Further arrays that a store serves beside the levels, by path; "{level}" stands for the level's number."""
         return {}
 
@@ -344,23 +344,23 @@ class Reduction(Pyramid):
 
     Attributes
     ----------
-    bases : tuple[Source, ...]
+    stored_levels : tuple[Source, ...]
         Levels that exist, finest first; all of the same axes and dtype.
     reducer : Reducer
     factors : tuple[int, ...]
         Pixels of the level before in one pixel, by axis; 1 where an axis is not downsampled.
     """
 
-    bases: tuple[Source, ...]
+    stored_levels: tuple[Source, ...]
     reducer: Reducer
     factors: tuple[int, ...]
-    # What the planner decided last, and for what; see Pass.plan.
+    # What the planner decided last, and for what; see ReadPass.plan.
     planned: tuple[Hashable, Any] | None = None
 
     @property
-    def base_level(self) -> int:
+    def last_stored_level(self) -> int:
         """The coarsest level that is read, not computed."""
-        return len(self.bases) - 1
+        return len(self.stored_levels) - 1
 
 
 class SerialContext:

@@ -65,4 +65,4 @@ def arrays_of(pyramid: Pyramid, layout: str) -> Mapping[str, Pyramid]:
         for axis, n in zip(pyramid.axes, pyramid.shape, strict=True):
             if axis in pyramid.coords and axis != name and n <= _MAX_PIXELS:
                 found[f"{folder}/{axis}"] = Coordinates(pyramid, axis)
-    return {**found, **pyramid.extras}
+    return {**found, **pyramid.companion_arrays}

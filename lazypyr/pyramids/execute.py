@@ -20,10 +20,10 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import ComputeContext, Reduction
-from lazypyr.pyramids.plan import Plan, bytes_of, widened
+from lazypyr.pyramids.plan import ReadPlan, bytes_of, expand_to_chunks
 from lazypyr.sources.base import Source
 
-__all__ = ["Pass"]
+__all__ = ["ReadPass"]
 
 Array = np.ndarray[Any, Any]
 Index = tuple[int, ...]
@@ -35,7 +35,7 @@ _MAX_LOOKS = 64
 
 
 @dataclass(frozen=True)
-class Pass:
+class ReadPass:
     """One computation of a window, with all that comes out on the way."""
 
     pyramid: Reduction
@@ -48,30 +48,30 @@ class Pass:
     def strategy(self, level: int) -> str:
         """How a window of a level is computed: "stored", "sampled", "boxes" or "reduced"."""
         p = self.pyramid
-        if level <= p.base_level:
+        if level <= p.last_stored_level:
             return "stored"
         if p.reducer.name == "stride" and self._sampling_is_cheaper(level):
             return "sampled"
         return "reduced" if p.reducer.composable else "boxes"
 
-    def extent(self, level: int, window: Window) -> Window:
+    def read_region(self, level: int, window: Window) -> Window:
         """All that is computed with a window."""
         p, strategy = self.pyramid, self.strategy(level)
         if strategy == "reduced":
             return self.plan(level, window).window
-        if strategy != "stored" or p.bases[level].cheap_stride:
+        if strategy != "stored" or p.stored_levels[level].cheap_stride:
             return window
-        wide = widened(p, p.bases[level], window, (1,) * p.ndim, p.bases[level].shape)
+        wide = expand_to_chunks(p, p.stored_levels[level], window, (1,) * p.ndim, p.stored_levels[level].shape)
         return window if bytes_of(wide, p) > self.context.cache_budget_bytes // 2 else wide
 
-    def plan(self, level: int, window: Window) -> Plan:
+    def plan(self, level: int, window: Window) -> ReadPlan:
         """The plan of a window; the last one is remembered, as a tile asks for its extent first."""
         p, context = self.pyramid, self.context
         asked = level, window, context.cache_budget_bytes, context.task_bytes, context.workers
         if p.planned is not None and p.planned[0] == asked:
-            plan: Plan = p.planned[1]
+            plan: ReadPlan = p.planned[1]
             return plan
-        plan = Plan.of(p, level, window, context)
+        plan = ReadPlan.of(p, level, window, context)
         p.planned = asked, plan
         return plan
 
@@ -79,24 +79,24 @@ class Pass:
 
     def _stored(self, level: int, window: Window) -> Array:
         """Read a window; what else of the stored chunks is decoded with it is offered as tiles."""
-        base, wide = self.pyramid.bases[level], self.extent(level, window)
+        base, wide = self.pyramid.stored_levels[level], self.read_region(level, window)
         block = base.read(wide)
         if wide == window:
             return block
-        self._offer(level, wide, block, besides=window)
+        self._put_cached(level, wide, block, except_=window)
         return block[tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(window, wide, strict=True))].copy()
 
     # Stride without what lies between
 
     def _sampling_is_cheaper(self, level: int) -> bool:
         """Whether few chunks hold a sample, or a sample costs no more than itself."""
-        p, base = self.pyramid, self.pyramid.bases[-1]
-        steps = [f ** (level - p.base_level) for f in p.factors]
+        p, base = self.pyramid, self.pyramid.stored_levels[-1]
+        steps = [f ** (level - p.last_stored_level) for f in p.factors]
         return base.cheap_stride or any(s > c for s, c, f in zip(steps, base.chunks, p.factors, strict=True) if f > 1)
 
     def _sampled(self, level: int, window: Window) -> Array:
-        p, base = self.pyramid, self.pyramid.bases[-1]
-        steps = tuple(f ** (level - p.base_level) for f in p.factors)
+        p, base = self.pyramid, self.pyramid.stored_levels[-1]
+        steps = tuple(f ** (level - p.last_stored_level) for f in p.factors)
         out = np.empty(windows.window_shape(window), p.dtype)
 
         def part(here: Window) -> None:
@@ -128,13 +128,13 @@ class Pass:
     # Reducers that need the whole box of level 0
 
     def _boxes(self, level: int, window: Window) -> Array:
-        p, base = self.pyramid, self.pyramid.bases[-1]
-        depth = level - p.base_level
+        p, base = self.pyramid, self.pyramid.stored_levels[-1]
+        depth = level - p.last_stored_level
         factors = tuple(f**depth for f in p.factors)
         box = math.prod(factors) * p.dtype.itemsize
         if box > self.context.task_bytes * 4 * self.context.workers:
             msg = (
-                f"{p.name}: one pixel of level {level} by {p.reducer.name!r} needs {box} bytes of level {p.base_level} at "
+                f"{p.name}: one pixel of level {level} by {p.reducer.name!r} needs {box} bytes of level {p.last_stored_level} at "
                 f"once, inflight_bytes allows {self.context.task_bytes * 4 * self.context.workers}: raise it, or take fewer levels="
             )
             raise PlanError(msg)
@@ -160,21 +160,21 @@ class Pass:
         block = self._node(level, plan.window, plan)
         if plan.window == window:
             return block
-        self._offer(level, plan.window, block, besides=window)
+        self._put_cached(level, plan.window, block, except_=window)
         return block[_inside(window, plan.window)].copy()
 
-    def _node(self, level: int, window: Window, plan: Plan) -> Array:
+    def _node(self, level: int, window: Window, plan: ReadPlan) -> Array:
         """Pixels of a window of `level`: by blocks, or of the level before where tiles of it are cached."""
         p = self.pyramid
-        if level <= plan.group and not self.any_cached(level, window, plan):
-            return self._group(level, window, plan)
+        if level <= plan.group_level and not self.any_cached(level, window, plan):
+            return self._reduce_group(level, window, plan)
         out = np.empty(windows.window_shape(window), p.dtype)
         for here, finer in self._parts_of(level, window):
             block = self._cached(level - 1, finer)
             if block is None:
                 block = self._node(level - 1, finer, plan)
-                if level - 1 >= plan.keep:
-                    self._offer(level - 1, finer, block)
+                if level - 1 >= plan.finest_cached_level:
+                    self._put_cached(level - 1, finer, block)
             p.reducer(block, p.factors, nodata=p.nodata, out=out[_inside(here, window)])
         return out
 
@@ -188,10 +188,10 @@ class Pass:
         """The windows of the level before of which a window is put together."""
         return (finer for _, finer in self._parts_of(level, window))
 
-    def any_cached(self, level: int, window: Window, plan: Plan) -> bool:
+    def any_cached(self, level: int, window: Window, plan: ReadPlan) -> bool:
         """Whether some tile between the blocks and `level` is cached, as far as looking costs little."""
         p, context = self.pyramid, self.context
-        for k in range(level - 1, plan.block, -1):
+        for k in range(level - 1, plan.block_level, -1):
             finer = windows.refine_window(window, p.factors, self._shape(k), level - k)
             if not context.cache_budget_bytes or windows.touched_chunks(finer, p.chunks) > _MAX_LOOKS:
                 return False
@@ -220,34 +220,34 @@ class Pass:
             out[_inside(part, window)] = tile[there]
         return out
 
-    def _group(self, level: int, window: Window, plan: Plan) -> Array:
+    def _reduce_group(self, level: int, window: Window, plan: ReadPlan) -> Array:
         """Pixels of a window whose blocks are computed side by side, then reduced on to `level`."""
-        p, at = self.pyramid, plan.block
+        p, at = self.pyramid, plan.block_level
         wide = windows.refine_window(window, p.factors, self._shape(at), level - at)
         out = np.empty(windows.window_shape(wide), p.dtype)
 
         def block(here: Window) -> None:
             there = out[_inside(here, wide)]
-            known = self._cached(at, here) if at > p.base_level else None
+            known = self._cached(at, here) if at > p.last_stored_level else None
             if known is not None:
                 there[...] = known
             elif plan.aligned:
                 self._block(at, here, plan, there)
             else:
-                steps = tuple(f ** (at - p.base_level) for f in p.factors)
-                samples = zip(here, steps, p.bases[-1].shape, strict=True)
+                steps = tuple(f ** (at - p.last_stored_level) for f in p.factors)
+                samples = zip(here, steps, p.stored_levels[-1].shape, strict=True)
                 base_window = tuple((a * s, min((b - 1) * s + 1, n)) for (a, b), s, n in samples)
-                there[...] = p.bases[-1].read(base_window, steps)
-            if known is None and plan.aligned and plan.keep <= at < plan.top:
-                self._offer(at, here, there)
+                there[...] = p.stored_levels[-1].read(base_window, steps)
+            if known is None and plan.aligned and plan.finest_cached_level <= at < plan.target_level:
+                self._put_cached(at, here, there)
 
-        self.context.run_tasks(partial(block, here) for here in plan.leaves(wide))
-        if not plan.aligned and plan.keep <= at < level:
-            self._offer(at, wide, out)
+        self.context.run_tasks(partial(block, here) for here in plan.blocks(wide))
+        if not plan.aligned and plan.finest_cached_level <= at < level:
+            self._put_cached(at, wide, out)
         for coarser in range(at + 1, level + 1):
             out = p.reducer(out, p.factors, nodata=p.nodata)
-            if plan.keep <= coarser < level:
-                self._offer(
+            if plan.finest_cached_level <= coarser < level:
+                self._put_cached(
                     coarser, windows.refine_window(window, p.factors, self._shape(coarser), level - coarser), out
                 )
         return out
@@ -255,33 +255,36 @@ class Pass:
     def _shape(self, level: int) -> tuple[int, ...]:
         return self.pyramid.levels[level].shape
 
-    def _block(self, level: int, window: Window, plan: Plan, out: Array) -> None:
+    def _block(self, level: int, window: Window, plan: ReadPlan, out: Array) -> None:
         """Read the chunks under a window of `level` and reduce each by itself as far as its boxes are whole."""
-        p, base = self.pyramid, self.pyramid.bases[-1]
-        footprint = windows.refine_window(window, p.factors, base.shape, level - p.base_level)
+        p, base = self.pyramid, self.pyramid.stored_levels[-1]
+        footprint = windows.refine_window(window, p.factors, base.shape, level - p.last_stored_level)
         if plan.within_chunk:
-            reach, pieces = min(level, p.base_level + plan.within_chunk), _cells(footprint, base.preferred_read_shape)
+            reach, pieces = (
+                min(level, p.last_stored_level + plan.within_chunk),
+                _cells(footprint, base.preferred_read_shape),
+            )
         else:
             reach, pieces = level, iter([footprint])
         levels: dict[int, tuple[Window, Array]] = {level: (window, out)}
-        for k in range(max(p.base_level + 1, min(plan.keep, reach)), level):
+        for k in range(max(p.last_stored_level + 1, min(plan.finest_cached_level, reach)), level):
             part = windows.refine_window(window, p.factors, self._shape(k), level - k)
             levels[k] = part, np.empty(windows.window_shape(part), p.dtype)
         for piece in pieces:
-            self._chain(base, piece, reach, levels)
+            self._reduce_piece(base, piece, reach, levels)
         for k in range(reach + 1, level + 1):
             p.reducer(levels[k - 1][1], p.factors, nodata=p.nodata, out=levels[k][1])
         for k, (part, block) in levels.items():
-            if plan.keep <= k < level:
-                self._offer(k, part, block)
+            if plan.finest_cached_level <= k < level:
+                self._put_cached(k, part, block)
 
-    def _chain(self, base: Source, piece: Window, reach: int, levels: dict[int, tuple[Window, Array]]) -> None:
+    def _reduce_piece(self, base: Source, piece: Window, reach: int, levels: dict[int, tuple[Window, Array]]) -> None:
         p = self.pyramid
-        first = p.base_level + 1
+        first = p.last_stored_level + 1
         if p.reducer.name == "stride":
             # Samples of the finest level that is wanted are samples of all coarser ones: nothing lies between.
             first = min(levels)
-            block = base.read(piece, tuple(f ** (first - p.base_level) for f in p.factors))
+            block = base.read(piece, tuple(f ** (first - p.last_stored_level) for f in p.factors))
         else:
             with base.read_temporary(piece) as finest:
                 block = p.reducer(finest, p.factors, nodata=p.nodata)
@@ -290,18 +293,18 @@ class Pass:
                 block = p.reducer(block, p.factors, nodata=p.nodata)
             if k in levels:
                 part, whole = levels[k]
-                whole[_inside(windows.coarsen_window(piece, p.factors, k - p.base_level), part)] = block
+                whole[_inside(windows.coarsen_window(piece, p.factors, k - p.last_stored_level), part)] = block
 
-    def _offer(self, level: int, window: Window, block: Array, *, besides: Window | None = None) -> None:
-        """Offer the tiles that lie whole in a window; not those of `besides`, which the caller returns."""
+    def _put_cached(self, level: int, window: Window, block: Array, *, except_: Window | None = None) -> None:
+        """Cache the tiles that lie whole in a window; not those of `except_`, which the caller returns."""
         p, context = self.pyramid, self.context
         if not context.cache_budget_bytes:
             return
         shape = self._shape(level)
-        mine = set(windows.chunk_index_windows(besides, p.chunks)) if besides else ()
+        returned = set(windows.chunk_index_windows(except_, p.chunks)) if except_ else ()
         for index in windows.chunk_index_windows(window, p.chunks):
             tile = windows.chunk_window(index, p.chunks, shape)
-            if index not in mine and all(a <= c and d <= b for (a, b), (c, d) in zip(window, tile, strict=True)):
+            if index not in returned and all(a <= c and d <= b for (a, b), (c, d) in zip(window, tile, strict=True)):
                 context.put_cached(p, level, index, block if tile == window else block[_inside(tile, window)])
 
 

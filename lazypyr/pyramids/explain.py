@@ -6,18 +6,18 @@ import math
 
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.execute import Pass
+from lazypyr.pyramids.execute import ReadPass
 from lazypyr.pyramids.explanation import Explanation
-from lazypyr.pyramids.plan import Plan
+from lazypyr.pyramids.plan import ReadPlan
 
 __all__ = ["explain_pass"]
 
 
-def explain_pass(work: Pass, what: str, level: int, window: Window) -> Explanation:
+def explain_pass(work: ReadPass, what: str, level: int, window: Window) -> Explanation:
     """Explanation of a window that a pass would compute."""
     p = work.pyramid
-    base = p.bases[min(level, p.base_level)]
-    depth = max(level - p.base_level, 0)
+    base = p.stored_levels[min(level, p.last_stored_level)]
+    depth = max(level - p.last_stored_level, 0)
     steps = tuple(f**depth for f in p.factors)
     chunk_bytes = math.prod(base.chunks) * p.dtype.itemsize
     strategy = work.strategy(level)
@@ -31,16 +31,16 @@ def explain_pass(work: Pass, what: str, level: int, window: Window) -> Explanati
         plan = work.plan(level, window)
         chunks, tiles = _needs(work, level, plan.window, plan)
         how = f"{p.reducer.name} of {'finer tiles and ' if tiles else ''}one pass over the chunks under it"
-        keeps = tuple(range(plan.keep, level)) if chunks else ()
+        keeps = tuple(range(plan.finest_cached_level, level)) if chunks else ()
         return Explanation(what, how, False, base.name, chunks, chunks * chunk_bytes, tiles, keeps)
     chunks = windows.touched_chunks(windows.refine_window(window, p.factors, base.shape, depth), base.chunks)
-    how = "as stored" if strategy == "stored" else f"{p.reducer.name} of boxes of level {p.base_level}"
+    how = "as stored" if strategy == "stored" else f"{p.reducer.name} of boxes of level {p.last_stored_level}"
     return Explanation(what, how, False, base.name, chunks, chunks * chunk_bytes)
 
 
-def _needs(work: Pass, level: int, window: Window, plan: Plan) -> tuple[int, int]:
+def _needs(work: ReadPass, level: int, window: Window, plan: ReadPlan) -> tuple[int, int]:
     """Stored chunks, and cached tiles, that a pass over a window of `level` uses."""
-    if level <= plan.group and not work.any_cached(level, window, plan):
+    if level <= plan.group_level and not work.any_cached(level, window, plan):
         return _of_group(work, level, window, plan)
     chunks = tiles = 0
     for finer in work.finer_windows(level, window):
@@ -50,23 +50,23 @@ def _needs(work: Pass, level: int, window: Window, plan: Plan) -> tuple[int, int
     return chunks, tiles
 
 
-def _of_group(work: Pass, level: int, window: Window, plan: Plan) -> tuple[int, int]:
-    p, base = work.pyramid, work.pyramid.bases[-1]
-    wide = windows.refine_window(window, p.factors, p.levels[plan.block].shape, level - plan.block)
-    if plan.block == p.base_level:
+def _of_group(work: ReadPass, level: int, window: Window, plan: ReadPlan) -> tuple[int, int]:
+    p, base = work.pyramid, work.pyramid.stored_levels[-1]
+    wide = windows.refine_window(window, p.factors, p.levels[plan.block_level].shape, level - plan.block_level)
+    if plan.block_level == p.last_stored_level:
         return windows.touched_chunks(wide, base.chunks), 0
     chunks = tiles = 0
-    for leaf in plan.leaves(wide):
-        cached = _cached_tiles(work, plan.block, leaf)
+    for block in plan.blocks(wide):
+        cached = _cached_tiles(work, plan.block_level, block)
         tiles += cached
         if not cached:
             chunks += windows.touched_chunks(
-                windows.refine_window(leaf, p.factors, base.shape, plan.block - p.base_level), base.chunks
+                windows.refine_window(block, p.factors, base.shape, plan.block_level - p.last_stored_level), base.chunks
             )
     return chunks, tiles
 
 
-def _cached_tiles(work: Pass, level: int, window: Window) -> int:
+def _cached_tiles(work: ReadPass, level: int, window: Window) -> int:
     """How many tiles make a window of a level, 0 if one of them isn't cached."""
     p = work.pyramid
     indices = list(windows.chunk_index_windows(window, p.chunks))

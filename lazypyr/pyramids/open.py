@@ -15,7 +15,7 @@ from lazypyr.geometry.grid import Coord, Grid
 from lazypyr.pyramids.base import SERIAL, ProductLike, Pyramid, load_products
 from lazypyr.pyramids.function import FunctionPyramid
 from lazypyr.pyramids.reduced import ReducedPyramid
-from lazypyr.pyramids.transposed import ReorderedPyramid
+from lazypyr.pyramids.transposed import TransposedPyramid
 from lazypyr.reducers import METHODS, Reducer, reducer_of
 from lazypyr.sources.axes import given_axes
 from lazypyr.sources.base import Source, native
@@ -134,7 +134,7 @@ def open_pyramid(
         changed = [name for name in given if not _is_so(src, name, settings[name])]
         if changed:
             raise PlanError(f"{src.name} is a pyramid already: {', '.join(changed)} must be given where it is opened")
-        result = src if order is None else _reordered(src, order)
+        result = src if order is None else _transposed(src, order)
     else:
         source = LevelSource(src) if isinstance(src, Pyramid) else src
         opened = open_source(source, axes=axes, nodata=nodata, storage_options=storage_options)
@@ -280,11 +280,11 @@ def _ordered(order: str | Iterable[str], axes: tuple[str, ...], name: str) -> tu
     return ordered
 
 
-def _reordered(pyramid: Pyramid, order: str | Iterable[str]) -> Pyramid:
+def _transposed(pyramid: Pyramid, order: str | Iterable[str]) -> Pyramid:
     ordered = _ordered(order, pyramid.axes, pyramid.name)
     if ordered == pyramid.axes:
         return pyramid
-    return pyramid.reordered(ordered) or ReorderedPyramid(pyramid, ordered)
+    return pyramid.transposed(ordered) or TransposedPyramid(pyramid, ordered)
 
 
 def from_function(

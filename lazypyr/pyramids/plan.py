@@ -12,52 +12,52 @@ from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import ComputeContext, Pyramid, Reduction
 from lazypyr.sources.base import Source
 
-__all__ = ["Plan", "bytes_of", "widened"]
+__all__ = ["ReadPlan", "bytes_of", "expand_to_chunks"]
 
 Index = tuple[int, ...]
-# From this many levels on, the first one is not kept on the way.
-_DEEP = 3
+# From this many levels on, the first one is not cached on the way.
+_KEEP_FIRST_LEVEL_BELOW = 3
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a window of level `top` is computed.
+class ReadPlan:
+    """Plan of a pass: what is read together, reduced together and cached on the way to a window of one level.
 
     Attributes
     ----------
-    top : int
+    target_level : int
         The level that is asked for.
     window : Window
         What is computed of it: the window asked for, and what else is decoded with it.
-    block : int
-        The level to which one leaf task brings what it reads.
-    group : int
-        The level up to which leaves are collected in one array before they are reduced on.
-    keep : int
-        The finest level that is offered to the cache.
+    block_level : int
+        The level to which one task brings what it reads, a *block*.
+    group_level : int
+        The level up to which blocks are collected in one array before they are reduced on.
+    finest_cached_level : int
+        The finest level that is put into the cache.
     within_chunk : int
         How many levels a stored chunk can be reduced by itself: its size is a multiple of ``factor**within_chunk``.
     sizes : tuple of int
-        Shape of one leaf's output, by axis, where leaves are aligned; else of a stored chunk.
+        Shape of one block, by axis, where blocks are aligned; else of a stored chunk.
     aligned : bool
-        Whether leaves can be cut so that none shares a chunk with another. If not, a leaf is a stored chunk, read as it
-        is (of stride: its samples at `block`), and what is collected is reduced together.
+        True where blocks can be cut so that none shares a chunk with another. If not, a block is a stored chunk, read as
+        it is (of a reducer that samples: its samples at `block_level`), and what is collected is reduced together.
     steps : tuple of int
-        Base pixels in a pixel of `block`, by axis.
+        Pixels of the last stored level in a pixel of `block_level`, by axis.
     """
 
-    top: int
+    target_level: int
     window: Window
-    block: int
-    group: int
-    keep: int
+    block_level: int
+    group_level: int
+    finest_cached_level: int
     within_chunk: int
     sizes: Index
     aligned: bool
     steps: Index
 
-    def leaves(self, window: Window) -> Iterator[Window]:
-        """Cut a window of the blocks' level into the outputs of the leaves."""
+    def blocks(self, window: Window) -> Iterator[Window]:
+        """Windows of the blocks that a window of `block_level` is cut into."""
         # Unaligned: the pixels whose samples lie in one chunk.
         steps = (1,) * len(window) if self.aligned else self.steps
         edges = [
@@ -71,49 +71,14 @@ class Plan:
         return itertools.product(*parts)
 
     @classmethod
-    def of(cls, p: Reduction, top: int, window: Window, context: ComputeContext) -> Plan:
-        base, depth = p.bases[-1], top - p.base_level
-        wide = widened(p, base, window, tuple(f**depth for f in p.factors), p.levels[top].shape)
+    def of(cls, p: Reduction, level: int, window: Window, context: ComputeContext) -> ReadPlan:
+        """Plan of a window of a level that is reduced level by level."""
+        stored, depth = p.stored_levels[-1], level - p.last_stored_level
+        wide = expand_to_chunks(p, stored, window, tuple(f**depth for f in p.factors), p.levels[level].shape)
         if not context.cache_budget_bytes or bytes_of(wide, p) > context.cache_budget_bytes // 4:
             wide = window
-
-        # The first level is a quarter of the source, and costs as much memory as all that can be kept of a view; one of
-        # its tiles is soon made again. Further up, keeping costs next to nothing.
-        room, keep = context.cache_budget_bytes, top
-        while keep > p.base_level + (1 if depth < _DEEP else 2):
-            finer = bytes_of(windows.refine_window(wide, p.factors, p.levels[keep - 1].shape, top - keep + 1), p)
-            if finer > room:
-                break
-            keep, room = keep - 1, room - finer
-
-        def leaf(block: int) -> list[int]:
-            """Output of a leaf at `block` levels above the base: a tile, and at least what a chunk makes."""
-            return [
-                c if f == 1 else max(tile, windows.ceil_div(c, f**block))
-                for c, f, tile in zip(base.chunks, p.factors, p.chunks, strict=True)
-            ]
-
-        def footprint(block: int) -> int:
-            sizes = zip(leaf(block), p.factors, base.shape, strict=True)
-            return math.prod(min(size * f**block, n) for size, f, n in sizes) * p.dtype.itemsize
-
-        def count(block: int) -> int:
-            cut = zip(wide, leaf(block), p.factors, strict=True)
-            return math.prod(windows.ceil_div((b - a) * f ** (depth - block), size) for (a, b), size, f in cut)
-
-        # Below this level several leaves would decode the same chunk.
-        block = min(
-            depth, max(1, *(_ceil_log(c, t, f) for c, t, f in zip(base.chunks, p.chunks, p.factors, strict=True)))
-        )
-        shared = zip(base.chunks, p.factors, base.shape, leaf(block), strict=True)
-        aligned = all(f == 1 or n <= c or size * f**block % c == 0 for c, f, n, size in shared)
-        if aligned:
-            while (
-                block < depth and count(block + 1) >= 2 * context.workers and footprint(block + 1) <= context.task_bytes
-            ):
-                block += 1
-        else:
-            block = max(keep - p.base_level, 1) if p.reducer.name == "stride" else 0
+        finest = _finest_cached_level(p, level, wide, context)
+        block, aligned = _block_depth(p, depth, wide, finest, context)
 
         def collected(group: int) -> int:
             """Bytes, at the blocks' level, of a tile of the group's level."""
@@ -121,26 +86,69 @@ class Plan:
             pixels: int = math.prod(min(c, b - a) * f ** (group - block) for (a, b), c, f in sizes)
             return pixels * p.dtype.itemsize
 
-        # Of base pixels one group is collected at a time; of blocks there are the leaves' own bytes besides.
+        # Of stored pixels one group is collected at a time; of blocks there are the tasks' own bytes besides.
         most = context.task_bytes if aligned else context.task_bytes * context.workers
         group = block
         while group < depth and collected(group + 1) <= most:
             group += 1
         return cls(
-            top,
+            level,
             wide,
-            p.base_level + block,
-            p.base_level + group,
-            keep,
-            _common_depth(base, p.factors),
-            tuple(leaf(block)) if aligned else base.chunks,
+            p.last_stored_level + block,
+            p.last_stored_level + group,
+            finest,
+            _common_depth(stored, p.factors),
+            _block_shape(p, block) if aligned else stored.chunks,
             aligned,
             tuple(f**block for f in p.factors),
         )
 
 
-def widened(p: Pyramid, base: Source, window: Window, scale: Index, shape: Index) -> Window:
-    """A window of a level, widened to all tiles that lie whole in the stored chunks under it."""
+def _finest_cached_level(p: Reduction, level: int, wide: Window, context: ComputeContext) -> int:
+    # The first level is a quarter of the source, and costs as much memory as all that can be kept of a view; one of its
+    # tiles is soon made again. Further up, keeping costs next to nothing.
+    first = p.last_stored_level + (1 if level - p.last_stored_level < _KEEP_FIRST_LEVEL_BELOW else 2)
+    budget, finest = context.cache_budget_bytes, level
+    while finest > first:
+        finer = windows.refine_window(wide, p.factors, p.levels[finest - 1].shape, level - finest + 1)
+        budget -= bytes_of(finer, p)
+        if budget < 0:
+            break
+        finest -= 1
+    return finest
+
+
+def _block_shape(p: Reduction, depth: int) -> Index:
+    """Shape of a block, `depth` levels above the last stored one: a tile, and at least what a chunk makes."""
+    sizes = zip(p.stored_levels[-1].chunks, p.factors, p.chunks, strict=True)
+    return tuple(chunk if f == 1 else max(tile, windows.ceil_div(chunk, f**depth)) for chunk, f, tile in sizes)
+
+
+def _block_depth(p: Reduction, depth: int, wide: Window, finest: int, context: ComputeContext) -> tuple[int, bool]:
+    """Levels from the last stored one to that of the blocks, and True where blocks share no chunk."""
+    stored = p.stored_levels[-1]
+
+    def footprint(block: int) -> int:
+        sizes = zip(_block_shape(p, block), p.factors, stored.shape, strict=True)
+        return math.prod(min(size * f**block, n) for size, f, n in sizes) * p.dtype.itemsize
+
+    def count(block: int) -> int:
+        cut = zip(wide, _block_shape(p, block), p.factors, strict=True)
+        return math.prod(windows.ceil_div((b - a) * f ** (depth - block), size) for (a, b), size, f in cut)
+
+    # Below this level several blocks would decode the same chunk.
+    least = max(1, *(_ceil_log(c, t, f) for c, t, f in zip(stored.chunks, p.chunks, p.factors, strict=True)))
+    block = min(depth, least)
+    shared = zip(stored.chunks, p.factors, stored.shape, _block_shape(p, block), strict=True)
+    if not all(f == 1 or n <= c or size * f**block % c == 0 for c, f, n, size in shared):
+        return max(finest - p.last_stored_level, 1) if p.reducer.name == "stride" else 0, False
+    while block < depth and count(block + 1) >= 2 * context.workers and footprint(block + 1) <= context.task_bytes:
+        block += 1
+    return block, True
+
+
+def expand_to_chunks(p: Pyramid, base: Source, window: Window, scale: Index, shape: Index) -> Window:
+    """A window of a level, expand_to_chunks to all tiles that lie whole in the stored chunks under it."""
     wide = []
     for (a, b), tile, chunk, s, n in zip(window, p.chunks, base.chunks, scale, shape, strict=True):
         low, high = a * s // chunk * chunk, windows.ceil_div(b * s, chunk) * chunk

@@ -15,7 +15,7 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.axes import axes_label
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import ComputeContext, Level, Pyramid, Reduction
-from lazypyr.pyramids.execute import Pass
+from lazypyr.pyramids.execute import ReadPass
 from lazypyr.pyramids.explain import explain_pass
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.reducers import Reducer
@@ -32,7 +32,7 @@ class ReducedPyramid(Reduction):
 
     Parameters
     ----------
-    bases : tuple of Source
+    stored_levels : tuple of Source
         What exists, finest first; all of the same axes and dtype.
     reducer : Reducer
     levels : int, optional
@@ -47,7 +47,7 @@ class ReducedPyramid(Reduction):
 
     def __init__(
         self,
-        bases: tuple[Source, ...],
+        stored_levels: tuple[Source, ...],
         reducer: Reducer,
         *,
         factors: tuple[int, ...],
@@ -56,27 +56,31 @@ class ReducedPyramid(Reduction):
         nodata: Any = None,
         scales: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] | None = None,
     ) -> None:
-        base = bases[0]
-        self.bases, self.reducer, self.factors, self.chunks = bases, reducer, factors, chunks
+        base = stored_levels[0]
+        self.stored_levels, self.reducer, self.factors, self.chunks = stored_levels, reducer, factors, chunks
         self.name, self.axes, self.dtype, self.attrs = base.name, base.axes, base.dtype, base.attrs
         self.coords, self.crs, self.nodata, self.method = base.coords, base.crs, nodata, reducer.name
         self.fill_value = base.fill_value if nodata is None else np.asarray(nodata).astype(base.dtype)[()]
-        last = bases[-1]
+        last = stored_levels[-1]
         if levels is None:
-            levels = len(bases) - 1 + windows.level_count(last.shape, factors, chunks)
+            levels = len(stored_levels) - 1 + windows.level_count(last.shape, factors, chunks)
         self._scales = scales
         self.levels = tuple(self._level(k) for k in range(levels))
 
     def _level(self, k: int) -> Level:
-        n_bases, last = len(self.bases), self.bases[-1]
-        shape = self.bases[k].shape if k < n_bases else windows.level_shape(last.shape, self.factors, k - n_bases + 1)
-        known = min(k, n_bases - 1)
+        n_stored, last = len(self.stored_levels), self.stored_levels[-1]
+        shape = (
+            self.stored_levels[k].shape
+            if k < n_stored
+            else windows.level_shape(last.shape, self.factors, k - n_stored + 1)
+        )
+        nearest = min(k, n_stored - 1)
         if self._scales is not None:
-            scale, translation = self._scales[known]
+            scale, translation = self._scales[nearest]
         else:
-            scale = tuple(float(f**known) for f in self.factors)
+            scale = tuple(float(f**nearest) for f in self.factors)
             translation = tuple((s - 1) / 2 if self.reducer.boxed else 0.0 for s in scale)
-        more = tuple(float(f ** (k - known)) for f in self.factors)
+        more = tuple(float(f ** (k - nearest)) for f in self.factors)
         if self.reducer.boxed:
             translation = tuple(t + s * (m - 1) / 2 for t, s, m in zip(translation, scale, more, strict=True))
         return Level(shape, tuple(s * m for s, m in zip(scale, more, strict=True)), translation)
@@ -85,7 +89,7 @@ class ReducedPyramid(Reduction):
 
     @property
     def recipe(self) -> str:
-        made = f"{len(self.bases)} levels as stored, then " if len(self.bases) > 1 else ""
+        made = f"{len(self.stored_levels)} levels as stored, then " if len(self.stored_levels) > 1 else ""
         return f"{self.name}: {made}{self.reducer.name} of {'x'.join(map(str, self.factors))} ({axes_label(self.axes)})"
 
     def _key(self) -> tuple[Hashable, ...]:
@@ -95,18 +99,17 @@ class ReducedPyramid(Reduction):
     @cached_property
     def fingerprint(self) -> str:
         digest = hashlib.blake2b(tokenize(self._key()).encode(), digest_size=16)
-        for base in self.bases:
+        for base in self.stored_levels:
             digest.update(base.fingerprint.encode())
         return digest.hexdigest()
 
     @cached_property
     def identity(self) -> Hashable:
-        return (tuple(base.identity for base in self.bases), *self._key())
+        return (tuple(base.identity for base in self.stored_levels), *self._key())
 
     def refreshed(self) -> Pyramid:
-        bases = tuple(base.refreshed() for base in self.bases)
         return ReducedPyramid(
-            bases,
+            tuple(source.refreshed() for source in self.stored_levels),
             self.reducer,
             factors=self.factors,
             chunks=self.chunks,
@@ -115,11 +118,11 @@ class ReducedPyramid(Reduction):
             scales=self._scales,
         )
 
-    def reordered(self, order: tuple[str, ...]) -> Pyramid:
+    def transposed(self, order: tuple[str, ...]) -> Pyramid:
         back = [self.axes.index(axis) for axis in order]
         scales = self._scales and tuple((tuple(s[a] for a in back), tuple(t[a] for a in back)) for s, t in self._scales)
         return ReducedPyramid(
-            tuple(TransposedSource(base, order) for base in self.bases),
+            tuple(TransposedSource(base, order) for base in self.stored_levels),
             self.reducer,
             factors=tuple(self.factors[a] for a in back),
             chunks=tuple(self.chunks[a] for a in back),
@@ -132,7 +135,7 @@ class ReducedPyramid(Reduction):
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        return tuple(root for base in self.bases for root in base.sources)
+        return tuple(root for base in self.stored_levels for root in base.sources)
 
     @property
     def reductions(self) -> tuple[Reduction, ...]:
@@ -140,35 +143,35 @@ class ReducedPyramid(Reduction):
 
     @property
     def n_stored_levels(self) -> int:
-        return len(self.bases)
+        return len(self.stored_levels)
 
     def decoded_bytes(self, n_channels: int) -> int:
-        return bytes_of_pixel(self.bases[-1], n_channels)
+        return bytes_of_pixel(self.stored_levels[-1], n_channels)
 
     def coarsest_bringing(self, level: int) -> int:
         if not self.reducer.composable:
             return level
         # A pass keeps what it reads only for level 0, and the first level only when it isn't deep.
-        last = {0: level, 1: level + 1}.get(max(level - self.base_level, 0), len(self.levels) - 1)
+        last = {0: level, 1: level + 1}.get(max(level - self.last_stored_level, 0), len(self.levels) - 1)
         return min(last, len(self.levels) - 1)
 
     def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
-        return explain_pass(Pass(self, context), what, level, window)
+        return explain_pass(ReadPass(self, context), what, level, window)
 
     # Computing
 
     def compute(self, level: int, window: Window, context: ComputeContext) -> Array:
         if windows.pixels_in(window) == 0:
             return np.empty(windows.window_shape(window), self.dtype)
-        return Pass(self, context).compute(level, window)
+        return ReadPass(self, context).compute(level, window)
 
-    def neighbourhood(self, level: int, window: Window, context: ComputeContext) -> Window:
-        return Pass(self, context).extent(level, window)
+    def read_region(self, level: int, window: Window, context: ComputeContext) -> Window:
+        return ReadPass(self, context).read_region(level, window)
 
     def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
-        depth = level - self.base_level
+        depth = level - self.last_stored_level
         footprint = windows.pixels_in(window) * self.dtype.itemsize
-        if depth > 0 and not (self.reducer.name == "stride" and self.bases[-1].cheap_stride):
+        if depth > 0 and not (self.reducer.name == "stride" and self.stored_levels[-1].cheap_stride):
             footprint *= math.prod(self.factors) ** depth
-        chunk = math.prod(self.bases[-1].chunks) * self.dtype.itemsize
+        chunk = math.prod(self.stored_levels[-1].chunks) * self.dtype.itemsize
         return min(footprint + chunk, block_bytes) + 3 * windows.pixels_in(window) * self.dtype.itemsize

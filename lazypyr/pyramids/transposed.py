@@ -13,12 +13,12 @@ from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import ComputeContext, Level, Pyramid
 from lazypyr.pyramids.explanation import Explanation
 
-__all__ = ["ReorderedPyramid"]
+__all__ = ["TransposedPyramid"]
 
 T = TypeVar("T")
 
 
-class ReorderedPyramid(Pyramid):
+class TransposedPyramid(Pyramid):
     """Another pyramid, its axes in another order: a virtual transpose."""
 
     def __init__(self, pyramid: Pyramid, order: tuple[str, ...]) -> None:
@@ -59,8 +59,8 @@ class ReorderedPyramid(Pyramid):
         return self.parent.working_bytes(level, self._inner(window), block_bytes)
 
     @property
-    def extras(self) -> Mapping[str, Pyramid]:
-        return self.parent.extras
+    def companion_arrays(self) -> Mapping[str, Pyramid]:
+        return self.parent.companion_arrays
 
     @property
     def fingerprint(self) -> str:
@@ -75,4 +75,4 @@ class ReorderedPyramid(Pyramid):
         return f"{self.parent.recipe}, axes as {axes_label(self.axes)}"
 
     def refreshed(self) -> Pyramid:
-        return ReorderedPyramid(self.parent.refreshed(), self.axes)
+        return TransposedPyramid(self.parent.refreshed(), self.axes)

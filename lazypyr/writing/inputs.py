@@ -119,20 +119,20 @@ class Root:
     def _made(self, level: int, unit: tuple[int, ...]) -> Array:
         p, feed = self.root, self.stage.feeds[self.number]
         window = self.window_at(level, unit)
-        if level <= p.base_level:
-            return self._stored(p.bases[level], window, (1,) * p.ndim)
+        if level <= p.last_stored_level:
+            return self._stored(p.stored_levels[level], window, (1,) * p.ndim)
         if feed is not None and not p.reducer.composable:
             return self._spilled(feed, level, window, unit)
         if feed is not None and level == self.stage.lo:
             finer = self._spilled(feed, level - 1, self.window_at(level - 1, unit), unit)
             return p.reducer(finer, p.factors, nodata=p.nodata)
         if not p.reducer.composable:
-            depth = level - p.base_level
-            return p.reducer(self.block(p.base_level, unit), tuple(f**depth for f in p.factors), nodata=p.nodata)
-        if p.reducer.name == "stride" and level == p.base_level + 1 and p.base_level not in self._needed:
-            base = p.bases[-1]
+            depth = level - p.last_stored_level
+            return p.reducer(self.block(p.last_stored_level, unit), tuple(f**depth for f in p.factors), nodata=p.nodata)
+        if p.reducer.name == "stride" and level == p.last_stored_level + 1 and p.last_stored_level not in self._needed:
+            base = p.stored_levels[-1]
             return self._stored(base, self.window_at(level - 1, unit), p.factors)
-        if level == p.base_level + 1 and p.base_level not in self._needed and self._whole_boxes(unit):
+        if level == p.last_stored_level + 1 and p.last_stored_level not in self._needed and self._whole_boxes(unit):
             return self._reduced(level, unit)
         return p.reducer(self.block(level - 1, unit), p.factors, nodata=p.nodata)
 
@@ -142,13 +142,13 @@ class Root:
 
     def _whole_boxes(self, unit: tuple[int, ...]) -> bool:
         """Whether the region holds whole chunks, and these whole boxes."""
-        base, window = self.root.bases[-1], self.window_at(self.root.base_level, unit)
+        base, window = self.root.stored_levels[-1], self.window_at(self.root.last_stored_level, unit)
         sizes = zip(window, base.chunks, base.shape, self.root.factors, strict=True)
         return all(a % c == 0 and (b % c == 0 or b == n) and (c % f == 0 or c >= n) for (a, b), c, n, f in sizes)
 
     def _reduced(self, level: int, unit: tuple[int, ...]) -> Array:
         """The first level that is made, chunk by chunk: level 0 is never in memory as a whole."""
-        p, base = self.root, self.root.bases[-1]
+        p, base = self.root, self.root.stored_levels[-1]
         finer, window = self.window_at(level - 1, unit), self.window_at(level, unit)
         out = np.empty(windows.window_shape(window), p.dtype)
 
@@ -250,9 +250,11 @@ class Root:
             if level <= self.stage.hi:
                 block = self.block(level, unit)
             else:
-                depth = level - self.root.base_level
+                depth = level - self.root.last_stored_level
                 factors = tuple(f**depth for f in self.root.factors)
-                block = self.root.reducer(self.block(self.root.base_level, unit), factors, nodata=self.root.nodata)
+                block = self.root.reducer(
+                    self.block(self.root.last_stored_level, unit), factors, nodata=self.root.nodata
+                )
             this = self.job.stages.index(self.stage)
             key = spill_key(this, self.number, level, self.region, unit)
             put(self.job.kvstore, key, np.ascontiguousarray(block).reshape(-1).view("B"))

@@ -154,7 +154,7 @@ class _Planner:
                 for level in sorted(family.paths):
                     self._loose(number, level)
                 continue
-            stored = max(root.base_level for root in family.roots)
+            stored = max(root.last_stored_level for root in family.roots)
             for level in range(min(stored, top + 1)):
                 if level in family.paths:
                     self.stages.append(Stage(number, level, level, self._cell(family, level, stored=True),
@@ -187,8 +187,8 @@ class _Planner:
             chunk = 1
             for root in family.roots:
                 if stored and axis in root.axes:
-                    base = root.bases[min(hi, root.base_level)]
-                    depth = max(0, hi - root.base_level)
+                    base = root.stored_levels[min(hi, root.last_stored_level)]
+                    depth = max(0, hi - root.last_stored_level)
                     if base.cheap_stride:  # a part of a chunk is read as cheaply as the whole
                         continue
                     chunk = max(chunk, windows.ceil_div(base.chunks[root.axes.index(axis)], f**depth))
@@ -203,7 +203,7 @@ class _Planner:
         total = 0
         for root in family.roots:
             n = root.dtype.itemsize
-            at = max(finest, root.base_level)
+            at = max(finest, root.last_stored_level)
             for axis, f, size, chunk in zip(root.axes, root.factors, root.levels[at].shape,
                                             free_units(root, family.pyramid), strict=True):  # fmt: skip
                 if chunk is None:
@@ -232,7 +232,7 @@ class _Planner:
                 whole = min(top, hi + min(cut))
             spills, after = [], []
             for root, feed in zip(family.roots, feeds, strict=True):
-                if hi >= top or hi <= root.base_level:
+                if hi >= top or hi <= root.last_stored_level:
                     levels: tuple[int, ...] = ()
                 elif root.reducer.composable:
                     levels = (hi,)
@@ -271,7 +271,7 @@ class _Planner:
         aligned = all(
             last.chunks[a] % root.chunks[a] == 0 or root.chunks[a] % last.chunks[a] == 0
             or last.chunks[a] >= last.shape[a]
-            for root in family.roots for last in root.bases[-1:] for a in range(root.ndim) if root.factors[a] > 1
+            for root in family.roots for last in root.stored_levels[-1:] for a in range(root.ndim) if root.factors[a] > 1
         )  # fmt: skip
         while aligned and len(fits) > 1 and best[0] > lo + 1:
             count = math.prod(windows.chunk_count(family.pyramid.levels[best[0]].shape, best[1]))
@@ -307,7 +307,7 @@ def free_units(root: ReducedPyramid, pyramid: Pyramid) -> tuple[int | None, ...]
     """For each axis of a root how much of it is read at once where regions aren't cut along it; None where they are."""
     if root is pyramid:
         return (None,) * root.ndim
-    base = root.bases[-1]
+    base = root.stored_levels[-1]
     return tuple(
         None if f > 1 else windows.ceil_div(max(tile, min(chunk, n)), tile) * tile
         for f, tile, chunk, n in zip(root.factors, root.chunks, base.chunks, base.shape, strict=True)

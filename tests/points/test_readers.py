@@ -593,7 +593,7 @@ def test_values_in_the_order_of_the_index_are_gathered_in_as_few_rounds_as_memor
     x, y = cloud(rng, n=n, side=700.0)
     group = saved(tmp_path / "p", values=(rng.random((n, 2)), (20_000, 1)))
     pyramid = from_points(x, y, group["values"], resolution=1.0, max_memory_bytes=2**24)
-    source = pyramid.extras["level_major/values"].source
+    source = pyramid.companion_arrays["level_major/values"].source
     assert source.chunks == (1, 65536)
     count = Counting(pyramid.values)
     expected = group["values"][:][pyramid.cloud.index.point].T

@@ -94,7 +94,7 @@ def test_stores_that_lie_elsewhere_are_others():
 def test_a_name_costs_no_pixel():
     store = LazyPyramidStore(np.zeros((8, 8)))
     assert "lazypyr://" in repr(zarr.open(store))
-    assert store.pyramid.bases[0]._fingerprint is None
+    assert store.pyramid.stored_levels[0]._fingerprint is None
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ SOURCES = {
     "xarray over numpy": lambda f: xr.DataArray(SOURCE, dims=("lat", "lon")),
     "xarray over dask": lambda f: xr.DataArray(SOURCE, dims=("y", "x")).chunk({"y": 13}),
     "xarray over a file": lazy_backend,
-    "source": lambda f: open_pyramid(SOURCE).bases[0],
+    "source": lambda f: open_pyramid(SOURCE).stored_levels[0],
 }
 
 
@@ -205,7 +205,7 @@ def test_a_plain_group_of_levels(tmp_path):
     same_levels(LazyPyramidStore(tmp_path / "pyramid.zarr" / "0", chunks=(16, 16)))
     group.attrs["multiscales"] = [{"version": "0.1", "datasets": [{"path": str(k)} for k in range(3)]}]
     store = LazyPyramidStore(tmp_path / "pyramid.zarr", chunks=(16, 16))
-    assert len(store.pyramid.bases) == 3
+    assert len(store.pyramid.stored_levels) == 3
     same_levels(store)
 
 

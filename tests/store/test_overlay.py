@@ -213,7 +213,7 @@ def test_two_processes(tmp_path, counted):
     assert len({p.communicate(timeout=100)[0] for p in running}) == 1
     truth = levels(lazy(tmp_path / "src.zarr"))
     store = lazy(tmp_path / "src.zarr", overlay=tmp_path / "kept")
-    store.pyramid.bases[0].__class__ = Unreadable
+    store.pyramid.stored_levels[0].__class__ = Unreadable
     assert equal(levels(store), truth)
 
 
