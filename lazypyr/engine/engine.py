@@ -90,7 +90,7 @@ class Engine:
         most = threading.TIMEOUT_MAX
         self.timeout_s = positive(timeout_s, "timeout_s", f"seconds above 0, at most {most:.0f}", most=most)
         self.cache_bytes, self.inflight_bytes = int(cache_bytes), int(inflight_bytes)
-        self.workers = int(workers) if workers is not None else _cpus()
+        self.workers = int(workers) if workers is not None else cpu_count()
         self._kept: tuple[KeptTiles, ...] = ()
         remake_after_fork(self._start)
 
@@ -384,7 +384,8 @@ def _cut(tile: Array, chunks: tuple[int, ...], index: tuple[int, ...], window: W
     return tile[tuple([slice(a - i * c, b - i * c) for (a, b), i, c in zip(window, index, chunks, strict=True)])]
 
 
-def _cpus() -> int:
+def cpu_count() -> int:
+    """Number of CPUs that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows

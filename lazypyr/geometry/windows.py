@@ -20,8 +20,10 @@ __all__ = [
     "full_window",
     "level_count",
     "level_shape",
+    "overlap",
     "pixels_in",
     "refine_window",
+    "slices_within",
     "touched_chunks",
     "window_shape",
 ]
@@ -98,3 +100,13 @@ def refine_window(window: Window, factors: Sequence[int], shape: Sequence[int], 
 def coarsen_window(window: Window, factors: Sequence[int], levels: int = 1) -> Window:
     """The coarser pixels whose boxes touch `window`."""
     return tuple((a // f**levels, ceil_div(b, f**levels)) for (a, b), f in zip(window, factors, strict=True))
+
+
+def overlap(a: Window, b: Window) -> Window:
+    """The pixels that two windows have in common."""
+    return tuple((max(p, r), min(q, s)) for (p, q), (r, s) in zip(a, b, strict=True))
+
+
+def slices_within(part: Window, window: Window) -> tuple[slice, ...]:
+    """Slices that cut a part out of the array of a window that holds it."""
+    return tuple([slice(a - w, b - w) for (a, b), (w, _) in zip(part, window, strict=True)])

@@ -1,34 +1,28 @@
-"""What has been done of a job, so that another run can go on; and the lock that keeps a second one away."""
+"""Record of the regions that a job has written, so that another run can go on."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import socket
-import time
-import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from lazypyr.errors import BusyError, PlanError
+from lazypyr.errors import PlanError
 from lazypyr.kvstore.base import HIDDEN, KVStore
+from lazypyr.writing.lock import boot_id
 from lazypyr.writing.stages import Stage
 
-__all__ = ["Journal", "Lock"]
+__all__ = ["Checkpoint"]
 
 _HEAD = f"{HIDDEN}/journal.json"
 _LOG = f"{HIDDEN}/done"
-_LOCK = f"{HIDDEN}/lock"
 _VERSION = 1
-_PRINT = "fingerprint of recipe and source"
+_FINGERPRINT = "fingerprint of recipe and source"
 
 
-class Journal:
-    """The record of one job, kept at its destination.
+class Checkpoint:
+    """Record of one job, kept at its destination.
 
-    A region is done when its line is in the log, whatever files there are. Lines written since the last `checkpoint`
+    A region is done when its line is in the log, whatever files there are. Lines written since the last `flush`
     count only as long as the machine has not been started anew: before a loss of power nothing says that the chunks
     reached the disk.
 
@@ -46,8 +40,8 @@ class Journal:
         self._done: dict[int, set[int]] = {}
 
     @classmethod
-    def of(cls, kvstore: KVStore, about: Mapping[str, Any], stages: tuple[Stage, ...]) -> Journal:
-        """Take up the record of the same job, or begin one.
+    def open(cls, kvstore: KVStore, about: Mapping[str, Any], stages: tuple[Stage, ...]) -> Checkpoint:
+        """Read the record of the same job, or begin one.
 
         Parameters
         ----------
@@ -63,13 +57,13 @@ class Journal:
         """
         raw = kvstore.get(_HEAD)
         if raw is None:
-            journal = cls(kvstore, dict(about), stages, 0)
-            journal._save()
-            return journal
+            checkpoint = cls(kvstore, dict(about), stages, 0)
+            checkpoint._save()
+            return checkpoint
         try:
             record = json.loads(raw)
-            found, version = record["about"], record["version"]
-            kept = tuple(Stage.of_json(stage) for stage in record["stages"])
+            recorded, version = record["about"], record["version"]
+            recorded_stages = tuple(Stage.from_json(stage) for stage in record["stages"])
             finished = int(record["finished"])
         except (ValueError, KeyError, TypeError) as error:
             raise PlanError(
@@ -77,14 +71,14 @@ class Journal:
             ) from error
         if version != _VERSION:
             raise PlanError(f"{kvstore.name}: {_HEAD} is of version {version}, this lazypyr writes {_VERSION}")
-        told = differences(found, about)
-        if told:
+        differing = differences(recorded, about)
+        if differing:
             raise PlanError(
-                f"{kvstore.name} holds the beginning of another job: {told}; give another destination, or delete it"
+                f"{kvstore.name} holds the beginning of another job: {differing}; give another destination, or delete it"
             )
-        journal = cls(kvstore, dict(about), kept, finished)
-        journal._read()
-        return journal
+        checkpoint = cls(kvstore, dict(about), recorded_stages, finished)
+        checkpoint._read()
+        return checkpoint
 
     def _save(self) -> None:
         record = {
@@ -96,7 +90,7 @@ class Journal:
         self._kvstore.put_atomic(_HEAD, json.dumps(record).encode())
 
     def _read(self) -> None:
-        boot, since, pending = None, _boot(), []
+        boot, since, pending = None, boot_id(), []
         for line in self._kvstore.read_log(_LOG):
             words = line.split()
             if len(words) == 3 and words[0] == b"done" and words[1].isdigit() and words[2].isdigit():
@@ -115,12 +109,12 @@ class Journal:
             self._done.setdefault(stage, set()).add(region)
 
     def begin(self) -> None:
-        """Say that a run begins."""
+        """Record that a run begins."""
         if self._kvstore.local is not None:
-            self._kvstore.append(_LOG, f"boot {_boot() or '-'}\n".encode())
+            self._kvstore.append(_LOG, f"boot {boot_id() or '-'}\n".encode())
 
     def is_done(self, stage: int, region: int) -> bool:
-        """Whether a region has been written."""
+        """True for a region that has been written."""
         return stage < self.finished or region in self._done.get(stage, ())
 
     def count(self, stage: int) -> int:
@@ -128,18 +122,18 @@ class Journal:
         return len(self._done.get(stage, ()))
 
     def mark(self, stage: int, region: int) -> None:
-        """Say that a region has been written."""
+        """Record that a region has been written."""
         self._kvstore.append(_LOG, f"done {stage} {region}\n".encode())
         self._done.setdefault(stage, set()).add(region)
 
-    def checkpoint(self) -> None:
-        """Have what was marked survive a loss of power: first the chunks, then the line that says so."""
+    def flush(self) -> None:
+        """Flush the chunks to the disk, then append the line that declares them durable."""
         self._kvstore.sync()
         if self._kvstore.local is not None:
             self._kvstore.append(_LOG, b"synced\n")
 
     def finish(self, stage: int) -> None:
-        """Say that a stage is whole and visible."""
+        """Record that a stage is whole and visible."""
         self.finished = stage + 1
         self._done.pop(stage, None)
         self._save()
@@ -150,95 +144,17 @@ class Journal:
         self._kvstore.delete(_HEAD)
 
 
-def differences(found: Any, wanted: Mapping[str, Any]) -> str:
-    """What differs between two records, in words; empty when nothing does."""
-    if not isinstance(found, dict):
+def differences(recorded: Any, wanted: Mapping[str, Any]) -> str:
+    """Differences between two records, in words; empty when there are none."""
+    if not isinstance(recorded, dict):
         return "its record can't be read"
     plain = json.loads(json.dumps(wanted))
-    if found.get(_PRINT) == plain.get(_PRINT):  # the recipe names the source as it was spelled
+    if recorded.get(_FINGERPRINT) == plain.get(_FINGERPRINT):  # the recipe names the source as it was spelled
         plain.pop("recipe", None)
-    return "; ".join(
-        f"{key} was {_short(found.get(key))}, now {_short(plain[key])}" for key in plain if found.get(key) != plain[key]
-    )
+    differing = [key for key in plain if recorded.get(key) != plain[key]]
+    return "; ".join(f"{key} was {_short(recorded.get(key))}, now {_short(plain[key])}" for key in differing)
 
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 120 else f"{text[:117]}..."
-
-
-class Lock:
-    """Lock of a destination against a second writer, held as long as this process lives."""
-
-    def __init__(self, kvstore: KVStore) -> None:
-        self._kvstore = kvstore
-        self._mine = json.dumps(
-            {"pid": os.getpid(), "host": socket.gethostname(), "boot": _boot(), "started": _started(os.getpid()),
-             "since": time.strftime("%Y-%m-%d %H:%M:%S"), "nonce": uuid.uuid4().hex}
-        ).encode()  # fmt: skip
-
-    def __enter__(self) -> Lock:
-        if self._kvstore.create(_LOCK, self._mine):
-            return self
-        # Of several who find a lock whose owner is gone, one removes it: the next would remove the one's new lock.
-        with self._kvstore.lock(f"{HIDDEN}/"):
-            found = self._kvstore.get(_LOCK)
-            owner = _owner(found)
-            if found is not None and not _gone(owner):
-                raise BusyError(
-                    f"{self._kvstore.name} is being written by process {owner.get('pid', '?')} on "
-                    f"{owner.get('host', '?')} since {owner.get('since', '?')}; if that process is gone, delete {_LOCK}"
-                )
-            # Where there is none any more, the next that is found is of somebody else.
-            if found is not None and self._kvstore.get(_LOCK) == found:
-                self._kvstore.delete(_LOCK)
-            if not self._kvstore.create(_LOCK, self._mine):
-                raise BusyError(f"{self._kvstore.name}: another process has just begun to write to it")
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        with contextlib.suppress(Exception):  # the work is done or its own error is being raised
-            if self._kvstore.get(_LOCK) == self._mine:
-                self._kvstore.delete(_LOCK)
-
-
-def _owner(raw: bytes | None) -> dict[str, Any]:
-    try:
-        owner = json.loads(raw or b"{}")
-    except ValueError:
-        return {}
-    return owner if isinstance(owner, dict) else {}
-
-
-def _gone(owner: Mapping[str, Any]) -> bool:
-    """Whether the owner of a lock is known to have ended: a process of this machine that isn't there any more."""
-    if not owner:
-        return True  # killed while it wrote the lock
-    if owner.get("host") != socket.gethostname():
-        return False
-    if owner.get("boot") != _boot():
-        return True
-    try:
-        pid = int(owner["pid"])
-        os.kill(pid, 0)
-    except (ProcessLookupError, KeyError, ValueError, OverflowError):
-        return True
-    except PermissionError:
-        return False
-    return bool(owner.get("started") != _started(pid))
-
-
-def _boot() -> str:
-    """Something that changes when the machine is started; empty where it isn't known."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str:
-    """When a process began: its number may have been given to another one since."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""

@@ -23,10 +23,10 @@ _ATTRIBUTES = ("attributes", ".zattrs", *sorted(level_keys))
 def documents_of(job: Job, stages: int) -> dict[str, bytes]:
     """Metadata of the arrays that are whole after the first so many stages."""
     paths = {
-        job.families[stage.family].paths[level]: job.families[stage.family].pyramid
+        job.arrays[stage.array].paths[level]: job.arrays[stage.array].pyramid
         for stage in job.stages[:stages]
         for level in range(stage.lo, stage.hi + 1)
-        if level in job.families[stage.family].paths
+        if level in job.arrays[stage.array].paths
     }
     if not paths:
         return {}

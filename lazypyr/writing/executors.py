@@ -1,4 +1,4 @@
-"""Who computes the regions: threads of this process, or the workers of an executor such as a dask.distributed client."""
+"""Executors for regions: threads of this process, or anything with `submit` (dask.distributed, concurrent.futures)."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from typing import Any, Protocol
 from lazypyr._util.optional import need
 from lazypyr.engine.pools import DaemonThreadPool, run_tasks
 from lazypyr.errors import PlanError
-from lazypyr.writing.job import Done, Job, Stopped
+from lazypyr.writing.job import Cancelled, Job, RegionResult
 from lazypyr.writing.region import run_region
 
-__all__ = ["Cluster", "Crew", "Threads", "connected"]
+__all__ = ["Executor", "FuturesExecutor", "ThreadExecutor", "connected", "result_of"]
 
-Outcome = tuple[int, Done | BaseException]
-# Tasks that wait at each thread of a cluster, so that it never runs dry while an answer travels.
-_AHEAD = 2
+Outcome = tuple[int, RegionResult | BaseException]
+# Tasks that wait at each thread of a cluster, so that it never idles while a result travels.
+TASKS_AHEAD = 2
 _TICK_S = 0.2
-# How long the end of a run waits for what is being computed.
+# How long the end of a run waits for regions that are being computed.
 _PATIENCE_S = 10.0
 
 
-class Crew(Protocol):
-    """Computes regions, in any order."""
+class Executor(Protocol):
+    """Protocol: computation of regions, in any order."""
 
     def run(self, job: Job, stage: int, regions: Iterator[int], count: int) -> Generator[Outcome | None, None, None]:
-        """Each region with what it came to, or its error; None now and then while nothing is ready.
+        """Yield each region with its result or error, and None now and then while nothing is ready.
 
         `regions` is drawn from as there is room for more. Closing the iterator ends the work.
         """
 
 
-class Threads:
+class ThreadExecutor:
     """Threads of this process, one region each.
 
     Parameters
@@ -55,7 +55,9 @@ class Threads:
         # Few regions: all threads work on each of them.
         pool = DaemonThreadPool(self.workers, "write") if self.workers > 1 and count < 2 * self.workers else None
         size = 1 if pool is not None else min(self.workers, max(count, 1))
-        more: dict[str, Any] = {} if pool is None else {"parallel": partial(run_tasks, pool), "threads": self.workers}
+        options: dict[str, Any] = (
+            {} if pool is None else {"parallel": partial(run_tasks, pool), "threads": self.workers}
+        )
 
         def work() -> None:
             while not stop.is_set():
@@ -64,12 +66,12 @@ class Threads:
                 if region is None:
                     break
                 try:
-                    done: Done | BaseException = run_region(job, stage, region, stop=stop, **more)
-                except Stopped:
+                    result: RegionResult | BaseException = run_region(job, stage, region, stop=stop, **options)
+                except Cancelled:
                     break
                 except BaseException as error:
-                    done = error
-                results.put((region, done))
+                    result = error
+                results.put((region, result))
             results.put(None)
 
         threads = [threading.Thread(target=work, name=f"lazypyr-region-{n}", daemon=True) for n in range(size)]
@@ -79,14 +81,14 @@ class Threads:
             ended = 0
             while ended < size:
                 try:
-                    result = results.get(timeout=_TICK_S)
+                    outcome = results.get(timeout=_TICK_S)
                 except queue.Empty:
                     yield None
                     continue
-                if result is None:
+                if outcome is None:
                     ended += 1
                 else:
-                    yield result
+                    yield outcome
         finally:
             stop.set()
             deadline = time.monotonic() + _PATIENCE_S
@@ -96,7 +98,7 @@ class Threads:
                 pool.close()
 
 
-class Cluster:
+class FuturesExecutor:
     """Workers of an executor: anything with ``submit(function, *args)`` that gives futures.
 
     Parameters
@@ -114,7 +116,7 @@ class Cluster:
         self.workers, self.threads_each = self._size()
 
     def _size(self) -> tuple[int, int]:
-        """Threads of the whole cluster, and of one worker process."""
+        """Number of threads of the whole cluster, and of one worker process."""
         if self._dask:
             threads = list(self._executor.nthreads().values())
             if not threads:
@@ -137,10 +139,10 @@ class Cluster:
             future.add_done_callback(lambda _, region=region: finished.put(region))
 
         try:
-            room = self.workers * (1 + _AHEAD)
+            most = self.workers * (1 + TASKS_AHEAD)
             for region in regions:
                 submit(region)
-                if len(waiting) >= room:
+                if len(waiting) >= most:
                     break
             while waiting:
                 try:
@@ -149,24 +151,25 @@ class Cluster:
                     yield None
                     continue
                 future = waiting.pop(region)
-                more = next(regions, None)
-                if more is not None:
-                    submit(more)
-                yield region, _outcome(future)
+                following = next(regions, None)
+                if following is not None:
+                    submit(following)
+                yield region, result_of(future)
         finally:
             for future in waiting.values():
                 with contextlib.suppress(Exception):
                     future.cancel()
-            # One that runs can't be cancelled: whoever comes next must not meet its writes.
+            # A running one can't be cancelled: its writes must not meet those of the next run.
             deadline = time.monotonic() + _PATIENCE_S
             while not self._dask and any(not f.done() for f in waiting.values()) and time.monotonic() < deadline:
                 time.sleep(_TICK_S / 4)
 
 
-def _outcome(future: Any) -> Done | BaseException:
+def result_of(future: Any) -> RegionResult | BaseException:
+    """The result of a future that is done, or its error."""
     try:
-        done: Done = future.result()
-        return done
+        result: RegionResult = future.result()
+        return result
     except Exception as error:
         return error
 
@@ -188,7 +191,7 @@ _jobs: dict[bytes, Job] = {}
 _MAX_JOBS = 4
 
 
-def run_pickled(blob: bytes, stage: int, region: int) -> Done:
+def run_pickled(blob: bytes, stage: int, region: int) -> RegionResult:
     """Compute a region in a worker, which keeps the job for the next one."""
     job = _jobs.get(blob)
     if job is None:
@@ -200,7 +203,7 @@ def run_pickled(blob: bytes, stage: int, region: int) -> Done:
 
 
 def connected(address: str) -> Any:
-    """A client of the dask.distributed scheduler at an address, to be used in a ``with``.
+    """Client of the dask.distributed scheduler at an address, a context manager.
 
     Raises
     ------

@@ -12,26 +12,28 @@ import numpy as np
 
 from lazypyr.errors import DestinationError
 from lazypyr.geometry import windows
-from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import Pyramid
-from lazypyr.pyramids.reduced import ReducedPyramid
+from lazypyr.geometry.windows import Window, overlap, slices_within
+from lazypyr.pyramids.base import Pyramid, Reduction
 from lazypyr.sources.base import Source
-from lazypyr.writing.job import Job, Parallel, inside, overlap, put, serial, spill_key
+from lazypyr.writing.job import Job, Parallel, put, serial, spill_key
 from lazypyr.writing.stages import Stage, free_units, units_of
 
-__all__ = ["Root"]
+__all__ = ["RegionInput"]
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass
-class Root:
-    """One root under one region: its pixels at the levels of the stage, unit by unit, the last used ones kept."""
+class RegionInput:
+    """Pixels of one reduction under one region, at the levels of the stage: unit by unit, the last used ones kept.
+
+    A *unit* is what is read at once along the axes that regions do not split, such as some dates of a stack.
+    """
 
     job: Job
     stage: Stage
     number: int
-    root: ReducedPyramid
+    reduction: Reduction
     pyramid: Pyramid
     region: int
     parallel: Parallel = serial
@@ -47,16 +49,21 @@ class Root:
 
     @cached_property
     def units(self) -> tuple[int | None, ...]:
-        """See `free_units`."""
-        return free_units(self.root, self.pyramid)
+        """Size of a unit by axis; see `free_units`."""
+        return free_units(self.reduction, self.pyramid)
 
     def window_at(self, level: int, unit: tuple[int, ...]) -> Window:
-        """Window of the region and a unit at a level, in the root's axes."""
+        """Window of the region and a unit at a level, in the axes of the reduction."""
         region = dict(zip(self.pyramid.axes, self.window, strict=True))
         away = self.stage.hi - level
         out = []
         for axis, size, f, n, at in zip(
-            self.root.axes, self.units, self.root.factors, self.root.levels[level].shape, unit, strict=True
+            self.reduction.axes,
+            self.units,
+            self.reduction.factors,
+            self.reduction.levels[level].shape,
+            unit,
+            strict=True,
         ):
             if size is not None:
                 out.append((at * size, min((at + 1) * size, n)))
@@ -68,8 +75,8 @@ class Root:
         return tuple(out)
 
     def serves(self, level: int) -> bool:
-        """Whether a level's pixels are made here; those of boxes larger than regions are not."""
-        return bool(self.stage.feeds) and self.stage.lo <= level <= self.stage.hi
+        """True for levels whose pixels are made here; those of boxes larger than regions are not."""
+        return bool(self.stage.inputs) and self.stage.lo <= level <= self.stage.hi
 
     def read(self, level: int, window: Window) -> Array | None:
         """Pixels of a window, None if it reaches beyond the region."""
@@ -88,12 +95,12 @@ class Root:
         if not within:
             return None
         if len(indices) == 1:
-            return self.block(level, indices[0])[inside(window, here)]
-        out = np.empty(windows.window_shape(window), self.root.dtype)
+            return self.block(level, indices[0])[slices_within(window, here)]
+        out = np.empty(windows.window_shape(window), self.reduction.dtype)
         for index in indices:
             there = self.window_at(level, index)
             part = overlap(there, window)
-            out[inside(part, window)] = self.block(level, index)[inside(part, there)]
+            out[slices_within(part, window)] = self.block(level, index)[slices_within(part, there)]
         return out
 
     def block(self, level: int, unit: tuple[int, ...]) -> Array:
@@ -102,7 +109,7 @@ class Root:
             levels = self.kept.setdefault(unit, {})
             self.kept.move_to_end(unit)
             if level not in levels:
-                levels[level] = made = self._made(level, unit)
+                levels[level] = made = self._make(level, unit)
                 # At once: a unit that has been dropped would have to be read again.
                 self._spill(unit)
                 self._drop()
@@ -110,58 +117,59 @@ class Root:
             return levels[level]
 
     def _drop(self) -> None:
-        """Forget the units not used for longest; one stays in any case."""
+        """Drop the least recently used units; one stays in any case."""
         held = {unit: sum(block.nbytes for block in levels.values()) for unit, levels in self.kept.items()}
         while len(held) > 1 and sum(held.values()) > self.budget_bytes:
             unit, _ = self.kept.popitem(last=False)
             del held[unit]
 
-    def _made(self, level: int, unit: tuple[int, ...]) -> Array:
-        p, feed = self.root, self.stage.feeds[self.number]
+    def _make(self, level: int, unit: tuple[int, ...]) -> Array:
+        p, earlier = self.reduction, self.stage.inputs[self.number]
         window = self.window_at(level, unit)
         if level <= p.last_stored_level:
             return self._stored(p.stored_levels[level], window, (1,) * p.ndim)
-        if feed is not None and not p.reducer.composable:
-            return self._spilled(feed, level, window, unit)
-        if feed is not None and level == self.stage.lo:
-            finer = self._spilled(feed, level - 1, self.window_at(level - 1, unit), unit)
+        if earlier is not None and not p.reducer.composable:
+            return self._spilled(earlier, level, window, unit)
+        if earlier is not None and level == self.stage.lo:
+            finer = self._spilled(earlier, level - 1, self.window_at(level - 1, unit), unit)
             return p.reducer(finer, p.factors, nodata=p.nodata)
         if not p.reducer.composable:
             depth = level - p.last_stored_level
             return p.reducer(self.block(p.last_stored_level, unit), tuple(f**depth for f in p.factors), nodata=p.nodata)
-        if p.reducer.name == "stride" and level == p.last_stored_level + 1 and p.last_stored_level not in self._needed:
+        if p.reducer.name == "stride" and level == p.last_stored_level + 1 and p.last_stored_level not in self._written:
             base = p.stored_levels[-1]
             return self._stored(base, self.window_at(level - 1, unit), p.factors)
-        if level == p.last_stored_level + 1 and p.last_stored_level not in self._needed and self._whole_boxes(unit):
+        if level == p.last_stored_level + 1 and p.last_stored_level not in self._written and self._whole_boxes(unit):
             return self._reduced(level, unit)
         return p.reducer(self.block(level - 1, unit), p.factors, nodata=p.nodata)
 
     @cached_property
-    def _needed(self) -> set[int]:
-        return set(self.job.families[self.stage.family].paths) & set(range(self.stage.lo, self.stage.hi + 1))
+    def _written(self) -> set[int]:
+        """Levels of the stage that are written."""
+        return set(self.job.arrays[self.stage.array].paths) & set(range(self.stage.lo, self.stage.hi + 1))
 
     def _whole_boxes(self, unit: tuple[int, ...]) -> bool:
-        """Whether the region holds whole chunks, and these whole boxes."""
-        base, window = self.root.stored_levels[-1], self.window_at(self.root.last_stored_level, unit)
-        sizes = zip(window, base.chunks, base.shape, self.root.factors, strict=True)
+        """True where the region holds whole chunks, and these whole boxes."""
+        base, window = self.reduction.stored_levels[-1], self.window_at(self.reduction.last_stored_level, unit)
+        sizes = zip(window, base.chunks, base.shape, self.reduction.factors, strict=True)
         return all(a % c == 0 and (b % c == 0 or b == n) and (c % f == 0 or c >= n) for (a, b), c, n, f in sizes)
 
     def _reduced(self, level: int, unit: tuple[int, ...]) -> Array:
-        """The first level that is made, chunk by chunk: level 0 is never in memory as a whole."""
-        p, base = self.root, self.root.stored_levels[-1]
+        """Make the first reduced level chunk by chunk: the level below is never in memory as a whole."""
+        p, base = self.reduction, self.reduction.stored_levels[-1]
         finer, window = self.window_at(level - 1, unit), self.window_at(level, unit)
         out = np.empty(windows.window_shape(window), p.dtype)
 
         def part(index: tuple[int, ...]) -> None:
             here = overlap(windows.chunk_window(index, base.chunks, base.shape), finer)
-            there = out[inside(windows.coarsen_window(here, p.factors), window)]
+            there = out[slices_within(windows.coarsen_window(here, p.factors), window)]
             p.reducer(base.read(here), p.factors, nodata=p.nodata, out=there)
 
         self.parallel(partial(part, index) for index in windows.chunk_index_windows(finer, base.chunks))
         return out
 
     def _stored(self, base: Source, window: Window, steps: tuple[int, ...]) -> Array:
-        """Read a window of a stored level, chunk by chunk; those across its edges are kept for the regions beside it."""
+        """Read a window of a stored level, chunk by chunk; those across its edges are cached for the regions beside it."""
         step = steps if max(steps) > 1 else None
         cut = not base.cheap_stride and any(
             a % c or (b % c and b < n) for (a, b), c, n in zip(window, base.chunks, base.shape, strict=True)
@@ -169,7 +177,9 @@ class Root:
         one = all(a // c == (b - 1) // c for (a, b), c in zip(window, base.chunks, strict=True))
         if not cut and (one or self.parallel is serial):
             return base.read(window, step)
-        out = np.empty([windows.ceil_div(b - a, s) for (a, b), s in zip(window, steps, strict=True)], self.root.dtype)
+        out = np.empty(
+            [windows.ceil_div(b - a, s) for (a, b), s in zip(window, steps, strict=True)], self.reduction.dtype
+        )
 
         def part(index: tuple[int, ...]) -> None:
             chunk = windows.chunk_window(index, base.chunks, base.shape)
@@ -187,34 +197,36 @@ class Root:
             if overlap(chunk, window) == chunk:
                 out[there] = base.read(here, step)
             else:
-                known: Array = self.job.across.get(
+                edge_chunk: Array = self.job.edge_chunks.get(
                     (base.identity, index), lambda: np.ascontiguousarray(base.read(chunk))
                 )
-                out[there] = known[inside(here, chunk)][tuple(slice(None, None, s) for s in steps)]
+                out[there] = edge_chunk[slices_within(here, chunk)][tuple(slice(None, None, s) for s in steps)]
 
         self.parallel(partial(part, index) for index in windows.chunk_index_windows(window, base.chunks))
         return out
 
-    def _spilled(self, feed: int, level: int, window: Window, unit: tuple[int, ...]) -> Array:
-        """Pixels that regions of an earlier stage have left."""
-        job, p = self.job, self.root
-        before = job.stages[feed]
+    def _spilled(self, earlier: int, level: int, window: Window, unit: tuple[int, ...]) -> Array:
+        """Read the pixels that regions of an earlier stage have spilled."""
+        job, p = self.job, self.reduction
+        before = job.stages[earlier]
         out = np.empty(windows.window_shape(window), p.dtype)
         scale = level - before.hi
         names = dict(zip(p.axes, zip(window, p.factors, strict=True), strict=True))
         at = []
-        for axis, n, cell in zip(self.pyramid.axes, self.pyramid.levels[before.hi].shape, before.cell, strict=True):
+        for axis, n, region_shape in zip(
+            self.pyramid.axes, self.pyramid.levels[before.hi].shape, before.region_shape, strict=True
+        ):
             own = p.axes.index(axis) if axis in p.axes else -1
             if own < 0 or self.units[own] is not None:
-                at.append((0, windows.ceil_div(n, cell)))
+                at.append((0, windows.ceil_div(n, region_shape)))
             else:
                 (a, b), f = names[axis]
-                at.append((a * f**scale // cell, windows.ceil_div(min(b * f**scale, n), cell)))
+                at.append((a * f**scale // region_shape, windows.ceil_div(min(b * f**scale, n), region_shape)))
         counts = before.counts(self.pyramid)
         for index in windows.chunk_index_windows(tuple(at), (1,) * len(at)):
             number = int(np.ravel_multi_index(index, counts))
-            there = Root(job, before, self.number, p, self.pyramid, number).window_at(level, unit)
-            key = spill_key(feed, self.number, level, number, unit)
+            there = RegionInput(job, before, self.number, p, self.pyramid, number).window_at(level, unit)
+            key = spill_key(earlier, self.number, level, number, unit)
             raw = job.kvstore.get(key)
             if raw is None or len(raw) != windows.pixels_in(there) * p.dtype.itemsize:
                 got = "nothing" if raw is None else f"{len(raw)} bytes"
@@ -222,14 +234,14 @@ class Root:
                 raise DestinationError(msg)
             block = np.frombuffer(raw, p.dtype).reshape(windows.window_shape(there))
             part = overlap(there, window)
-            out[inside(part, window)] = block[inside(part, there)]
+            out[slices_within(part, window)] = block[slices_within(part, there)]
         return out
 
     def fetch(self) -> None:
         """Make the levels that are written, of as many units as are kept without one of them being dropped."""
-        levels = [level for level in sorted(self._needed) if self.serves(level)]
+        levels = [level for level in sorted(self._written) if self.serves(level)]
         held = 0
-        for unit in units_of(self.root, self.pyramid) if levels else ():
+        for unit in units_of(self.reduction, self.pyramid) if levels else ():
             for level in levels:
                 self.block(level, unit)
             unit_bytes = sum(block.nbytes for block in self.kept[unit].values())
@@ -238,8 +250,8 @@ class Root:
                 break
 
     def spill(self) -> None:
-        """Leave to later stages what they go on from."""
-        for unit in units_of(self.root, self.pyramid):
+        """Write the pixels that later stages go on from."""
+        for unit in units_of(self.reduction, self.pyramid):
             self._spill(unit)
 
     def _spill(self, unit: tuple[int, ...]) -> None:
@@ -250,10 +262,10 @@ class Root:
             if level <= self.stage.hi:
                 block = self.block(level, unit)
             else:
-                depth = level - self.root.last_stored_level
-                factors = tuple(f**depth for f in self.root.factors)
-                block = self.root.reducer(
-                    self.block(self.root.last_stored_level, unit), factors, nodata=self.root.nodata
+                depth = level - self.reduction.last_stored_level
+                factors = tuple(f**depth for f in self.reduction.factors)
+                block = self.reduction.reducer(
+                    self.block(self.reduction.last_stored_level, unit), factors, nodata=self.reduction.nodata
                 )
             this = self.job.stages.index(self.stage)
             key = spill_key(this, self.number, level, self.region, unit)

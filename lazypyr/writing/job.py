@@ -1,4 +1,4 @@
-"""What a worker must know to compute a region, and what regions share."""
+"""Job: the facts that a worker needs to compute a region, and the caches that regions share."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from lazypyr.pyramids.base import Pyramid
 from lazypyr.store.byte_range import bytes_of, encoded
 from lazypyr.store.hierarchy import Face, keys_of
 from lazypyr.store.keys import Keys
-from lazypyr.writing.stages import Family, Stage
+from lazypyr.writing.stages import ArrayLevels, Stage
 
-__all__ = ["Done", "Job", "Parallel", "Stopped", "inside", "overlap", "put", "serial", "spill_folder", "spill_key"]
+__all__ = ["Cancelled", "Job", "Parallel", "RegionResult", "put", "serial", "spill_folder", "spill_key"]
 
 Array = np.ndarray[Any, Any]
 Parallel = Callable[[Iterable[Callable[[], None]]], None]
 
 
-class Stopped(Exception):
-    """The work was asked to stop before this region was done."""
+class Cancelled(Exception):
+    """Raised in a region that was not done when the work was cancelled."""
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a region came to: chunks (or shards) written, their bytes, and the bytes of the pixels in them."""
+class RegionResult:
+    """Result of a region: chunks (or shards) written, their bytes, and the bytes of the pixels in them."""
 
     chunks: int = 0
     written: int = 0
@@ -42,14 +42,14 @@ class Done:
 
 @dataclass
 class Job:
-    """All that a worker must know; picklable.
+    """Facts that a worker needs to compute a region; picklable.
 
     Attributes
     ----------
     pyramids : dict[str, Pyramid]
         By path of the group.
     face : Face
-    families : list of Family
+    arrays : list of ArrayLevels
     stages : tuple of Stage
     shards : (int, int) or None
         Along y and x, in pixels.
@@ -60,15 +60,15 @@ class Job:
 
     pyramids: dict[str, Pyramid]
     face: Face
-    families: list[Family]
+    arrays: list[ArrayLevels]
     stages: tuple[Stage, ...]
     shards: tuple[int, int] | None
     kvstore: KVStore
     region_bytes: int
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("keys", "encoder", "beyond", "across")
-        return {k: v for k, v in self.__dict__.items() if k not in made}
+        cached = ("keys", "encoder", "engine", "edge_chunks")
+        return {k: v for k, v in self.__dict__.items() if k not in cached}
 
     @cached_property
     def keys(self) -> Keys:
@@ -81,13 +81,13 @@ class Job:
         return numcodecs.get_codec(self.face.codec.numcodecs_config()) if self.face.codec else None
 
     @cached_property
-    def beyond(self) -> Engine:
-        """Computes what a product asks for outside of its region."""
+    def engine(self) -> Engine:
+        """Engine for pixels that a product asks for outside of its region."""
         return Engine(cache_bytes=self.region_bytes, inflight_bytes=max(self.region_bytes, 1), workers=1)
 
     @cached_property
-    def across(self) -> SingleFlightCache:
-        """Chunks of sources that lie across the edges of regions: the regions beside them need them next."""
+    def edge_chunks(self) -> SingleFlightCache:
+        """Cache of source chunks that lie across the edges of regions: the regions beside them need them next."""
         return SingleFlightCache(self.region_bytes, lambda chunk: chunk.nbytes)
 
     def encode(self, tile: Array) -> Any:
@@ -96,13 +96,13 @@ class Job:
 
 
 def spill_folder(stage: int) -> str:
-    """Where the pixels that a stage leaves to later ones are."""
+    """Folder of the pixels that a stage leaves to later ones."""
     return f"{HIDDEN}/spill/{stage}"
 
 
-def spill_key(stage: int, root: int, level: int, region: int, unit: tuple[int, ...]) -> str:
-    """Key of what one region leaves of one level of a root."""
-    return f"{spill_folder(stage)}/{root}/{level}/{region}-{'.'.join(map(str, unit))}"
+def spill_key(stage: int, reduction: int, level: int, region: int, unit: tuple[int, ...]) -> str:
+    """Key of the pixels that one region leaves of one level of a reduction."""
+    return f"{spill_folder(stage)}/{reduction}/{level}/{region}-{'.'.join(map(str, unit))}"
 
 
 def serial(tasks: Iterable[Callable[[], None]]) -> None:
@@ -124,13 +124,3 @@ def put(kvstore: KVStore, key: str, data: Any, *, level: int | None = None, wind
 
 def _os_args(error: Exception, message: str) -> tuple[Any, ...]:
     return (message,) if getattr(error, "errno", None) is None else (error.errno, message)  # type: ignore[attr-defined]
-
-
-def inside(part: Window, window: Window) -> tuple[slice, ...]:
-    """Where a part lies in a window."""
-    return tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(part, window, strict=True))
-
-
-def overlap(a: Window, b: Window) -> Window:
-    """What two windows have in common."""
-    return tuple((max(p, r), min(q, s)) for (p, q), (r, s) in zip(a, b, strict=True))

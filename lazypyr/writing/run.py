@@ -1,4 +1,4 @@
-"""`materialize`: write what a lazy store shows, once, as an ordinary Zarr hierarchy."""
+"""`materialize`: a lazy store's levels written once, as an ordinary Zarr hierarchy."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ import math
 import sys
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
-from lazypyr._util.checks import one_or_two
+from lazypyr._util.checks import one_or_two, whole_number
 from lazypyr._util.progress import progress_bar
 from lazypyr._util.text import size_text
-from lazypyr.engine.engine import DEFAULT_INFLIGHT_BYTES, Engine
+from lazypyr.engine.engine import DEFAULT_INFLIGHT_BYTES, cpu_count
 from lazypyr.errors import BusyError, ComputeError, DestinationError, LazypyrError, PlanError, SourceError
 from lazypyr.geometry import windows
 from lazypyr.kvstore.base import HIDDEN
 from lazypyr.kvstore.open import open_kvstore
 from lazypyr.metadata import Codec
 from lazypyr.store.store import LazyPyramidStore
-from lazypyr.writing.checkpoint import Journal, Lock
+from lazypyr.writing.checkpoint import Checkpoint
 from lazypyr.writing.commit import check_apart, commit, complete
-from lazypyr.writing.executors import Cluster, Crew, Threads
-from lazypyr.writing.job import Done, Job, spill_folder
-from lazypyr.writing.stages import Stage, families_of, stages_of, unit_shape
+from lazypyr.writing.executors import Executor, FuturesExecutor, ThreadExecutor
+from lazypyr.writing.job import Job, RegionResult, spill_folder
+from lazypyr.writing.lock import WriterLock
+from lazypyr.writing.stages import Stage, arrays_to_write, plan_stages, unit_shape
 
 __all__ = ["Summary", "materialize"]
 
-# Chunks are made to survive a loss of power this often; what is lost with it is computed again.
+# Chunks are flushed to the disk this often; those that a loss of power takes are computed again.
 _SYNC_EVERY_S = 10.0
-# After so many failed regions the source is taken to be beyond reading.
+# After so many failed regions the source is given up.
 _MAX_FAILED = 20
 
 
@@ -143,17 +144,17 @@ def materialize(
     """
     began = time.monotonic()
     store = _store_of(src, compressor, options)
-    crew, region_bytes = _crew_of(executor, workers, inflight_bytes)
+    regions_executor, region_bytes = _executor_of(executor, workers, inflight_bytes)
     kvstore = open_kvstore(dest, storage_options)
-    job = _job_of(store, kvstore, levels, shards, region_bytes, crew.workers, copy_base=copy_base)
+    job = plan_job(store, kvstore, levels, shards, region_bytes, regions_executor.workers, copy_base=copy_base)
     arrays = _sizes(job)
-    whole = {"chunks": sum(n for n, _ in arrays.values()), "pixel_bytes": sum(size for _, size in arrays.values())}
+    total = {"chunks": sum(n for n, _ in arrays.values()), "pixel_bytes": sum(size for _, size in arrays.values())}
     check_apart(job)
     if dry_run:
-        summary = Summary(kvstore.name, arrays, **whole, dry_run=True)
+        summary = Summary(kvstore.name, arrays, **total, dry_run=True)
     else:
-        with _os_errors(kvstore.name), Lock(kvstore):
-            summary = _run(job, crew, arrays, began, shown=progress)
+        with _os_errors(kvstore.name), WriterLock(kvstore):
+            summary = _run(job, regions_executor, arrays, began, shown=progress)
         _tidy(job)
     if progress:
         print(summary, file=sys.stderr, flush=True)  # noqa: T201 - that is what progress=True asks for
@@ -177,17 +178,20 @@ def _with_codec(store: LazyPyramidStore, compressor: Any) -> LazyPyramidStore:
     return shown(store, codec=Codec.of(compressor))
 
 
-def _crew_of(executor: Any, workers: int | None, inflight_bytes: int) -> tuple[Threads | Cluster, int]:
-    settings = Engine(cache_bytes=0, inflight_bytes=inflight_bytes, workers=workers)  # checks both
+def _executor_of(
+    executor: Any, workers: int | None, inflight_bytes: int
+) -> tuple[ThreadExecutor | FuturesExecutor, int]:
+    inflight_bytes = whole_number(inflight_bytes, "inflight_bytes", 1)
     if executor is None:
-        return Threads(settings.workers), max(1, settings.inflight_bytes // (2 * settings.workers))
+        threads = cpu_count() if workers is None else whole_number(workers, "workers", 1)
+        return ThreadExecutor(threads), max(1, inflight_bytes // (2 * threads))
     if workers is not None:
         raise PlanError("workers belong to the executor, which is given")
-    cluster = Cluster(executor)
-    return cluster, max(1, settings.inflight_bytes // (2 * cluster.threads_each))
+    futures = FuturesExecutor(executor)
+    return futures, max(1, inflight_bytes // (2 * futures.threads_each))
 
 
-def _job_of(
+def plan_job(
     store: LazyPyramidStore,
     kvstore: Any,
     levels: Collection[int] | None,
@@ -197,21 +201,22 @@ def _job_of(
     *,
     copy_base: bool,
 ) -> Job:
+    """Plan the writing of a store's levels; the parameters are those of `materialize`."""
     from lazypyr.store.derived import face_of
 
     face, pyramids = face_of(store), dict(store.pyramids)
-    known = range(max(len(p.levels) for p in pyramids.values()))
-    if isinstance(levels, int) or (levels is not None and not set(levels) <= set(known)):
-        raise PlanError(f"levels: expected numbers from 0 to {known[-1]}, e.g. [1, 2], got {levels!r}")
-    wanted = set(known if levels is None else levels) - (set() if copy_base else {0})
-    families = families_of(pyramids, face, None if wanted == set(known) else wanted)
-    if not families:
+    present = range(max(len(p.levels) for p in pyramids.values()))
+    if isinstance(levels, int) or (levels is not None and not set(levels) <= set(present)):
+        raise PlanError(f"levels: expected numbers from 0 to {present[-1]}, e.g. [1, 2], got {levels!r}")
+    wanted = set(present if levels is None else levels) - (set() if copy_base else {0})
+    arrays = arrays_to_write(pyramids, face, None if wanted == set(present) else wanted)
+    if not arrays:
         raise PlanError("levels: there is nothing left to write")
     pair = _shards(shards, face.zarr_format)
-    for family in families:
-        unit_shape(family.pyramid, pair)
-    stages = stages_of(families, shards=pair, region_bytes=region_bytes, workers=workers)
-    return Job(pyramids, face, families, stages, pair, kvstore, region_bytes)
+    for array in arrays:
+        unit_shape(array.pyramid, pair)
+    stages = plan_stages(arrays, shards=pair, region_bytes=region_bytes, workers=workers)
+    return Job(pyramids, face, arrays, stages, pair, kvstore, region_bytes)
 
 
 def _shards(shards: Any, zarr_format: int) -> tuple[int, int] | None:
@@ -224,19 +229,19 @@ def _shards(shards: Any, zarr_format: int) -> tuple[int, int] | None:
 
 def _sizes(job: Job) -> dict[str, tuple[int, int]]:
     sizes = {}
-    for family in job.families:
-        unit = unit_shape(family.pyramid, job.shards)
-        for level, path in family.paths.items():
-            shape = family.pyramid.levels[level].shape
+    for array in job.arrays:
+        unit = unit_shape(array.pyramid, job.shards)
+        for level, path in array.paths.items():
+            shape = array.pyramid.levels[level].shape
             sizes[path] = (
                 math.prod(windows.chunk_count(shape, unit)),
-                math.prod(shape) * family.pyramid.dtype.itemsize,
+                math.prod(shape) * array.pyramid.dtype.itemsize,
             )
     return sizes
 
 
 def _about(job: Job) -> dict[str, Any]:
-    """What makes it the same job when it is run again."""
+    """Facts that make it the same job when it is run again."""
     face = job.face
     return {
         "recipe": {path: p.recipe for path, p in job.pyramids.items()},
@@ -247,83 +252,90 @@ def _about(job: Job) -> dict[str, Any]:
         "dimension_separator": face.separator,
         "legacy": face.legacy,
         "shards": None if job.shards is None else list(job.shards),
-        "arrays": [path for family in job.families for path in family.paths.values()],
+        "arrays": [path for array in job.arrays for path in array.paths.values()],
     }
 
 
 def _run(
-    job: Job, crew: Threads | Cluster, arrays: dict[str, tuple[int, int]], began: float, *, shown: bool
+    job: Job,
+    executor: ThreadExecutor | FuturesExecutor,
+    arrays: dict[str, tuple[int, int]],
+    began: float,
+    *,
+    shown: bool,
 ) -> Summary:
     kvstore = job.kvstore
     if complete(job):
         return Summary(kvstore.name, arrays, seconds=time.monotonic() - began)
-    journal = Journal.of(kvstore, _about(job), job.stages)
-    job = replace(job, stages=journal.stages)
+    checkpoint = Checkpoint.open(kvstore, _about(job), job.stages)
+    job = replace(job, stages=checkpoint.stages)
     kvstore.clear(f"{HIDDEN}/partial")
-    journal.begin()
+    checkpoint.begin()
     totals, regions, skipped = [0, 0, 0], 0, 0
-    counts = [math.prod(s.counts(job.families[s.family].pyramid)) for s in job.stages]
-    left = [_stage_bytes(job, s) for s in job.stages[journal.finished :]]
+    counts = [math.prod(s.counts(job.arrays[s.array].pyramid)) for s in job.stages]
+    left = [_stage_bytes(job, s) for s in job.stages[checkpoint.finished :]]
     with progress_bar(sum(left), f"materialize {kvstore.name}", show=shown, in_bytes=True) as advance:
-        for number in range(journal.finished, len(job.stages)):
+        for number in range(checkpoint.finished, len(job.stages)):
             stage = job.stages[number]
-            before = journal.count(number)
+            before = checkpoint.count(number)
             skipped += before
             advance(_stage_bytes(job, stage) * before // counts[number])
-            with contextlib.closing(_regions(job, crew, journal, number, counts[number])) as results:
-                for done in results:
+            with contextlib.closing(_regions(job, executor, checkpoint, number, counts[number])) as results:
+                for result in results:
                     regions += 1
-                    totals = [t + n for t, n in zip(totals, (done.chunks, done.pixels, done.written), strict=True)]
-                    advance(done.pixels)
-            journal.checkpoint()
+                    totals = [t + n for t, n in zip(totals, astuple(result), strict=True)]
+                    advance(result.pixels)
+            checkpoint.flush()
             if kvstore.supports_overwrite or number == len(job.stages) - 1:
                 commit(job, number)
-            journal.finish(number)
-            for feed in {feed for feed in stage.feeds if feed is not None}:
-                if not any(feed in later.feeds for later in job.stages[number + 1 :]):
-                    kvstore.clear(spill_folder(feed))
-    # Also what a run that was killed right after a stage had no time for.
+            checkpoint.finish(number)
+            for earlier in {earlier for earlier in stage.inputs if earlier is not None}:
+                if not any(earlier in later.inputs for later in job.stages[number + 1 :]):
+                    kvstore.clear(spill_folder(earlier))
+    # A run that was killed right after a stage left its spilled pixels.
     kvstore.clear(f"{HIDDEN}/spill")
-    journal.remove()
-    chunks, pixels, written = totals
+    checkpoint.remove()
+    chunks, written, pixels = totals
     return Summary(kvstore.name, arrays, chunks, pixels, written, regions, skipped, time.monotonic() - began)
 
 
-def _regions(job: Job, crew: Crew, journal: Journal, stage: int, count: int) -> Generator[Done, None, None]:
-    """What each region of a stage came to; the errors of those that failed, together, at the end."""
-    todo = (region for region in range(count) if not journal.is_done(stage, region))
+def _regions(
+    job: Job, executor: Executor, checkpoint: Checkpoint, stage: int, count: int
+) -> Generator[RegionResult, None, None]:
+    """Yield the result of each region of a stage; the errors of those that failed are raised together at the end."""
+    todo = (region for region in range(count) if not checkpoint.is_done(stage, region))
     failed: dict[int, LazypyrError] = {}
     synced = time.monotonic()
-    outcomes = crew.run(job, stage, todo, count - journal.count(stage))
+    outcomes = executor.run(job, stage, todo, count - checkpoint.count(stage))
     with contextlib.closing(outcomes):
         for outcome in outcomes:
             if time.monotonic() - synced > _SYNC_EVERY_S:
-                journal.checkpoint()
+                checkpoint.flush()
                 synced = time.monotonic()
             if outcome is None:
                 continue
-            region, done = outcome
-            if isinstance(done, Done):
-                journal.mark(stage, region)
-                yield done
-            elif isinstance(done, SourceError | ComputeError | BusyError):
-                failed[region] = done
+            region, result = outcome
+            if isinstance(result, RegionResult):
+                checkpoint.mark(stage, region)
+                yield result
+            elif isinstance(result, SourceError | ComputeError | BusyError):
+                failed[region] = result
                 if len(failed) >= _MAX_FAILED:
                     break
             else:
-                raise done
+                raise result
     if failed:
         raise _failure(job, stage, failed, count)
 
 
-def _failure(job: Job, stage: int, failed: dict[int, LazypyrError], count: int) -> LazypyrError:
-    at = job.stages[stage]
-    pyramid = job.families[at.family].pyramid
-    windows = "; ".join(f"region {r} = {at.region(pyramid, r)} of level {at.hi}" for r in sorted(failed)[:5])
+def _failure(job: Job, number: int, failed: dict[int, LazypyrError], count: int) -> LazypyrError:
+    stage = job.stages[number]
+    pyramid = job.arrays[stage.array].pyramid
+    windows = "; ".join(f"region {r} = {stage.region(pyramid, r)} of level {stage.hi}" for r in sorted(failed)[:5])
     first = failed[min(failed)]
     more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
     msg = (
-        f"{job.kvstore.name}: {len(failed)} of {count} regions of {_words(job, at)} failed, which are not visible there; "
+        f"{job.kvstore.name}: {len(failed)} of {count} regions of {_levels_label(job, stage)} failed, which are not visible there; "
         f"run again to go on. {windows}{more}. The first: {first}"
     )
     kind = type(first) if isinstance(first, SourceError | ComputeError) else ComputeError
@@ -333,25 +345,23 @@ def _failure(job: Job, stage: int, failed: dict[int, LazypyrError], count: int) 
     return error
 
 
-def _words(job: Job, stage: Stage) -> str:
-    family = job.families[stage.family]
+def _levels_label(job: Job, stage: Stage) -> str:
+    array = job.arrays[stage.array]
     levels = f"level {stage.lo}" if stage.lo == stage.hi else f"levels {stage.lo}-{stage.hi}"
-    return (
-        levels if len(job.families) == 1 else f"{family.paths[min(family.paths)].rpartition('/')[0]} {levels}".strip()
-    )
+    return levels if len(job.arrays) == 1 else f"{array.paths[min(array.paths)].rpartition('/')[0]} {levels}".strip()
 
 
 def _stage_bytes(job: Job, stage: Stage) -> int:
-    family = job.families[stage.family]
+    array = job.arrays[stage.array]
     return sum(
-        math.prod(family.pyramid.levels[k].shape) * family.pyramid.dtype.itemsize
+        math.prod(array.pyramid.levels[k].shape) * array.pyramid.dtype.itemsize
         for k in range(stage.lo, stage.hi + 1)
-        if k in family.paths
+        if k in array.paths
     )
 
 
 def _tidy(job: Job) -> None:
-    """Leave nothing of ours beside a hierarchy that is whole."""
+    """Remove our empty folders beside a hierarchy that is whole."""
     local = job.kvstore.local
     if local is not None:
         for folder in (local / HIDDEN / "partial", local / HIDDEN / "spill", local / HIDDEN):
@@ -361,7 +371,7 @@ def _tidy(job: Job) -> None:
 
 @contextlib.contextmanager
 def _os_errors(name: str) -> Iterator[None]:
-    """What the medium says of journal and lock, as an error of the destination."""
+    """Raise errors of the medium, met at the checkpoint or the lock, as DestinationError."""
     try:
         yield
     except LazypyrError:

@@ -17,9 +17,9 @@ from lazypyr import LazyPyramidStore, PlanError, SourceError, materialize
 from lazypyr.kvstore.open import open_kvstore
 from lazypyr.writing import executors
 from lazypyr.writing import run as jobs
-from lazypyr.writing.job import Done
+from lazypyr.writing.job import RegionResult
 from lazypyr.writing.region import run_region
-from lazypyr.writing.run import _job_of
+from lazypyr.writing.run import plan_job
 from support.running import until
 
 pytestmark = [
@@ -70,7 +70,7 @@ SMALL = {"inflight_bytes": 150_000, "progress": False}
 def test_on_a_cluster(tmp_path, source, cluster, monkeypatch):
     store, wanted = source
     most, waiting = 0, 0
-    submit, outcome = cluster.submit, executors._outcome
+    submit, outcome = cluster.submit, executors.result_of
 
     def watched(*args, **kwargs):
         nonlocal most, waiting
@@ -84,12 +84,12 @@ def test_on_a_cluster(tmp_path, source, cluster, monkeypatch):
         return outcome(future)
 
     monkeypatch.setattr(cluster, "submit", watched)
-    monkeypatch.setattr(executors, "_outcome", taken)
+    monkeypatch.setattr(executors, "result_of", taken)
     done = materialize(store, tmp_path / "out", executor=cluster, **SMALL)
     assert contents(tmp_path / "out") == wanted
     assert done.regions > 20
     # a bounded number of tasks at once, however many regions there are; the next one is there before one is taken
-    assert most <= 2 * (1 + executors._AHEAD) + 1
+    assert most <= 2 * (1 + executors.TASKS_AHEAD) + 1
     with pytest.raises(PlanError, match="other processes"):
         materialize(store, {}, executor=cluster, **SMALL)
     with pytest.raises(PlanError, match="workers belong"):
@@ -103,7 +103,7 @@ def test_a_killed_worker(tmp_path, source, cluster, monkeypatch):
     store, wanted = source
     victims = list(cluster.run(os.getpid).values())
     counted = threading.Event()
-    real = executors._outcome
+    real = executors.result_of
 
     def outcome(future):
         counted.set()
@@ -114,7 +114,7 @@ def test_a_killed_worker(tmp_path, source, cluster, monkeypatch):
         with contextlib.suppress(ProcessLookupError):
             os.kill(victims[0], signal.SIGKILL)
 
-    monkeypatch.setattr(executors, "_outcome", outcome)
+    monkeypatch.setattr(executors, "result_of", outcome)
     killer = threading.Thread(target=kill)
     killer.start()
     materialize(store, tmp_path / "out", executor=cluster, **SMALL)
@@ -132,7 +132,7 @@ def test_a_killed_worker(tmp_path, source, cluster, monkeypatch):
 @pytest.mark.fault("W10")
 def test_regions_done_twice_and_in_any_order(tmp_path, source):
     store, wanted = source
-    job = _job_of(store, open_kvstore(tmp_path / "out"), None, None, 40_000, 2, copy_base=True)
+    job = plan_job(store, open_kvstore(tmp_path / "out"), None, None, 40_000, 2, copy_base=True)
     for number, stage in enumerate(job.stages):
         count = int(np.prod(stage.counts(store.pyramid)))
         order = [*range(count), *range(0, count, 2)]
@@ -184,7 +184,7 @@ class Instant:
 
     def submit(self, function, blob, stage, region):
         future = Future()
-        future.set_result(Done(1, 1, 1))
+        future.set_result(RegionResult(1, 1, 1))
         return future
 
 
@@ -193,11 +193,11 @@ def test_a_plan_of_millions_of_regions_is_streamed(tmp_path):
     store = LazyPyramidStore(array, chunks=(4096, 4096))
     told = materialize(store, tmp_path / "out", executor=Instant(), dry_run=True, progress=False)
     assert told.chunks > 2**24
-    job = _job_of(store, open_kvstore(tmp_path / "out"), None, None, 2**27, 2, copy_base=True)
+    job = plan_job(store, open_kvstore(tmp_path / "out"), None, None, 2**27, 2, copy_base=True)
     ahead = iter(range(10_000_000))
-    outcomes = executors.Cluster(Instant()).run(job, 0, ahead, 10_000_000)
+    outcomes = executors.FuturesExecutor(Instant()).run(job, 0, ahead, 10_000_000)
     for _ in range(1000):
-        assert next(outcomes)[1] == Done(1, 1, 1)
+        assert next(outcomes)[1] == RegionResult(1, 1, 1)
     assert next(ahead) < 1100, "they were drawn long before they were wanted"
     outcomes.close()
 
@@ -244,7 +244,7 @@ def test_s3(tmp_path, source, s3):
 def test_s3_goes_on(source, s3, monkeypatch):
     store, wanted = source
     url = "s3://bucket/again.zarr"
-    mark, marked = jobs.Journal.mark, []
+    mark, marked = jobs.Checkpoint.mark, []
 
     def stop(self, stage, region):
         marked.append(region)
@@ -253,7 +253,7 @@ def test_s3_goes_on(source, s3, monkeypatch):
         mark(self, stage, region)
 
     with monkeypatch.context() as patch:
-        patch.setattr(jobs.Journal, "mark", stop)
+        patch.setattr(jobs.Checkpoint, "mark", stop)
         with pytest.raises(OSError, match="went dead"):
             materialize(store, url, levels=[3], storage_options=s3, progress=False)
     again = materialize(store, url, levels=[3], storage_options=s3, progress=False)

@@ -22,7 +22,7 @@ from lazypyr import BusyError, ComputeError, DestinationError, LazyPyramidStore,
 from lazypyr.kvstore import local
 from lazypyr.kvstore.local import LocalKVStore
 from lazypyr.writing import run as jobs
-from lazypyr.writing.checkpoint import Lock
+from lazypyr.writing.lock import WriterLock
 from support.faultstore import FaultStore
 from support.paths import ROOT
 
@@ -104,12 +104,12 @@ def stopped_in_the_middle(monkeypatch, store, dest):
                 raise Enough
             MARK(self, stage, region)
 
-        patch.setattr(jobs.Journal, "mark", mark)
+        patch.setattr(jobs.Checkpoint, "mark", mark)
         with pytest.raises(Enough):
             write(store, dest)
 
 
-MARK = jobs.Journal.mark
+MARK = jobs.Checkpoint.mark
 
 
 @pytest.mark.fault("W3")
@@ -141,7 +141,7 @@ def test_left_over_files_are_removed(tmp_path, array, monkeypatch):
 def test_marks_before_a_loss_of_power_count_only_once_synced(tmp_path, array, monkeypatch):
     dest = tmp_path / "out"
     stopped_in_the_middle(monkeypatch, lazy(array), dest)
-    monkeypatch.setattr("lazypyr.writing.checkpoint._boot", lambda: "the next day")
+    monkeypatch.setattr("lazypyr.writing.checkpoint.boot_id", lambda: "the next day")
     assert write(lazy(array), dest).skipped == 0
 
 
@@ -247,8 +247,8 @@ def test_levels_before_the_one_that_fails_are_kept(tmp_path, array):
 def test_two_writers(tmp_path, array):
     dest = tmp_path / "out"
     script = (
-        "import sys, time; from lazypyr.writing.checkpoint import Lock; from lazypyr.kvstore.local import LocalKVStore\n"
-        "with Lock(LocalKVStore(sys.argv[1])): print('mine', flush=True); time.sleep(1000)"
+        "import sys, time; from lazypyr.writing.lock import WriterLock; from lazypyr.kvstore.local import LocalKVStore\n"
+        "with WriterLock(LocalKVStore(sys.argv[1])): print('mine', flush=True); time.sleep(1000)"
     )
     first = subprocess.Popen([sys.executable, "-c", script, dest], stdout=subprocess.PIPE, text=True, env=ENV)
     try:
@@ -265,9 +265,9 @@ def test_two_writers(tmp_path, array):
 @pytest.mark.fault("W6")
 def test_locks_of_other_machines_and_other_processes(tmp_path):
     kvstore = LocalKVStore(tmp_path)
-    with Lock(kvstore):
+    with WriterLock(kvstore):
         mine = json.loads((tmp_path / ".lazypyr" / "lock").read_text())
-        with pytest.raises(BusyError, match=f"process {os.getpid()}"), Lock(kvstore):
+        with pytest.raises(BusyError, match=f"process {os.getpid()}"), WriterLock(kvstore):
             pass
     for change, gone in (
         ({"host": "elsewhere"}, False),
@@ -278,10 +278,10 @@ def test_locks_of_other_machines_and_other_processes(tmp_path):
     ):
         (tmp_path / ".lazypyr" / "lock").write_text(json.dumps({**mine, **change}))
         if gone:
-            with Lock(kvstore):
+            with WriterLock(kvstore):
                 pass
         else:
-            with pytest.raises(BusyError, match="elsewhere"), Lock(kvstore):
+            with pytest.raises(BusyError, match="elsewhere"), WriterLock(kvstore):
                 pass
     assert (tmp_path / ".lazypyr" / "lock").exists() is False
 
@@ -289,14 +289,14 @@ def test_locks_of_other_machines_and_other_processes(tmp_path):
 @pytest.mark.fault("W6")
 def test_one_of_many_takes_over_the_lock_of_a_process_that_is_gone(tmp_path):
     kvstore = LocalKVStore(tmp_path)
-    with Lock(kvstore):
+    with WriterLock(kvstore):
         gone = json.dumps({**json.loads((tmp_path / ".lazypyr" / "lock").read_text()), "pid": 2**22 + 1})
     together, held = threading.Barrier(8), []
 
     def take(_):
         together.wait(20)
         try:
-            with Lock(kvstore):
+            with WriterLock(kvstore):
                 held.append(1)
                 together.wait(20)
         except BusyError:
@@ -314,12 +314,12 @@ def test_one_of_many_takes_over_the_lock_of_a_process_that_is_gone(tmp_path):
 RUSH = """
 import contextlib, os, sys
 from lazypyr import BusyError
-from lazypyr.writing.checkpoint import Lock
+from lazypyr.writing.lock import WriterLock
 from lazypyr.kvstore.local import LocalKVStore
 kvstore, mine, refused = LocalKVStore(sys.argv[1]), 0, 0
 for n in range(300):
     try:
-        with Lock(kvstore):
+        with WriterLock(kvstore):
             mine += 1
             kvstore.clear(".lazypyr/partial")  # as every job does when it begins: nobody else writes there
             kvstore.put_atomic(".lazypyr/journal.json", b"1", durable=False)

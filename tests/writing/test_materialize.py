@@ -18,8 +18,8 @@ from lazypyr import LazyPyramidStore, PlanError, materialize
 from lazypyr.cli import main
 from lazypyr.kvstore.open import open_kvstore
 from lazypyr.store.derived import face_of
-from lazypyr.writing.run import _job_of
-from lazypyr.writing.stages import families_of, stages_of
+from lazypyr.writing.run import plan_job
+from lazypyr.writing.stages import arrays_to_write, plan_stages
 from support.faultstore import FaultStore
 
 DOCUMENTS = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
@@ -180,10 +180,10 @@ def test_any_shape(shape, chunks, tile, method, inflight, workers, constant):
 
 def test_a_plan_in_stages_is_what_these_tests_are_about(tmp_path):
     store = LazyPyramidStore(source(tmp_path), chunks=(32, 32), method="mean")
-    families = families_of(store.pyramids, face_of(store), None)
-    stages = stages_of(families, shards=None, region_bytes=SMALL // 4, workers=2)
+    arrays = arrays_to_write(store.pyramids, face_of(store), None)
+    stages = plan_stages(arrays, shards=None, region_bytes=SMALL // 4, workers=2)
     assert len(stages) > 1
-    assert any(stage.feeds[0] is not None for stage in stages)
+    assert any(stage.inputs[0] is not None for stage in stages)
 
 
 @pytest.mark.parametrize("inflight_bytes", [SMALL * 4, 2**28])
@@ -367,8 +367,8 @@ def test_the_source_is_no_destination(tmp_path):
 @pytest.mark.fault("P2")
 def test_a_job_is_a_small_pickle(tmp_path):
     store = LazyPyramidStore(source(tmp_path, dtype="c8"), method="mean", product="amplitude")
-    job = _job_of(store, open_kvstore(tmp_path / "out"), None, None, 2**20, 2, copy_base=True)
-    job.keys, job.encoder, job.beyond  # noqa: B018 - what must not be pickled
+    job = plan_job(store, open_kvstore(tmp_path / "out"), None, None, 2**20, 2, copy_base=True)
+    job.keys, job.encoder, job.engine  # noqa: B018 - what must not be pickled
     blob = pickle.dumps(job)
     assert len(blob) < 10_000
     assert pickle.loads(blob).stages == job.stages
