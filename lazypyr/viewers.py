@@ -19,29 +19,41 @@ _SHORT_UNITS = {
 
 
 def neuroglancer(src: Any, *, name: str = "image", **options: Any) -> Any:
-    """A neuroglancer viewer that shows a pyramid; its client and the chunks come from this process.
+    """Open a neuroglancer viewer of a pyramid; this process serves its client and the chunks.
 
     Parameters
     ----------
-    src
-        A `LazyPyramidStore`, or what it takes; numbers of up to 32 bits (or uint64), float32 at most.
-    name : str
-        Of the layer.
-    **options
-        For `LazyPyramidStore`, when `src` isn't one.
+    src : LazyPyramidStore or source
+        Store, or a source that it opens; integers of up to 32 bits, uint64 or float32.
+    name : str, default "image"
+        Name of the layer.
+    **options : dict
+        Options of `LazyPyramidStore`, when `src` isn't one.
 
     Returns
     -------
     neuroglancer.Viewer
-        Print it for its URL; a notebook shows a link. ``viewer.lazypyr`` is the server behind it.
+        Viewer, printed as its URL; a notebook shows a link. ``viewer.lazypyr`` is the server of the chunks.
 
     Raises
     ------
     PlanError
-        For pixels that neuroglancer can't show (complex, float64, bool): give it a product, or cast; for axes that
-        OME-NGFF doesn't have.
+        For pixels that neuroglancer can't show (complex, float64, bool), and axes that OME-NGFF doesn't have.
     MissingExtra
         Without neuroglancer, starlette or uvicorn.
+
+    See Also
+    --------
+    napari : Show a pyramid in napari.
+    lazypyr.serve : Serve a pyramid to other viewers.
+
+    Examples
+    --------
+    >>> import numpy as np, lazypyr
+    >>> viewer = lazypyr.viewers.neuroglancer(np.zeros((512, 512), "uint8"))
+    >>> [layer.name for layer in viewer.state.layers]
+    ['image']
+    >>> viewer.lazypyr.close()
     """
     module = need("neuroglancer", feature="lazypyr.viewers.neuroglancer", extra="viewers")
     from lazypyr.metadata.conventions.ome import why_not_ome
@@ -79,20 +91,21 @@ def neuroglancer(src: Any, *, name: str = "image", **options: Any) -> Any:
 
 
 def napari(src: Any, *, viewer: Any = None, **options: Any) -> Any:
-    """A napari viewer with a pyramid as a multiscale image; napari reads the chunks that it shows.
+    """Show a pyramid in napari, as a multiscale image of which napari reads the visible chunks.
 
     Parameters
     ----------
-    src
-        A `LazyPyramidStore`, or what it takes; no complex numbers.
+    src : LazyPyramidStore or source
+        Store, or a source that it opens; no complex numbers.
     viewer : napari.Viewer, optional
-        Add the image to this one.
-    **options
-        For `LazyPyramidStore`, when `src` isn't one.
+        Viewer to which the image is added; by default a new one.
+    **options : dict
+        Options of `LazyPyramidStore`, when `src` isn't one.
 
     Returns
     -------
     napari.Viewer
+        The viewer.
 
     Raises
     ------
@@ -100,6 +113,21 @@ def napari(src: Any, *, viewer: Any = None, **options: Any) -> Any:
         For complex numbers.
     MissingExtra
         Without napari.
+
+    See Also
+    --------
+    neuroglancer : Open a neuroglancer viewer.
+
+    Examples
+    --------
+    Any object with napari's ``add_image`` can take the levels:
+
+    >>> import numpy as np, lazypyr
+    >>> class Layers(list):
+    ...     def add_image(self, levels, **options):
+    ...         self.extend(level.shape for level in levels)
+    >>> lazypyr.viewers.napari(np.zeros((1024, 600)), viewer=Layers())
+    [(1024, 600), (512, 300), (256, 150)]
     """
     import zarr
 

@@ -42,28 +42,48 @@ def view(
 
     Parameters
     ----------
-    src
-        What `raster_plot` or `points_plot` takes; or a mapping of titles to such, one tab each.
-    product : str, function or Product, optional
-        What is shown first; the page offers all that the data allow.
+    src : source, or dict of titles to sources
+        Sources of `raster_plot` or `points_plot`; several are shown as tabs.
+    product : str, callable or Product, optional
+        Product shown first; the page offers all that the data allow.
     dates : sequence, optional
-        One a channel: labels of the sliders and times of the series.
-    port : int
-        0: any that is free. The page is served to this machine only.
-    show : bool
+        Dates, one a channel: labels of the sliders and times of the series.
+    port : int, default 0
+        Port; 0 for a free one. The page is served to this machine only.
+    show : bool, default True
         Open a browser window.
-    links : mapping of text to URL, optional
-        Shown on the page, e.g. where the same data are served as Zarr.
+    links : dict of text to URL, optional
+        Links on the page, e.g. to the same data served as Zarr.
     engine : Engine, optional
+        Engine that reads; by default that of a store, or one that all plots share.
     announce : callable
-        Is told the address.
-    **options
-        For `lazypyr.open_pyramid`, and `clim`, `cmap`, `invert_yaxis`, `level_increase` of `raster_plot`.
+        Called with a line of text that has the address.
+    **options : dict
+        Options of `lazypyr.open_pyramid`, and `clim`, `cmap`, `invert_yaxis`, `level_increase` of `raster_plot`.
 
     Raises
     ------
     PlanError
-        What can't be shown, or a port that is taken.
+        For a source that can't be shown, or a port that is in use.
+
+    See Also
+    --------
+    raster_plot : The plot itself, for notebooks.
+    lazypyr.serve : Serve the data to other programs and machines.
+
+    Examples
+    --------
+    Without a thread the call ends with Ctrl-C:
+
+    >>> import numpy as np
+    >>> from queue import Queue
+    >>> from threading import Thread
+    >>> from lazypyr.plot import view
+    >>> lines = Queue()
+    >>> options = {"show": False, "announce": lines.put}
+    >>> Thread(target=view, args=[np.zeros((64, 64))], kwargs=options, daemon=True).start()
+    >>> lines.get()
+    'lazypyr view at http://localhost:.../ (Ctrl-C ends it)'
     """
     running = server(src, product=product, dates=dates, port=port, links=links, engine=engine, **options)
     url = f"http://localhost:{running.port}/"

@@ -39,28 +39,47 @@ def save_picture(
 
     Parameters
     ----------
-    src, post_proc, clim, cmap, **options
-        As for `raster_plot`; points (`lazypyr.from_points`) are drawn as their raster.
-    out : path
+    src : path, array, Pyramid, LazyPyramidStore or source
+        Source as for `raster_plot`; points (`lazypyr.from_points`) are drawn as their raster.
+    out : str or Path
         ``.png``: pixels, axes and colour bar; ``.html``: a page with zoom and hover that needs no server and no network.
-    index : sequence of int
-        Which channel, one number a key dimension; by default what `raster_plot` shows first.
+    post_proc : str, callable or Product, optional
+        Product to show, as for `raster_plot`.
+    index : sequence of int, optional
+        Channel, one number a key dimension; by default the one that `raster_plot` shows first.
     size : (int, int)
-        Width and height in pixels that the data may take.
+        Largest width and height of the data, in pixels.
     invert_yaxis : bool, optional
-        Row 0 at the top; by default where the source says nothing about its y.
+        Row 0 at the top; by default where the source has no y coordinates.
+    clim : (float, float), optional
+        Colour limits, as for `raster_plot`.
+    cmap : str or list, optional
+        Colour map, as for `raster_plot`.
+    **options : dict
+        Options of `raster_plot` (`n_kdim`, `bounds`, `engine`) and of `lazypyr.open_pyramid`.
 
     Returns
     -------
     Path
-        What was written.
+        Path of the file.
 
     Raises
     ------
     PlanError
         As `raster_plot`, or for another suffix than these two.
     DestinationError
-        When it can't be written.
+        When the file can't be written.
+
+    See Also
+    --------
+    raster_plot : Plot a raster.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lazypyr.plot import save_picture
+    >>> save_picture(np.add.outer(np.arange(300), np.arange(400)), "ramp.png").name
+    'ramp.png'
     """
     from lazypyr.plot.raster import as_product, open_for_plot
 

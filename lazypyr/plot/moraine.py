@@ -29,16 +29,39 @@ def ras_plot(
     level_increase: int = 0,
     **options: Any,
 ) -> hv.DynamicMap:
-    """`raster_plot` with moraine's arguments.
+    """Plot a raster with moraine's arguments, see `raster_plot`.
 
     Parameters
     ----------
-    data
-        The raster itself, shape ``(y, x, *channels)``: an array, a zarr array, a path; or the folder of ``ras_pyramid``.
-    post_proc, n_kdim, bounds, level_increase
-        As for `raster_plot`.
-    **options
-        Further ones of `raster_plot`.
+    data : array, zarr array or path
+        Raster of shape ``(y, x, *channels)``; or the folder that ``ras_pyramid`` made.
+    post_proc : str or callable, optional
+        Product to show, as for `raster_plot`.
+    n_kdim : int, optional
+        Number of key dimensions of a function.
+    bounds : sequence of four float, optional
+        Coordinates of the centres of the first and last pixel.
+    level_increase : int, default 0
+        Number of levels coarser (negative: finer) than one data pixel a screen pixel.
+    **options : dict
+        Further options of `raster_plot`.
+
+    Returns
+    -------
+    holoviews.DynamicMap
+        Map of `holoviews.Image`.
+
+    See Also
+    --------
+    raster_plot : The same plot with lazypyr's arguments.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lazypyr.plot import ras_plot
+    >>> stack = np.exp(1j * np.arange(64 * 64 * 3).reshape(64, 64, 3)).astype("complex64")
+    >>> ras_plot(stack, post_proc="intf_seq")[0].data.shape
+    (64, 64)
     """
     if (
         "axes" not in options
@@ -63,27 +86,56 @@ def pc_plot(
     post_proc_ras: PostProc | None = None,
     **options: Any,
 ) -> tuple[hv.DynamicMap, hv.DynamicMap]:
-    """`points_plot` with moraine's arguments.
+    """Plot a point cloud with moraine's arguments, see `points_plot`.
 
     Parameters
     ----------
-    data
-        Values, shape ``(n, *channels)``, with `y` and `x` of shape ``(n,)``; or the folder of ``pc_pyramid``; or what
-        `points_plot` takes.
-    y, x : array-like or path, optional
-        With a folder they may be what `moraine.cli.pc_plot` has in their place: ``post_proc_ras, post_proc_pc``.
-    ras_resolution : float
+    data : array, path or PointsPyramid
+        Values, shape ``(n, *channels)``, with `y` and `x` of shape ``(n,)``; or the folder of ``pc_pyramid``; or points
+        as for `points_plot`.
+    y : array-like, path or str, optional
+        Coordinates y. With a folder `y` and `x` may be ``post_proc_ras, post_proc_pc``, as in `moraine.cli.pc_plot`.
+    x : array-like, path or str, optional
+        Coordinates x.
+    ras_resolution : float, optional
         Pixel size in the units of the coordinates; by default 20, or that of the folder.
-    post_proc_pc : str or function, optional
-        What is drawn of the values, from afar and from near: a name, or ``f(data, numbers, *kdims)``.
-    n_kdim, level_increase
-        As for `points_plot`.
-    rtree
+    post_proc_pc : str or callable, optional
+        Product of the values, for raster and points: a name, or ``f(data, numbers, *kdims)``.
+    n_kdim : int, optional
+        Number of key dimensions of a function.
+    rtree : object, optional
         Not needed; accepted for old notebooks.
-    post_proc_ras : str or function, optional
-        A name given only here is used for both.
-    **options
-        Further ones of `points_plot`.
+    level_increase : int, default 0
+        Number of levels coarser (negative: finer) than one data pixel a screen pixel.
+    post_proc_ras : str or callable, optional
+        Product of the raster, the same as `post_proc_pc`; a name given only here is used for both.
+    **options : dict
+        Further options of `points_plot`.
+
+    Returns
+    -------
+    images : holoviews.DynamicMap
+        Map of `holoviews.Image`.
+    points : holoviews.DynamicMap
+        Map of `holoviews.Points`.
+
+    Raises
+    ------
+    PlanError
+        For one of `x` and `y` alone, or different names for raster and points.
+
+    See Also
+    --------
+    points_plot : The same plots with lazypyr's arguments.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lazypyr.plot import pc_plot
+    >>> x, y = np.random.default_rng(0).uniform(0, 100, (2, 500))
+    >>> images, points = pc_plot(x + y, y, x, ras_resolution=5)
+    >>> len(points[()])
+    500
     """
     from lazypyr.points import from_points
 
@@ -122,22 +174,49 @@ def ts_plot(
     post_proc_ts: Callable[..., Any] | None = None,
     **options: Any,
 ) -> hv.DynamicMap:
-    """`timeseries_plot` with moraine's arguments.
+    """Plot time series with moraine's arguments, see `timeseries_plot`.
 
     Parameters
     ----------
-    v
-        Values, shape ``(n, time)``, or their path, with `kdtree` or with `y` and `x`; or what
-        `timeseries_plot` takes.
-    t, source_plot, reference
-        As for `timeseries_plot`.
+    v : array, path, PointsPyramid or source of a raster
+        Values, shape ``(n, time)``, with `kdtree` or with `y` and `x`; or values as for `timeseries_plot`.
+    t : sequence
+        Times, one a channel.
+    source_plot : HoloViews object, or tuple of them
+        Plot to tap.
     kdtree : scipy.spatial.KDTree, optional
-        Of ``(y, x)``, as moraine's users make it; that of `timeseries_plot` is of ``(x, y)``.
-    y, x : array-like or path, optional
-    post_proc_ts : function, optional
+        Tree over ``(y, x)``, as moraine's users make it; that of `timeseries_plot` is over ``(x, y)``.
+    y : array-like or path, optional
+        Coordinates y.
+    x : array-like or path, optional
+        Coordinates x.
+    reference : bool, default False
+        Show series relative to the point of the last double tap.
+    post_proc_ts : callable, optional
         ``f(v, number)``, with a reference ``f(v, number, reference_number)``.
-    **options
-        Further ones of `timeseries_plot`.
+    **options : dict
+        Further options of `timeseries_plot`.
+
+    Returns
+    -------
+    holoviews.DynamicMap
+        Map of `holoviews.Scatter`.
+
+    See Also
+    --------
+    timeseries_plot : The same plot with lazypyr's arguments.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lazypyr.plot import pc_plot, ts_plot
+    >>> x, y = np.random.default_rng(0).uniform(0, 100, (2, 500))
+    >>> v = np.outer(x, np.arange(3))
+    >>> images, points = pc_plot(v, y, x, ras_resolution=5)
+    >>> series = ts_plot(v, [2020, 2021, 2022], images, y=y, x=x)
+    >>> series.event(x=x[7], y=y[7])
+    >>> bool((series[()].dimension_values("v") == v[7]).all())
+    True
     """
     x, y = _column(x), _column(y)
     if kdtree is not None:

@@ -52,32 +52,60 @@ def points_plot(
     title: str | None = None,
     engine: Engine | None = None,
 ) -> tuple[hv.DynamicMap, hv.DynamicMap]:
-    """A point cloud as two plots to lay over each other: ``images * points``.
+    """Plot a point cloud as two layers to overlay: ``images * points``.
 
-    Zoomed out, the image shows the raster of the level that fits the screen; where pixels of level 0 get larger than
-    the screen's, the points themselves are drawn (up to 50,000 of them). Hovering shows value and point number.
+    Zoomed out, the image shows the raster of the level that fits the screen. Where pixels of level 0 are larger than the
+    screen's, the points themselves are drawn (up to 50,000 of them). Hovering shows value and point number.
 
     Parameters
     ----------
-    points : PointsPyramid
-        As `lazypyr.from_points` and `lazypyr.read_points` give, or a lazypyr store of one.
-    post_proc : str, function or Product, optional
+    points : PointsPyramid or LazyPyramidStore
+        Points of `lazypyr.from_points` or `lazypyr.read_points`, a product of them, or a store of either.
+    post_proc : str, callable or Product, optional
         As for `raster_plot`; or moraine's ``f(data, numbers, *kdims)``, where `data` is the array of values by point
         number.
-    n_kdim, level_increase, labels, clim, cmap, title, engine
-        As for `raster_plot`.
+    n_kdim : int, optional
+        Number of key dimensions of a function; by default taken from its arguments.
+    level_increase : int, default 0
+        Number of levels coarser (negative: finer) than one data pixel a screen pixel.
+    labels : sequence, or dict of key dimension to sequence, optional
+        Labels of the sliders, as for `raster_plot`.
+    clim : (float, float), optional
+        Colour limits, as for `raster_plot`.
+    cmap : str or list, optional
+        Colour map, as for `raster_plot`.
+    title : str, optional
+        Title; by default the name of the cloud.
+    engine : Engine, optional
+        Engine that reads; by default that of a store, or one that all plots share.
 
     Returns
     -------
     images : holoviews.DynamicMap
-        Of `holoviews.Image` with values z and idx.
+        Map of `holoviews.Image` with values z and idx.
     points : holoviews.DynamicMap
-        Of `holoviews.Points` with values z and idx.
+        Map of `holoviews.Points` with values z and idx.
 
     Raises
     ------
     PlanError
-        What isn't points, complex values without a product, ...
+        For a pyramid that isn't made of points, complex values without a product, ...
+
+    See Also
+    --------
+    raster_plot : Plot a raster.
+    timeseries_plot : Plot the time series of a tapped point.
+    lazypyr.from_points : Make a pyramid of points.
+
+    Examples
+    --------
+    >>> import numpy as np, lazypyr
+    >>> from lazypyr.plot import points_plot
+    >>> x, y = np.random.default_rng(0).uniform(0, 100, (2, 500))
+    >>> images, points = points_plot(lazypyr.from_points(x, y, x + y, resolution=5.0))
+    >>> len(points[()])
+    500
+    >>> plot = images * points
     """
     pyramid, engine = open_for_plot(points, engine)
     cloud = cloud_of(pyramid)

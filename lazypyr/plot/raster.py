@@ -66,46 +66,65 @@ def raster_plot(
     engine: Engine | None = None,
     **recipe: Any,
 ) -> hv.DynamicMap:
-    """A raster as a plot that reads, at the right level, what is in view.
+    """Plot a raster of any size, reading the visible part at the level that fits the screen.
 
     Parameters
     ----------
-    src
-        What `lazypyr.open_pyramid` takes, a lazypyr store or a pyramid; or a folder that moraine's ``ras_pyramid`` made.
-    post_proc : str, function or Product, optional
-        What is drawn of it: "phase", "intf_0", "intf_all", ...; ``f(z, *kdims)`` as `lazypyr.product` takes; or
+    src : path, array, Pyramid, LazyPyramidStore or source
+        Any source that `lazypyr.open_pyramid` opens; or a folder that moraine's ``ras_pyramid`` made.
+    post_proc : str, callable or Product, optional
+        Product to show: "phase", "intf_0", "intf_all", ...; ``f(z, *kdims)`` as in `lazypyr.product`; or
         ``f(data, xslice, yslice, *kdims)``, moraine's signature.
     n_kdim : int, optional
-        Number of key dimensions of a function; by default as many as it has arguments for.
-    bounds : (x_first, y_first, x_last, y_last), optional
-        World coordinates of the centres of the first and last pixel, instead of the source's own.
-    level_increase : int
-        Levels coarser than one pixel of data for one of the screen; negative: finer.
-    labels : sequence, or mapping of key dimension to sequence, optional
-        What the sliders say, e.g. dates: one for each channel. For `intf_seq` the dates of the images.
-    clim : (low, high), optional
-        Colour limits. By default what the product declares ((-pi, pi) of phases), else the 1st and 99th percentile of
-        the coarsest level, fixed for the life of the plot.
-    cmap : optional
+        Number of key dimensions of a function; by default taken from its arguments.
+    bounds : sequence of four float, optional
+        Coordinates of the centres of the first and last pixel, ``(x_first, y_first, x_last, y_last)``, instead of the
+        source's own.
+    level_increase : int, default 0
+        Number of levels coarser (negative: finer) than one data pixel a screen pixel.
+    labels : sequence, or dict of key dimension to sequence, optional
+        Labels of the sliders, e.g. dates: one a channel. For `intf_seq` the dates of the images.
+    clim : (float, float), optional
+        Colour limits. By default those that the product declares ((-pi, pi) of phases), else the 1st and 99th
+        percentile of the coarsest level, fixed for the life of the plot.
+    cmap : str or list, optional
         Colour map; by default cyclic for phases, gray for amplitudes, else viridis.
     title : str, optional
+        Title; by default the name of the pyramid.
     invert_yaxis : bool, optional
-        Row 0 at the top, as for radar geometry; by default where the source says nothing about its y.
+        Row 0 at the top, as for radar geometry; by default where the source has no y coordinates.
     engine : Engine, optional
-        By default one that all plots share, or that of a store.
-    **recipe
-        For `lazypyr.open_pyramid`: `method`, `axes`, `chunks`, ...
+        Engine that reads; by default that of a store, or one that all plots share.
+    **recipe : dict
+        Options of `lazypyr.open_pyramid`: `method`, `axes`, `chunks`, ...
 
     Returns
     -------
     holoviews.DynamicMap
-        Of `holoviews.Image` (`holoviews.RGB` for colours) with key dimensions i, j, ...; `redim`, `opts`, ``*`` and ``+``
-        work as ever.
+        Map of `holoviews.Image` (`holoviews.RGB` for colours) with key dimensions i, j, ...; it is used like any other,
+        with `redim`, `opts`, ``*`` and ``+``.
 
     Raises
     ------
     PlanError
-        Complex data without a product, an unknown product, labels of another length, ...
+        For complex data without a product, an unknown product, labels of another length, ...
+
+    See Also
+    --------
+    points_plot : Plot a point cloud.
+    timeseries_plot : Plot the time series of a tapped pixel.
+    save_picture : Write a picture to a file.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lazypyr.plot import raster_plot
+    >>> stack = np.exp(1j * np.arange(64 * 64 * 3).reshape(64, 64, 3)).astype("complex64")
+    >>> plot = raster_plot(stack, "intf_all", axes="yxi", labels=["2020-01-01", "2020-01-13", "2020-01-25"])
+    >>> [dimension.name for dimension in plot.kdims]
+    ['i', 'j']
+    >>> plot[0, 2].data.shape
+    (64, 64)
     """
     pyramid, engine = open_for_plot(src, engine, bounds=bounds, **recipe)
     if post_proc is not None:

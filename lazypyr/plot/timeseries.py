@@ -44,43 +44,65 @@ def timeseries_plot(
     engine: Engine | None = None,
     **recipe: Any,
 ) -> hv.DynamicMap:
-    """The time series of the point or the pixel that was tapped last in another plot.
+    """Plot the time series of the point or pixel that was tapped last in another plot.
 
     A single tap picks; with `reference`, a double tap sets the point that series are relative to.
 
     Parameters
     ----------
-    values
-        Points (`lazypyr.from_points`), whose nearest one to the tap is picked; a raster as `raster_plot` takes, whose
-        pixel under the tap is picked; or an array of shape ``(n, time)`` with `x` and `y` (or `kdtree`) of n points.
-        Complex values are shown as phases: ``angle(v)``, or ``angle(v * conj(v_reference))``; real ones as they are, or
-        as differences.
+    values : PointsPyramid, array or source of a raster
+        Points (`lazypyr.from_points`), of which the nearest one to the tap is picked; a raster as for `raster_plot`, of
+        which the pixel under the tap is picked; or an array of shape ``(n, time)`` with `x` and `y` (or `kdtree`) of n
+        points. Complex values are shown as phases, ``angle(v)`` or ``angle(v * conj(v_reference))``; real ones
+        unchanged, or as differences.
     t : sequence
-        Times, as many as the values have channels: dates, numpy or ISO dates, "20160708", or numbers.
+        Times, one a channel: dates, numpy or ISO dates, "20160708", or numbers.
     source_plot : HoloViews object, or tuple of them
-        What is tapped: a plot of `raster_plot`, the pair of `points_plot`, or an overlay with one of them.
-    reference : bool
+        Plot to tap: one of `raster_plot`, the pair of `points_plot`, or an overlay with one of them.
+    reference : bool, default False
+        Show series relative to the point of the last double tap.
     max_distance : float, optional
-        In world units: a tap farther than that from every point (or outside the raster) shows nothing.
-    x, y : array-like, optional
-        Coordinates, for an array of values.
+        Largest distance of a point from the tap, in the units of the coordinates; a tap farther from every point picks
+        nothing.
+    x : array-like, optional
+        Coordinates x, for an array of values.
+    y : array-like, optional
+        Coordinates y, for an array of values.
     kdtree : scipy.spatial.KDTree, optional
-        Over ``(x, y)``, instead of them.
-    post_proc : function, optional
-        ``f(v, number)``, with a reference ``f(v, number, reference_number)``: the series, where `v` is the array of
-        values by point number (of a raster, the picked pixels).
-    engine, **recipe
-        As for `raster_plot`.
+        Tree over ``(x, y)``, instead of `x` and `y`.
+    post_proc : callable, optional
+        ``f(v, number)``, with a reference ``f(v, number, reference_number)``, that returns the series; `v` is the array
+        of values by point number.
+    engine : Engine, optional
+        Engine that reads; by default that of a store, or one that all plots share.
+    **recipe : dict
+        Options of `lazypyr.open_pyramid`, for a raster.
 
     Returns
     -------
     holoviews.DynamicMap
-        Of `holoviews.Scatter` with key dimension t and value v.
+        Map of `holoviews.Scatter` with key dimension t and value v.
 
     Raises
     ------
     PlanError
-        Times of another number than channels, values without coordinates, ...
+        For another number of times than channels, values without coordinates, ...
+
+    See Also
+    --------
+    raster_plot : Plot a raster.
+    points_plot : Plot a point cloud.
+
+    Examples
+    --------
+    >>> import numpy as np, lazypyr
+    >>> from lazypyr.plot import raster_plot, timeseries_plot
+    >>> stack = np.arange(32 * 32 * 4, dtype="float32").reshape(32, 32, 4)
+    >>> raster = raster_plot(stack, axes="yxi")
+    >>> series = timeseries_plot(stack, [2020, 2021, 2022, 2023], raster, axes="yxi")
+    >>> series.event(x=1, y=0)  # as a tap on column 1 of row 0
+    >>> series[()].dimension_values("v").tolist()
+    [4.0, 5.0, 6.0, 7.0]
     """
     picker = _picker(values, x, y, kdtree, max_distance, engine, recipe)
     times = as_times(t)
