@@ -22,7 +22,7 @@ from lazypyr.pyramids.base import ProductLike, Pyramid
 __all__ = ["choices", "server", "view"]
 
 _NAMES = ("amplitude", "intensity", "phase", "intf_0", "intf_seq", "intf_all")
-_AS_IT_IS = "as it is"
+_VALUES = "values"
 _SIDE_WIDTH = 220  # screen pixels of the controls beside the picture
 
 
@@ -139,7 +139,7 @@ def server(
 
 def choices(pyramid: Pyramid) -> list[str]:
     """Names of the products that a pyramid allows."""
-    return [*([] if pyramid.dtype.kind == "c" else [_AS_IT_IS]), *applicable_products(pyramid, _NAMES)]
+    return [*([] if pyramid.dtype.kind == "c" else [_VALUES]), *applicable_products(pyramid, _NAMES)]
 
 
 class ViewedSource:
@@ -155,7 +155,7 @@ class ViewedSource:
     ) -> None:
         self.pyramid, self.engine, self.style = pyramid, engine, dict(style)
         self.products: dict[str, ProductLike | None] = {
-            name: None if name == _AS_IT_IS else name for name in choices(pyramid)
+            name: None if name == _VALUES else name for name in choices(pyramid)
         }
         if product is not None:
             pyramid.map(product)  # an error is raised before the page opens

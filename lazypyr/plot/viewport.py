@@ -109,7 +109,7 @@ class Viewport:
     def __init__(self, pyramid: Pyramid, engine: Engine, *, level_increase: int = 0, as_is: bool = False) -> None:
         if pyramid.dtype.kind == "c":
             raise PlanError(
-                f"{pyramid.name} is complex and can't be drawn as it is: choose one of phase, amplitude, intensity, "
+                f"{pyramid.name} is complex and can't be drawn: choose one of phase, amplitude, intensity, "
                 "intf_0, intf_seq, intf_all"
             )
         self.pyramid, self.engine = pyramid, engine

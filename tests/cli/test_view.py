@@ -139,12 +139,12 @@ def test_offers_what_the_data_allow(stack):
         "amplitude", "intensity", "phase", "intf_0", "intf_seq", "intf_all",
     ]  # fmt: skip
     assert choices(lazypyr.open_pyramid(np.ones((5, 5, 3), "f4"), axes="yxi")) == [
-        "as it is",
+        "values",
         "intf_0",
         "intf_seq",
         "intf_all",
     ]
-    assert choices(lazypyr.open_pyramid(np.ones((5, 5), "u1"))) == ["as it is"]
+    assert choices(lazypyr.open_pyramid(np.ones((5, 5), "u1"))) == ["values"]
 
 
 def test_opens_without_reading_a_pixel():

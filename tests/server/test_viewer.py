@@ -291,7 +291,7 @@ def test_contrast_and_colours(page, url):
     page.locator("select[name=colours]").select_option("inferno")
     page.locator("input[name=high]").fill(str(low + 5))
     page.locator("input[name=high]").press("Enter")
-    page.wait_for_function("lazypyr.sources.url.includes('inferno')")
+    page.wait_for_function("lazypyr.source.url.includes('inferno')")
     _, span, rows, columns, colours = look(page)
     agree(colours, painted(dsm[:: int(span), :: int(span)][rows, columns].astype(float), low, low + 5, "inferno"))
     bar = page.locator("#scalebar span")

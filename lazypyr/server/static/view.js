@@ -222,7 +222,8 @@ function control(label, element) {
 function choice(label, options, chosen, change) {
   const select = document.createElement("select");
   select.name = label;
-  for (const option of options) select.add(new Option(option, option, false, String(option) === String(chosen)));
+  const text = (option) => (option === "raw" ? "values" : option);
+  for (const option of options) select.add(new Option(text(option), option, false, String(option) === String(chosen)));
   select.onchange = () => change(select.value);
   return control(label, select);
 }
