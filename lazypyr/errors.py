@@ -27,15 +27,44 @@ __all__ = [
 
 
 class LazypyrError(Exception):
-    """Base of every error that lazypyr raises on purpose."""
+    """Base of every error that lazypyr raises on purpose.
+
+    Examples
+    --------
+    >>> issubclass(SourceError, LazypyrError)
+    True
+    """
 
 
 class PlanError(LazypyrError, ValueError):
-    """What was asked for can't be planned: bad input, said before any pixel is read."""
+    """Bad input, found before any pixel is read.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> lazypyr.open_pyramid("no/such/folder")
+    Traceback (most recent call last):
+    lazypyr.errors.PlanError: no such file or folder: no/such/folder
+    """
 
 
 class MissingExtra(PlanError, ImportError):
-    """A feature needs a package that is not installed; the message has the pip line."""
+    """A package that a feature needs is not installed; the message has the pip line.
+
+    Parameters
+    ----------
+    feature : str
+        Subject of the message, such as "lazypyr.plot".
+    package : str
+        Name of the package.
+    extra : str
+        Extra of lazypyr that brings it.
+
+    Examples
+    --------
+    >>> str(MissingExtra("lazypyr.plot", "bokeh", "plot"))
+    "lazypyr.plot needs bokeh: pip install 'lazypyr[plot]'"
+    """
 
     def __init__(self, feature: str, package: str, extra: str) -> None:
         super().__init__(f"{feature} needs {package}: pip install 'lazypyr[{extra}]'")
@@ -46,15 +75,17 @@ class MissingExtra(PlanError, ImportError):
 
 
 class _Located(LazypyrError):
-    """An error that knows where it happened.
+    """Error that knows where it happened.
 
-    Attributes
+    Parameters
     ----------
-    key : str | None
+    message : str
+        Text of the error.
+    key : str, optional
         Key of the source's store (`SourceError`), or name of the reducer or product (`ComputeError`).
-    level : int | None
+    level : int, optional
         Level of the pyramid at which it happened.
-    window : tuple[tuple[int, int], ...] | None
+    window : tuple[tuple[int, int], ...], optional
         Half-open pixel ranges, one an axis, at that level.
     """
 
@@ -81,16 +112,62 @@ def _rebuild(cls: type[_Located], message: str, key: str | None, level: int | No
 
 
 class SourceError(_Located, OSError):
-    """The data underneath could not be read or decoded. Nothing of it is cached; the next read tries again."""
+    """The data underneath could not be read or decoded. Nothing of it is cached; the next read tries again.
+
+    Parameters
+    ----------
+    message : str
+        Text of the error.
+    key : str, optional
+        Key of the source's store.
+    level : int, optional
+        Level of the pyramid at which it happened.
+    window : tuple[tuple[int, int], ...], optional
+        Half-open pixel ranges, one an axis, at that level.
+
+    Examples
+    --------
+    >>> SourceError("chunk is damaged", key="c/0/1").key
+    'c/0/1'
+    """
 
 
 class ComputeError(_Located, RuntimeError):
-    """A reducer or product raised, or returned another shape or dtype than it declared."""
+    """A reducer or product raised, or returned another shape or dtype than it declared.
+
+    Parameters
+    ----------
+    message : str
+        Text of the error.
+    key : str, optional
+        Name of the reducer or product.
+    level : int, optional
+        Level of the pyramid at which it happened.
+    window : tuple[tuple[int, int], ...], optional
+        Half-open pixel ranges, one an axis, at that level.
+
+    Examples
+    --------
+    >>> ComputeError("product 'f' failed", key="f", level=0).level
+    0
+    """
 
 
 class BusyError(LazypyrError, TimeoutError):
-    """The memory gate or a deadline refused the work; the same request may succeed later."""
+    """The memory limit or a deadline refused the work; the same request may succeed later.
+
+    Examples
+    --------
+    >>> issubclass(BusyError, TimeoutError)
+    True
+    """
 
 
 class DestinationError(LazypyrError, OSError):
-    """What was to be kept could not be written; what was there before is unchanged."""
+    """Levels or chunks could not be written; what was there before is unchanged.
+
+    Examples
+    --------
+    >>> issubclass(DestinationError, OSError)
+    True
+    """

@@ -28,6 +28,12 @@ def public_names():
         ("lazypyr.product", lazypyr.product.__all__),
         ("lazypyr.plot", lazypyr.plot.__all__),
         ("lazypyr.viewers", lazypyr.viewers.__all__),
+        ("lazypyr.geometry.axes", ["axes_label"]),
+        ("lazypyr.geometry.grid", ["Coord", "Grid"]),
+        ("lazypyr.geometry.windows", lazypyr.geometry.windows.__all__),
+        ("lazypyr.metadata", lazypyr.metadata.__all__),
+        ("lazypyr.sources.base", ["Source"]),
+        ("lazypyr.sources.open", ["OpenedSource", "open_source"]),
     ):
         for name in names:
             value = getattr(importlib.import_module(module), name)

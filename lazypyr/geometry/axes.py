@@ -11,5 +11,21 @@ SPATIAL_AXES = ("y", "x")
 
 
 def axes_label(axes: Sequence[str]) -> str:
-    """Axes in a message: "yx", or "band, y, x" where a name has several letters."""
+    """Axes in a message.
+
+    Parameters
+    ----------
+    axes : sequence of str
+        Names of the axes.
+
+    Returns
+    -------
+    str
+        In one word, or with commas where a name has several letters.
+
+    Examples
+    --------
+    >>> axes_label(("y", "x")), axes_label(("band", "y", "x"))
+    ('yx', 'band, y, x')
+    """
     return ("" if all(len(axis) == 1 for axis in axes) else ", ").join(axes)

@@ -14,10 +14,26 @@ __all__ = ["Coord", "Grid", "clean_range"]
 
 @dataclass(frozen=True, slots=True)
 class Coord:
-    """Where the samples of one axis lie in the world: pixel ``i`` of level 0 has its centre at ``origin + i * step``.
+    """World coordinate of one axis: pixel ``i`` of level 0 has its centre at ``origin + i * step``.
 
-    `step` has either sign (north-up rasters have a negative one along y) and is never 0. `unit` is a UDUNITS name
-    ("meter", "micrometer", "second") or None when it isn't known.
+    Parameters
+    ----------
+    origin : float
+        World coordinate of the centre of pixel 0.
+    step : float
+        World units a pixel, of either sign (north-up rasters have a negative one along y), never 0.
+    unit : str or None
+        UDUNITS name ("meter", "micrometer", "second"); None when it isn't known.
+
+    Raises
+    ------
+    PlanError
+        When `origin` or `step` is not finite, or `step` is 0.
+
+    Examples
+    --------
+    >>> Coord(origin=500.0, step=-10.0, unit="meter").at(3)
+    470.0
     """
 
     origin: float = 0.0
@@ -32,16 +48,50 @@ class Coord:
             )
 
     def at(self, pixel: float) -> float:
-        """World coordinate of a (fractional) level-0 pixel."""
+        """World coordinate of a pixel of level 0.
+
+        Parameters
+        ----------
+        pixel : float
+            Its number along the axis; fractions lie between centres.
+
+        Returns
+        -------
+        float
+            In the coordinate's unit.
+        """
         return self.origin + pixel * self.step
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A raster's place in the plane: `x0, y0` the **centre** of pixel (0, 0), `dx, dy` world units a pixel, either sign.
+    """Place of a raster in the plane of x and y.
 
-    `nx, ny` are the level-0 sizes. `centred` says where the samples of coarser levels sit: at the centre of their box
-    (mean, first_valid, ...: True) or on their level-0 pixel (stride: False).
+    Parameters
+    ----------
+    x0 : float
+        World coordinate of the **centre** of the first column.
+    dx : float
+        World units a column, of either sign.
+    nx : int
+        Columns of level 0.
+    y0 : float
+        World coordinate of the centre of the first row.
+    dy : float
+        World units a row, of either sign.
+    ny : int
+        Rows of level 0.
+    centred : bool
+        Samples of coarser levels sit at the centre of their box (mean, first_valid, ...: True) or on their level-0
+        pixel (stride: False).
+
+    Examples
+    --------
+    >>> grid = Grid(x0=5.0, dx=10.0, nx=100, y0=995.0, dy=-10.0, ny=100)
+    >>> grid.extent()
+    (0.0, 0.0, 1000.0, 1000.0)
+    >>> grid.window_of((0, 200), (800, 1000), level=0)
+    ((0, 20), (0, 20))
     """
 
     x0: float = 0.0
@@ -54,13 +104,48 @@ class Grid:
 
     @classmethod
     def of(cls, coords: Mapping[str, Coord], nx: int, ny: int, *, centred: bool) -> Grid:
-        """The grid of an array whose axes have these coordinates (pixels where `coords` says nothing)."""
+        """Grid of an array whose axes have these coordinates.
+
+        Parameters
+        ----------
+        coords : Mapping[str, Coord]
+            By axis; an axis that is not in it counts its pixels.
+        nx, ny : int
+            Pixels of level 0.
+        centred : bool
+            As in `Grid`.
+
+        Returns
+        -------
+        Grid
+            In the units of `coords`.
+        """
         x, y = coords.get("x", Coord()), coords.get("y", Coord())
         return cls(x.origin, x.step, nx, y.origin, y.step, ny, centred)
 
     @classmethod
     def of_bounds(cls, bounds: Sequence[float], nx: int, ny: int, *, centred: bool = False) -> Grid:
-        """The grid whose first and last pixel **centres** are at ``bounds = (x_first, y_first, x_last, y_last)``."""
+        """Grid whose first and last pixel **centres** are given.
+
+        Parameters
+        ----------
+        bounds : (float, float, float, float)
+            ``(x_first, y_first, x_last, y_last)``, in world units.
+        nx, ny : int
+            Pixels of level 0.
+        centred : bool
+            As in `Grid`.
+
+        Returns
+        -------
+        Grid
+            With steps of 1 along an axis of one pixel.
+
+        Raises
+        ------
+        PlanError
+            When `bounds` are not four finite numbers, or first and last centre coincide.
+        """
         if len(bounds) != 4 or not all(math.isfinite(b) for b in bounds):
             raise PlanError(
                 f"bounds: expected four finite numbers (x_first, y_first, x_last, y_last), got {tuple(bounds)!r}"
@@ -75,19 +160,65 @@ class Grid:
         return cls(xa, dx, nx, ya, dy, ny, centred)
 
     def coords(self, unit: str | None = None) -> dict[str, Coord]:
-        """The same as `Coord` of the axes y and x."""
+        """Coordinates of the axes y and x.
+
+        Parameters
+        ----------
+        unit : str or None
+            Of both.
+
+        Returns
+        -------
+        dict[str, Coord]
+            The grid as coordinates.
+        """
         return {"y": Coord(self.y0, self.dy, unit), "x": Coord(self.x0, self.dx, unit)}
 
     def level_size(self, level: int) -> tuple[int, int]:
-        """``(ny, nx)`` of a level."""
+        """Pixels of a level.
+
+        Parameters
+        ----------
+        level : int
+            0 is the finest.
+
+        Returns
+        -------
+        tuple[int, int]
+            ``(ny, nx)``.
+        """
         return ceil_div(self.ny, 2**level), ceil_div(self.nx, 2**level)
 
     def offset(self, level: int) -> float:
-        """How far, in level-0 pixels, the samples of a level lie behind their box's first pixel."""
+        """Distance from the first pixel of a box to the sample that stands for it.
+
+        Parameters
+        ----------
+        level : int
+            Whose boxes are ``2**level`` pixels wide.
+
+        Returns
+        -------
+        float
+            In level-0 pixels, along y and x.
+        """
         return (2**level - 1) / 2 if self.centred else 0.0
 
     def nearest(self, x: float, y: float, level: int = 0) -> tuple[int, int] | None:
-        """``(row, column)`` of the level's sample nearest to a point: half to even, clamped; None when not finite."""
+        """Sample of a level that is nearest to a point.
+
+        Parameters
+        ----------
+        x, y : float
+            World coordinates; between two samples the even one is taken, beyond the edge the last one.
+        level : int
+            0 is the finest.
+
+        Returns
+        -------
+        tuple[int, int] or None
+            ``(row, column)``; None when the point is not finite.
+        """
         if not (math.isfinite(x) and math.isfinite(y)):
             return None
         ny, nx = self.level_size(level)
@@ -98,10 +229,21 @@ class Grid:
         return min(max(row, 0), ny - 1), min(max(column, 0), nx - 1)
 
     def extent(self, level: int = 0, window: Window | None = None) -> tuple[float, float, float, float]:
-        """Outer edges ``(left, bottom, right, top)`` = ``(x of first, y of last, x of last, y of first)`` pixel edge.
+        """Outer pixel edges.
 
-        `window` is ``((row, row), (column, column))`` at `level`, half-open; the whole level without it. With
-        ``dy > 0`` "bottom" is larger than "top": row 0 always comes first.
+        With ``dy > 0`` "bottom" is larger than "top": row 0 always comes first.
+
+        Parameters
+        ----------
+        level : int
+            0 is the finest.
+        window : ((int, int), (int, int)), optional
+            Half-open ranges of rows and columns at `level`; the whole level without it.
+
+        Returns
+        -------
+        tuple[float, float, float, float]
+            ``(left, bottom, right, top)``, edges of the first column, last row, last column, first row, in world units.
         """
         ny, nx = self.level_size(level)
         (r0, r1), (c0, c1) = window or ((0, ny), (0, nx))
@@ -119,9 +261,19 @@ class Grid:
         )
 
     def window_of(self, x_range: Sequence[float] | None, y_range: Sequence[float] | None, level: int) -> Window | None:
-        """Rows and columns of `level` that cover a view, half-open; None for a view wholly outside.
+        """Window of a level that covers a view.
 
-        A range that is None, not finite or of zero size means the whole extent; descending ranges are sorted.
+        Parameters
+        ----------
+        x_range, y_range : (float, float) or None
+            World units, in either order; None, not finite or of zero size means the whole extent.
+        level : int
+            0 is the finest.
+
+        Returns
+        -------
+        ((int, int), (int, int)) or None
+            Half-open ranges of rows and columns; None for a view wholly outside.
         """
         ny, nx = self.level_size(level)
         rows = self._axis_window(y_range, self.y0, self.dy, ny, level)
@@ -150,9 +302,23 @@ class Grid:
         min_level: int = 0,
         increase: int = 0,
     ) -> int:
-        """The level whose pixels are just not larger than a screen pixel, clamped after `increase`.
+        """Level whose pixels are just not larger than a screen pixel.
 
-        ``size`` is ``(width, height)`` in screen pixels, 300 where None or 0.
+        Parameters
+        ----------
+        x_range, y_range : (float, float) or None
+            World units, as in `window_of`.
+        size : (int or None, int or None)
+            Width and height in screen pixels, 300 where None or 0.
+        max_level, min_level : int
+            Limits of the result.
+        increase : int
+            Levels coarser, or finer where negative.
+
+        Returns
+        -------
+        int
+            Clamped after `increase`.
         """
         width, height = (s or 300 for s in size)
         xs, ys = clean_range(x_range), clean_range(y_range)
@@ -164,7 +330,23 @@ class Grid:
 
 
 def clean_range(view: Sequence[float] | None) -> tuple[float, float] | None:
-    """A view's range, ascending; None where it means the whole extent (None, not finite, zero size)."""
+    """Range of a view, ascending.
+
+    Parameters
+    ----------
+    view : (float, float) or None
+        Ends in either order.
+
+    Returns
+    -------
+    tuple[float, float] or None
+        None where the view means the whole extent: it is None, not finite, or of zero size.
+
+    Examples
+    --------
+    >>> clean_range((3, 1))
+    (1.0, 3.0)
+    """
     if view is None or len(view) != 2 or any(v is None or not math.isfinite(v) for v in view):
         return None
     low, high = sorted(map(float, view))

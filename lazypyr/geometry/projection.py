@@ -15,7 +15,25 @@ ChunkProjection = tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]
 
 
 def axis_projections(start: int, stop: int, step: int, chunk: int) -> list[AxisProjection]:
-    """Projections of ``range(start, stop, step)`` on chunks of `chunk` pixels; chunks without a sample are left out."""
+    """Projections of ``range(start, stop, step)`` on chunks; chunks without a sample are left out.
+
+    Parameters
+    ----------
+    start, stop, step : int
+        Pixels along the axis, half-open.
+    chunk : int
+        Pixels of a chunk.
+
+    Returns
+    -------
+    list[AxisProjection]
+        For each chunk its number, the samples in it, and their place in the result.
+
+    Examples
+    --------
+    >>> axis_projections(3, 10, 2, 4)
+    [(0, slice(3, 4, 2), slice(0, 1, None)), (1, slice(1, 4, 2), slice(1, 3, None)), (2, slice(1, 2, 2), slice(3, 4, None))]
+    """
     projections: list[AxisProjection] = []
     position, done = start, 0
     while position < stop:
@@ -30,7 +48,23 @@ def axis_projections(start: int, stop: int, step: int, chunk: int) -> list[AxisP
 
 
 def chunk_projections(by_axis: Sequence[Sequence[AxisProjection]]) -> Iterator[ChunkProjection]:
-    """All combinations of the projections of each axis, the last axis fastest."""
+    """Combinations of the projections of each axis, the last axis fastest.
+
+    Parameters
+    ----------
+    by_axis : sequence of sequence of AxisProjection
+        Of each axis.
+
+    Yields
+    ------
+    ChunkProjection
+        Index of a chunk, samples in it, place of these in the result.
+
+    Examples
+    --------
+    >>> [index for index, _, _ in chunk_projections([axis_projections(0, 8, 1, 4), axis_projections(5, 6, 1, 4)])]
+    [(0, 1), (1, 1)]
+    """
     if not by_axis:
         yield (), (), ()
         return

@@ -32,7 +32,23 @@ Window = tuple[tuple[int, int], ...]
 
 
 def ceil_div(a: int, b: int) -> int:
-    """Integer division rounded up."""
+    """Integer division rounded up.
+
+    Parameters
+    ----------
+    a, b : int
+        Dividend and divisor.
+
+    Returns
+    -------
+    int
+        The least integer that is not below ``a / b``.
+
+    Examples
+    --------
+    >>> ceil_div(7, 2)
+    4
+    """
     return -(-a // b)
 
 
@@ -40,12 +56,51 @@ def level_shape(shape: Sequence[int], factors: Sequence[int], level: int) -> tup
     """Shape of a level: ``ceil(n / factor**level)`` along each axis.
 
     Halving level by level, rounding up each time, gives the same numbers.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Pixels of level 0 along each axis.
+    factors : sequence of int
+        Pixels along each axis that make one of the next level.
+    level : int
+        0 is the finest.
+
+    Returns
+    -------
+    tuple[int, ...]
+        Pixels along each axis.
+
+    Examples
+    --------
+    >>> level_shape((5, 100, 70), (1, 2, 2), 3)
+    (5, 13, 9)
     """
     return tuple(ceil_div(n, f**level) for n, f in zip(shape, factors, strict=True))
 
 
 def level_count(shape: Sequence[int], factors: Sequence[int], chunks: Sequence[int]) -> int:
-    """Number of levels until every downsampled axis fits in one chunk; at least 1."""
+    """Number of levels until every downsampled axis fits in one chunk; at least 1.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Pixels of level 0 along each axis.
+    factors : sequence of int
+        Pixels along each axis that make one of the next level.
+    chunks : sequence of int
+        Pixels of a chunk along each axis.
+
+    Returns
+    -------
+    int
+        Level 0 counts.
+
+    Examples
+    --------
+    >>> level_count((1000, 600), (2, 2), (256, 256))
+    3
+    """
     count = 1
     for n, f, c in zip(shape, factors, chunks, strict=True):
         level = 0
@@ -56,49 +111,213 @@ def level_count(shape: Sequence[int], factors: Sequence[int], chunks: Sequence[i
 
 
 def chunk_count(shape: Sequence[int], chunks: Sequence[int]) -> tuple[int, ...]:
-    """Number of chunks along each axis."""
+    """Number of chunks along each axis.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Pixels along each axis.
+    chunks : sequence of int
+        Pixels of a chunk along each axis.
+
+    Returns
+    -------
+    tuple[int, ...]
+        The last one may reach beyond the array.
+
+    Examples
+    --------
+    >>> chunk_count((100, 70), (32, 32))
+    (4, 3)
+    """
     return tuple(ceil_div(n, c) for n, c in zip(shape, chunks, strict=True))
 
 
 def chunk_window(index: Sequence[int], chunks: Sequence[int], shape: Sequence[int]) -> Window:
-    """Window of chunk `index`, clipped at the edge of the array."""
+    """Window of a chunk, clipped at the edge of the array.
+
+    Parameters
+    ----------
+    index : sequence of int
+        Number of the chunk along each axis.
+    chunks : sequence of int
+        Pixels of a chunk along each axis.
+    shape : sequence of int
+        Pixels of the array along each axis.
+
+    Returns
+    -------
+    Window
+        Half-open ranges of pixels.
+
+    Examples
+    --------
+    >>> chunk_window((0, 2), (32, 32), (100, 70))
+    ((0, 32), (64, 70))
+    """
     return tuple((i * c, min((i + 1) * c, n)) for i, c, n in zip(index, chunks, shape, strict=True))
 
 
 def chunk_index_windows(window: Window, chunks: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Indices of the chunks that a window touches, in row-major order."""
+    """Indices of the chunks that a window touches, in row-major order.
+
+    Parameters
+    ----------
+    window : Window
+        Half-open ranges of pixels.
+    chunks : sequence of int
+        Pixels of a chunk along each axis.
+
+    Returns
+    -------
+    iterator of tuple[int, ...]
+        The last axis fastest.
+
+    Examples
+    --------
+    >>> list(chunk_index_windows(((0, 33), (64, 70)), (32, 32)))
+    [(0, 2), (1, 2)]
+    """
     return itertools.product(*(range(a // c, ceil_div(b, c)) for (a, b), c in zip(window, chunks, strict=True)))
 
 
 def touched_chunks(window: Window, chunks: Sequence[int]) -> int:
-    """Number of the chunks that a window touches."""
+    """Number of the chunks that a window touches.
+
+    Parameters
+    ----------
+    window : Window
+        Half-open ranges of pixels.
+    chunks : sequence of int
+        Pixels of a chunk along each axis.
+
+    Returns
+    -------
+    int
+        Of all axes together.
+
+    Examples
+    --------
+    >>> touched_chunks(((0, 33), (64, 70)), (32, 32))
+    2
+    """
     return pixels_in(coarsen_window(window, chunks))
 
 
 def full_window(shape: Sequence[int]) -> Window:
-    """The window that covers a whole array."""
+    """Window that covers a whole array.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Pixels along each axis.
+
+    Returns
+    -------
+    Window
+        Half-open ranges of pixels.
+
+    Examples
+    --------
+    >>> full_window((100, 70))
+    ((0, 100), (0, 70))
+    """
     return tuple((0, n) for n in shape)
 
 
 def window_shape(window: Window) -> tuple[int, ...]:
-    """Shape of the array that a window cuts out."""
+    """Shape of the array that a window cuts out.
+
+    Parameters
+    ----------
+    window : Window
+        Half-open ranges of pixels.
+
+    Returns
+    -------
+    tuple[int, ...]
+        Pixels along each axis.
+
+    Examples
+    --------
+    >>> window_shape(((0, 32), (64, 70)))
+    (32, 6)
+    """
     return tuple(b - a for a, b in window)
 
 
 def pixels_in(window: Window) -> int:
-    """Number of pixels in a window."""
+    """Number of pixels in a window.
+
+    Parameters
+    ----------
+    window : Window
+        Half-open ranges of pixels.
+
+    Returns
+    -------
+    int
+        Of all axes together.
+
+    Examples
+    --------
+    >>> pixels_in(((0, 32), (64, 70)))
+    192
+    """
     return math.prod(window_shape(window))
 
 
 def refine_window(window: Window, factors: Sequence[int], shape: Sequence[int], levels: int = 1) -> Window:
-    """The pixels, `levels` finer, that the boxes of `window` cover, clipped to the finer `shape`."""
+    """Window of the finer pixels that the boxes of a window cover.
+
+    Parameters
+    ----------
+    window : Window
+        Half-open ranges of coarse pixels.
+    factors : sequence of int
+        Pixels along each axis that make one of the next level.
+    shape : sequence of int
+        Pixels of the finer level, where the window is clipped.
+    levels : int
+        Levels between the two.
+
+    Returns
+    -------
+    Window
+        Half-open ranges of fine pixels.
+
+    Examples
+    --------
+    >>> refine_window(((0, 2), (3, 5)), (2, 2), (9, 9))
+    ((0, 4), (6, 9))
+    """
     return tuple(
         (min(a * f**levels, n), min(b * f**levels, n)) for (a, b), f, n in zip(window, factors, shape, strict=True)
     )
 
 
 def coarsen_window(window: Window, factors: Sequence[int], levels: int = 1) -> Window:
-    """The coarser pixels whose boxes touch `window`."""
+    """Window of the coarser pixels whose boxes touch a window.
+
+    Parameters
+    ----------
+    window : Window
+        Half-open ranges of fine pixels.
+    factors : sequence of int
+        Pixels along each axis that make one of the next level.
+    levels : int
+        Levels between the two.
+
+    Returns
+    -------
+    Window
+        Half-open ranges of coarse pixels.
+
+    Examples
+    --------
+    >>> coarsen_window(((0, 4), (5, 9)), (2, 2))
+    ((0, 2), (2, 5))
+    """
     return tuple((a // f**levels, ceil_div(b, f**levels)) for (a, b), f in zip(window, factors, strict=True))
 
 

@@ -31,14 +31,19 @@ _LEVELS = {"zstd": (-131072, 22), "gzip": (0, 9), "zlib": (0, 9), "bz2": (1, 9)}
 
 @dataclass(frozen=True)
 class Codec:
-    """A bytes-to-bytes compressor.
+    """Compressor of chunks, bytes to bytes.
 
-    Attributes
+    Parameters
     ----------
     name : str
         "zstd", "blosc", "gzip", "zlib", "lz4", "bz2" or "lzma".
     configuration : dict[str, Any]
         As numcodecs spells it (blosc's `shuffle` is a number), complete.
+
+    Examples
+    --------
+    >>> Codec.of("zstd")
+    Codec(name='zstd', configuration={'level': 1, 'checksum': False})
     """
 
     name: str
@@ -81,7 +86,7 @@ class Codec:
         return cls(name, _checked(name, configuration))
 
     def numcodecs_config(self) -> dict[str, Any]:
-        """What ``numcodecs.get_codec`` wants."""
+        """Configuration for ``numcodecs.get_codec``."""
         return {"id": self.name, **self.configuration}
 
     def v2_document(self) -> dict[str, Any]:

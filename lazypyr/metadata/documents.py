@@ -17,20 +17,34 @@ __all__ = ["ArrayNode", "GroupNode", "documents"]
 
 @dataclass(frozen=True)
 class ArrayNode:
-    """One array. Chunks are unsharded, C order, little-endian.
+    """Array of a hierarchy. Chunks are unsharded, C order, little-endian.
 
-    Attributes
+    Parameters
     ----------
     shape, chunks : tuple[int, ...]
         In the order in which the array is served.
     dtype : numpy.dtype
+        Of the pixels.
     fill_value : scalar
-        What an absent chunk reads as; None is zero.
+        Value of the pixels of absent chunks; None is zero.
     dimension_names : tuple[str, ...] or None
+        One an axis.
     attributes : Mapping[str, Any]
+        Values of JSON, or that become such (numpy scalars and arrays).
     codec : Codec or None
-    separator : str
-        "/" or ".", between the chunk indices in a key.
+        Compressor; None stores chunks as they are.
+    separator : {"/", "."}
+        Between the chunk indices in a key.
+
+    Raises
+    ------
+    PlanError
+        When chunks or names don't fit the shape, or the separator is another.
+
+    Examples
+    --------
+    >>> ArrayNode((100, 70), (32, 32), np.dtype("u1"), dimension_names=("y", "x")).separator
+    '/'
     """
 
     shape: tuple[int, ...]
@@ -53,18 +67,32 @@ class ArrayNode:
 
 @dataclass(frozen=True)
 class GroupNode:
-    """One group: its children by name and its attributes."""
+    """Group of a hierarchy.
+
+    Parameters
+    ----------
+    children : Mapping[str, ArrayNode or GroupNode]
+        By name.
+    attributes : Mapping[str, Any]
+        Values of JSON, or that become such.
+
+    Examples
+    --------
+    >>> list(GroupNode({"0": ArrayNode((4, 4), (2, 2), np.dtype("u1"))}).children)
+    ['0']
+    """
 
     children: Mapping[str, ArrayNode | GroupNode]
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def documents(root: GroupNode, *, zarr_format: int) -> dict[str, bytes]:
-    """Every metadata key of a hierarchy, and what stands there.
+    """Metadata documents of a hierarchy under their keys.
 
     Parameters
     ----------
     root : GroupNode
+        The whole hierarchy.
     zarr_format : {2, 3}
         3: ``zarr.json`` of every node, the root's with consolidated metadata inline. 2: ``.zgroup``, ``.zarray``,
         ``.zattrs`` of every node (with `_ARRAY_DIMENSIONS`, which xarray reads) and the root's ``.zmetadata``.
@@ -78,6 +106,12 @@ def documents(root: GroupNode, *, zarr_format: int) -> dict[str, bytes]:
     ------
     PlanError
         For a dtype, fill value or attribute that zarr can't hold.
+
+    Examples
+    --------
+    >>> root = GroupNode({"0": ArrayNode((4, 4), (2, 2), np.dtype("u1"))})
+    >>> sorted(documents(root, zarr_format=3))
+    ['0/zarr.json', 'zarr.json']
     """
     if zarr_format not in (2, 3):
         raise PlanError(f"zarr_format: expected 2 or 3, got {zarr_format!r}")

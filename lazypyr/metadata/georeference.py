@@ -1,4 +1,4 @@
-"""What attributes say of an array's place in the world and of its no-data value."""
+"""Place in the world and no-data value that attributes of an array state."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def georeference(
     Parameters
     ----------
     attrs : Mapping
+        Attributes of an array, or of the group around it.
     axes : sequence of str
         Names of the array's axes; the place is given for "y" and "x" only.
     shape : sequence of int
@@ -43,12 +44,18 @@ def georeference(
     coords : dict[str, Coord]
         Pixel **centres**; empty when nothing is said or the grid is rotated.
     crs : str or None
+        "EPSG:32633", WKT or PROJJSON.
 
     Raises
     ------
     PlanError
         When an attribute of the `spatial:` or `proj:` conventions is malformed. The names that no convention owns
         (`transform`, `crs`) may mean anything, and are passed over when they aren't what is understood.
+
+    Examples
+    --------
+    >>> georeference({"spatial:transform": [10, 0, 0, 0, -10, 1000], "proj:code": "EPSG:32633"}, "yx", (100, 100))
+    ({'y': Coord(origin=995.0, step=-10.0, unit=None), 'x': Coord(origin=5.0, step=10.0, unit=None)}, 'EPSG:32633')
     """
     crs = crs_of(attrs)
     declared = attrs.get("spatial:shape")
@@ -139,12 +146,31 @@ def crs_of(attrs: Mapping[str, Any]) -> str | None:
 
 
 def declared_nodata(attrs: Mapping[str, Any], dtype: np.dtype[Any]) -> Any:
-    """The value that attributes declare to mean "no data", of `dtype`; None when they declare none.
+    """Value that attributes declare to mean "no data".
 
     From `_FillValue`, `missing_value`, `nodata`, `_nodata` or `nodatavals`, the first that is there. xarray writes a
-    float `_FillValue` in zarr v3 as base64 of a little-endian double. A value that the dtype can't hold (-9999 in
-    uint8) can't occur, and NaN needs no declaration: None for both. The array's own fill value, which is what absent
+    float `_FillValue` in zarr v3 as base64 of a little-endian double. The array's own fill value, which is what absent
     chunks read as, is no declaration.
+
+    Parameters
+    ----------
+    attrs : Mapping
+        Attributes of an array, or of the group around it.
+    dtype : numpy.dtype
+        Of the array.
+
+    Returns
+    -------
+    scalar or None
+        Of `dtype`. None where nothing is declared, for a value that the dtype can't hold (-9999 in uint8), which can't
+        occur, and for NaN, which needs no declaration.
+
+    Examples
+    --------
+    >>> declared_nodata({"_FillValue": -9999}, np.dtype("int16"))
+    np.int16(-9999)
+    >>> declared_nodata({"_FillValue": -9999}, np.dtype("uint8")) is None
+    True
     """
     if dtype.kind not in "iufc":
         return None

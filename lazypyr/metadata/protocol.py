@@ -1,4 +1,4 @@
-"""What this room asks of a pyramid. It knows no `Pyramid`, so that sources, which come before it, may use this room."""
+"""Protocol for what the metadata writers need of a pyramid, so that this package does not import `Pyramid`."""
 
 from __future__ import annotations
 

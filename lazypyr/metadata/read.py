@@ -17,10 +17,21 @@ __all__ = ["Dataset", "Multiscales", "read_multiscales"]
 
 @dataclass(frozen=True)
 class Dataset:
-    """One level: the path of its array (or of the group that holds it) below the multiscale group.
+    """Level of a multiscale group.
 
-    `scale` is level-0 pixels a pixel, and the first sample's centre sits `translation` level-0 pixels behind that of
-    level 0, both by array axis; None where the metadata doesn't say.
+    Parameters
+    ----------
+    path : str
+        Of its array, or of the group that holds it, below the multiscale group.
+    scale : tuple[float, ...] or None
+        Level-0 pixels a pixel, by array axis; None where the metadata doesn't say.
+    translation : tuple[float, ...] or None
+        Level-0 pixels from the centre of the first sample of level 0 to that of this level.
+
+    Examples
+    --------
+    >>> Dataset("1", scale=(2.0, 2.0), translation=(0.5, 0.5)).path
+    '1'
     """
 
     path: str
@@ -30,23 +41,31 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Multiscales:
-    """What a multiscale group says of its levels.
+    """Levels of a multiscale group, as its metadata describe them.
 
-    Attributes
+    Parameters
     ----------
     convention : str
         "OME-NGFF 0.4", "OME-NGFF 0.1", "ndpyramid", "zarr-conventions".
     datasets : tuple[Dataset, ...]
         Finest first, as far as the metadata says so; shapes have the last word.
     axes : tuple[str, ...] or None
+        Names.
     types : tuple[str or None, ...] or None
         OME type of each axis.
     coords : Mapping[str, Coord]
         Of level 0, pixel centres; the place in the plane is under "y" and "x".
     crs : str or None
+        "EPSG:32633", WKT or None.
     method : str or None
-        How it was downsampled, in the words of the metadata.
+        Method of downsampling, in the words of the metadata.
     name : str or None
+        Of the image.
+
+    Examples
+    --------
+    >>> Multiscales("ndpyramid", (Dataset("0"), Dataset("1"))).axes is None
+    True
     """
 
     convention: str
@@ -60,15 +79,30 @@ class Multiscales:
 
 
 def read_multiscales(attrs: Mapping[str, Any]) -> Multiscales | None:
-    """What a group's attributes say of its levels; None when they speak of none.
+    """Levels that a group's attributes describe.
 
     `ome` (0.5) wins over `multiscales`: a list is OME-NGFF 0.1 to 0.4 or ndpyramid, a mapping is zarr-conventions. Where
     `spatial:transform` is given too, it is the truth about x and y: OME can't say that y falls along the rows.
+
+    Parameters
+    ----------
+    attrs : Mapping
+        Attributes of the group.
+
+    Returns
+    -------
+    Multiscales or None
+        None when they describe no levels.
 
     Raises
     ------
     PlanError
         Naming the attribute that is malformed.
+
+    Examples
+    --------
+    >>> read_multiscales({"multiscales": [{"version": "0.1", "datasets": [{"path": "0"}, {"path": "1"}]}]}).convention
+    'OME-NGFF 0.1'
     """
     ome, plain = attrs.get("ome"), attrs.get("multiscales")
     if isinstance(ome, Mapping) and "multiscales" in ome:

@@ -1,4 +1,4 @@
-"""What a pyramid says of itself: attributes of its group, nodes of its levels."""
+"""Metadata of a pyramid: attributes of its group, nodes of its levels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def multiscale_attributes(
 
     Parameters
     ----------
-    pyramid : lazypyr.pyramid.Pyramid
+    pyramid : lazypyr.Pyramid
+        Or anything else with the attributes of `SupportsMultiscales`.
     zarr_format : {2, 3}
         3: `ome` (OME-NGFF 0.5), and zarr-conventions `multiscales` beside it. 2: OME-NGFF 0.4, whose `multiscales`
         leaves no room for the other. `spatial:` and `proj:` in both, when known.
@@ -36,7 +37,7 @@ def multiscale_attributes(
     legacy : bool
         Zarr v2 only: paths and version "0.1", nothing more. Also what is written in v2 when `why_not_ome` says that
         OME-NGFF can't express the axes; in v3 `ome` is then left out.
-    omero : Mapping or None
+    omero : Mapping, optional
         Display settings to use instead of our own; ignored where there is no OME metadata.
     provenance : Mapping, optional
         Entries of the attribute "lazypyr": how the levels were made.
@@ -45,6 +46,13 @@ def multiscale_attributes(
     -------
     dict[str, Any]
         The pyramid's own attributes under their names, then these; not yet cleaned for JSON (`documents` does that).
+
+    Examples
+    --------
+    >>> import numpy as np, lazypyr
+    >>> pyramid = lazypyr.open_pyramid(np.zeros((100, 70), "f4"), chunks=(32, 32))
+    >>> sorted(multiscale_attributes(pyramid, zarr_format=3, paths=["0", "1", "2"]))
+    ['multiscales', 'ome', 'zarr_conventions']
     """
     if zarr_format not in (2, 3):
         raise PlanError(f"zarr_format: expected 2 or 3, got {zarr_format!r}")
@@ -60,7 +68,31 @@ def multiscale_attributes(
 
 
 def level_node(pyramid: SupportsMultiscales, level: int, *, codec: Codec | None, zarr_format: int = 3) -> ArrayNode:
-    """The array of one level: its dimension names, place in the world (`spatial:`, `proj:`) and declared no-data."""
+    """Array of one level: its dimension names, place in the world (`spatial:`, `proj:`) and declared no-data value.
+
+    Parameters
+    ----------
+    pyramid : lazypyr.Pyramid
+        Or anything else with the attributes of `SupportsMultiscales`.
+    level : int
+        0 is the finest.
+    codec : Codec or None
+        Compressor of its chunks.
+    zarr_format : {2, 3}
+        Format in which its attributes are spelled.
+
+    Returns
+    -------
+    ArrayNode
+        Without the separator of its keys.
+
+    Examples
+    --------
+    >>> import numpy as np, lazypyr
+    >>> pyramid = lazypyr.open_pyramid(np.zeros((100, 70), "f4"), chunks=(32, 32))
+    >>> level_node(pyramid, 1, codec=None).shape
+    (50, 35)
+    """
     attributes: dict[str, Any] = {}
     for convention in CONVENTIONS:
         attributes |= convention.array(pyramid, level, zarr_format)

@@ -1,1 +1,1 @@
-"""What can be read: zarr arrays of any store, multiscale groups, arrays in memory."""
+"""Sources of pixels: zarr arrays of any store, multiscale groups, arrays in memory."""

@@ -1,4 +1,4 @@
-"""What a source of pixels is."""
+"""Base class of sources of pixels."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ def native(dtype: np.dtype[Any] | str | type) -> np.dtype[Any]:
 
 
 class Source(ABC):
-    """One array that can be read window by window. Immutable and picklable.
+    """Array that is read window by window; the base class of everything that pixels come from. Immutable and picklable.
+
+    Authors of sources set the attributes and write `read` and `fingerprint`.
 
     Attributes
     ----------
     name : str
-        How messages call it (a path, a URL, "numpy array").
+        Name in messages (a path, a URL, "numpy array").
     shape : tuple[int, ...]
         Pixels along each axis, in the order of `axes`.
     dtype : numpy.dtype
@@ -39,12 +41,12 @@ class Source(ABC):
     axes : tuple[str, ...]
         One name an axis; "y" and "x" are among them.
     chunks : tuple[int, ...]
-        What is cheapest to read at once (stored chunks, shards, dask blocks).
+        Shape that is cheapest to read at once (stored chunks, shards, dask blocks).
     nodata : scalar or None
         The value that *declares* a pixel to hold nothing; None when the source declares none. The value of an absent
         chunk (`fill_value`) is not a declaration: zero is data.
     fill_value : scalar
-        What a chunk that is absent reads as.
+        Value of the pixels of chunks that are absent.
     attrs : Mapping[str, Any]
         The source's own attributes, JSON-like.
     coords : Mapping[str, Coord]
@@ -54,6 +56,20 @@ class Source(ABC):
     cheap_stride : bool
         True where ``read(window, step)`` costs in proportion to the samples (memory, uncompressed files), not to
         the window.
+
+    Examples
+    --------
+    >>> class Ramp(Source):
+    ...     name, shape, dtype, axes, chunks = "ramp", (100, 70), np.dtype("f4"), ("y", "x"), (32, 32)
+    ...     fingerprint = "ramp 1"
+    ...
+    ...     def read(self, window, step=None):
+    ...         (y0, y1), (x0, x1) = window
+    ...         dy, dx = step or (1, 1)
+    ...         return np.add.outer(np.arange(y0, y1, dy), np.arange(x0, x1, dx)).astype("f4")
+    >>> Ramp().read(((1, 3), (0, 3)))
+    array([[1., 2., 3.],
+           [2., 3., 4.]], dtype=float32)
     """
 
     name: str
@@ -70,7 +86,14 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, window: Window, step: Sequence[int] | None = None) -> np.ndarray[Any, Any]:
-        """Pixels of a half-open window, every ``step``-th along each axis, from its first pixel on.
+        """Pixels of a window, every ``step``-th along each axis, from its first pixel on.
+
+        Parameters
+        ----------
+        window : ((int, int), ...)
+            Half-open range of pixels along each axis, within `shape`.
+        step : sequence of int, optional
+            Of each axis, at least 1.
 
         Returns
         -------
@@ -86,12 +109,23 @@ class Source(ABC):
 
     @property
     def preferred_read_shape(self) -> tuple[int, ...]:
-        """What a pass over many chunks reads at once: a multiple of `chunks` by axis, more where each read waits long."""
+        """Shape that a pass over many chunks reads at once: a multiple of `chunks`, larger where each read waits long."""
         return self.chunks
 
     @contextlib.contextmanager
     def read_temporary(self, window: Window) -> Iterator[np.ndarray[Any, Any]]:
-        """As `read`, but the pixels are there within the block only: their memory may be used again after it."""
+        """Pixels as `read` gives them, valid within the ``with`` block only: their memory may be used again after it.
+
+        Parameters
+        ----------
+        window : ((int, int), ...)
+            Half-open range of pixels along each axis.
+
+        Yields
+        ------
+        ndarray
+            Not to be written to.
+        """
         yield self.read(window)
 
     @property
@@ -110,24 +144,46 @@ class Source(ABC):
         return ()
 
     def decoded_bytes(self, n_channels: int) -> int:
-        """Bytes of the chunks that hold `n_channels` channels of one pixel, when decoded."""
+        """Bytes of the chunks that hold some channels of one pixel, when decoded.
+
+        Parameters
+        ----------
+        n_channels : int
+            Entries along the axes other than y and x.
+
+        Returns
+        -------
+        int
+            Bytes in memory.
+        """
         return bytes_of_pixel(self, n_channels)
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Changes when the content is known to have changed; the same in every process."""
+        """Text that changes when the content is known to have changed; the same in every process."""
 
     @property
     def identity(self) -> Hashable:
-        """Equal for sources that are known, at no cost, to hold the same pixels: the key of caches in this process."""
+        """Key of caches in this process: equal for sources that are known, at no cost, to hold the same pixels."""
         return self.fingerprint
 
     def __lazypyr_token__(self) -> Any:
         return "source", self.fingerprint
 
     def refreshed(self) -> Source:
-        """The source as it is now, its metadata read again (itself where nothing can have changed)."""
+        """Read the metadata again.
+
+        Returns
+        -------
+        Source
+            The source as it is now (itself where nothing can have changed).
+
+        Raises
+        ------
+        SourceError
+            When it can't be opened again.
+        """
         return self
 
 

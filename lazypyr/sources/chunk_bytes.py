@@ -66,7 +66,7 @@ class ByteStore(ABC):
 
     @abstractmethod
     def version(self, key: str) -> object:
-        """Something that changes when the value is written anew, None if there is no value."""
+        """Value that changes when the stored one is written anew, None if there is none."""
 
     def document(self, key: str, version: Any) -> bytes:
         """The value of a small key whose present version is known."""

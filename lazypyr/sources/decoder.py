@@ -22,7 +22,7 @@ _V3_BYTES_CODECS = {"zstd": "zstd", "gzip": "gzip", "blosc": "blosc"}
 
 @dataclass(frozen=True)
 class Sharding:
-    """How inner chunks lie in a shard: `index_size` bytes of index at its end (or start), with a checksum or not."""
+    """Layout of a shard: `index_size` bytes of index at its end (or start), with a checksum or not."""
 
     count: int
     at_end: bool
@@ -168,7 +168,7 @@ def _checked(data: bytes) -> bytes:
 def decoder_of(
     metadata: Mapping[str, Any], dtype: np.dtype[Any], chunks: Sequence[int], shards: Sequence[int] | None = None
 ) -> ChunkDecoder | None:
-    """How to decode the chunks of an array, from its metadata document (v2 or v3); None where zarr must do it.
+    """Decoder of an array's chunks, from its metadata document (v2 or v3); None where zarr must decode them.
 
     `chunks` is the chunk that zarr reports: the inner one of an array with `shards`.
     """

@@ -52,6 +52,7 @@ def open_source(
     Parameters
     ----------
     src : path, URL, zarr.Array, zarr.Group, zarr store, mapping, numpy/dask/xarray array, or Source
+        Local folders and zip archives of zarr, and URLs of them.
     axes : str or sequence of str, optional
         Names of the source's axes.
     nodata : scalar, "declared" or None
@@ -59,10 +60,21 @@ def open_source(
     storage_options : mapping, optional
         For fsspec, with a URL.
 
+    Returns
+    -------
+    OpenedSource
+        Its levels: one, or those of a multiscale group.
+
     Raises
     ------
     PlanError
-        What it is, what was expected, what to do.
+        When it can't be opened; says what it is, what was expected, and what to do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> open_source(np.zeros((100, 70)), nodata=0).sources[0].nodata
+    0
     """
     opener = next((opener for opener in _OPENERS if opener.can_open(src)), None)
     if storage_options and not (opener and opener.takes_storage_options):

@@ -19,10 +19,25 @@ __all__ = ["OpenOptions", "OpenedSource", "Opener", "check_array"]
 
 @dataclass(frozen=True)
 class OpenedSource:
-    """The levels that a source has, finest first.
+    """Levels that a source has, finest first.
 
-    `scales` holds scale and translation of each level, in level-0 pixels by axis, None where the metadata leaves it
-    to the method.
+    Parameters
+    ----------
+    sources : tuple[Source, ...]
+        One a level.
+    scales : tuple of (tuple[float, ...], tuple[float, ...]) or None
+        Scale and translation of each level, in level-0 pixels by axis; None where the metadata leaves it to the method.
+    name : str or None
+        That the metadata give.
+    attrs : Mapping[str, Any]
+        Attributes of the group around the levels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lazypyr.sources.open import open_source
+    >>> open_source(np.zeros((100, 70))).sources[0].axes
+    ('y', 'x')
     """
 
     sources: tuple[Source, ...]

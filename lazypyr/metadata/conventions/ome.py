@@ -59,7 +59,24 @@ def axis_types(axes: Sequence[str]) -> tuple[str, ...]:
 
 
 def why_not_ome(pyramid: SupportsMultiscales) -> str | None:
-    """Why a pyramid can't be said in OME-NGFF; None when it can."""
+    """Reason why a pyramid can't be described in OME-NGFF.
+
+    Parameters
+    ----------
+    pyramid : lazypyr.Pyramid
+        Its axes decide.
+
+    Returns
+    -------
+    str or None
+        None when it can.
+
+    Examples
+    --------
+    >>> import numpy as np, lazypyr
+    >>> why_not_ome(lazypyr.open_pyramid(np.zeros((100, 70, 3), "u1"), axes="yxc"))
+    'axes y, x, c: OME-NGFF wants y, x last'
+    """
     axes = tuple(pyramid.axes)
     types = axis_types(axes)
     named = f"axes {', '.join(axes)}"

@@ -1,4 +1,4 @@
-"""How levels were made, under the key "lazypyr"."""
+"""Provenance of levels, under the key "lazypyr"."""
 
 from __future__ import annotations
 
