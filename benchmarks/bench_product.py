@@ -126,7 +126,7 @@ def measured(task: Task, chunk: int) -> dict[str, Timing]:
     def ours(products: list[Pyramid]) -> None:
         for one in products:
             for index in task.tiles:
-                engine.tile(one, 0, index)
+                engine.chunk(one, 0, index)
 
     # as many results as our cache keeps, so that both write to memory that went through the same hands
     kept: collections.deque = collections.deque(maxlen=CACHE_BYTES[chunk] // (4 * chunk * chunk))

@@ -222,7 +222,7 @@ class SingleFlightCache:
                     _mark_urgent(computation)
         if circle:
             self.leave(computation)
-            msg = f"a tile needs itself: {computation.key!r} is being computed by what asks for it"
+            msg = f"a chunk needs itself: {computation.key!r} is being computed by what asks for it"
             raise ComputeError(msg)
         try:
             yield

@@ -57,7 +57,7 @@ def describe(pyramid: Pyramid) -> dict[str, Any]:
         "dtype": str(pyramid.dtype),
         "chunk_shape": list(pyramid.chunks),
         "method": pyramid.method,
-        "recipe": pyramid.recipe,
+        "recipe": pyramid.description,
         "crs": pyramid.crs,
         "coords": {
             axis: {"origin": coord.origin, "step": coord.step, "unit": coord.unit}

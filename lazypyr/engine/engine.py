@@ -45,21 +45,21 @@ def _sizeof(value: Array | bytes) -> int:
     return value.nbytes if isinstance(value, np.ndarray) else len(value)
 
 
-class KeptTiles(Protocol):
-    """Tiles of earlier processes, such as `lazypyr.store.overlay.overlay.Overlay` has; it answers for pyramids that it knows."""
+class ChunkSink(Protocol):
+    """Store of computed chunks beyond this process, such as `lazypyr.store.overlay.overlay.Overlay`, for pyramids that it knows."""
 
-    def find(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, quick: bool = False) -> Array | None:
-        """The full-size tile, None if it isn't here; `quick`: look only where that costs next to nothing."""
+    def get(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, quick: bool = False) -> Array | None:
+        """The full-size chunk, None if it isn't here; `quick`: look only where that costs next to nothing."""
 
-    def keep(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
-        """Keep a full-size tile, if that is wanted; never an error."""
+    def put(self, pyramid: Pyramid, level: int, index: tuple[int, ...], chunk: Array) -> None:
+        """Keep a full-size chunk, if that is wanted; never an error."""
 
     def restart(self) -> None:
         """Begin afresh, in a forked child."""
 
 
 class Engine:
-    """Runs recipes: every tile computed once at a time, kept while there is room.
+    """Execution engine of pyramids: every chunk is computed once at a time, and cached while there is room.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Engine:
     workers : int, optional
         Threads that compute; by default one for each CPU that this process may use.
     timeout_s : float
-        Seconds that a request waits for its turn, or for a tile that another thread computes, before `BusyError`.
+        Seconds that a request waits for its turn, or for a chunk that another thread computes, before `BusyError`.
     """
 
     def __init__(
@@ -91,27 +91,27 @@ class Engine:
         self.timeout_s = positive(timeout_s, "timeout_s", f"seconds above 0, at most {most:.0f}", most=most)
         self.cache_bytes, self.inflight_bytes = int(cache_bytes), int(inflight_bytes)
         self.workers = int(workers) if workers is not None else cpu_count()
-        self._kept: tuple[KeptTiles, ...] = ()
+        self._sinks: tuple[ChunkSink, ...] = ()
         remake_after_fork(self._start)
 
     def _start(self) -> None:
         self._cache = SingleFlightCache(self.cache_bytes, _sizeof)
-        # Computations that bring several tiles; they keep nothing themselves.
+        # Computations that bring several chunks; they keep nothing themselves.
         self._passes = SingleFlightCache(0, lambda _: 0)
         self._request_pool = DaemonThreadPool(self.workers, "request")
         self._task_pool = DaemonThreadPool(self.workers, "task")
         self._limiter = MemoryLimiter(self.inflight_bytes, self.timeout_s)
         self._needs: dict[tuple[Hashable, int], int] = {}
-        for kept in self._kept:
-            kept.restart()
+        for sink in self._sinks:
+            sink.restart()
 
-    def attach(self, kept: KeptTiles) -> None:
-        """Look for tiles also among these, and offer them what is computed."""
-        self._kept = (*self._kept, kept)
+    def add_sink(self, sink: ChunkSink) -> None:
+        """Look for chunks in a sink too, and hand it what is computed."""
+        self._sinks = (*self._sinks, sink)
 
-    def detach(self, kept: KeptTiles) -> None:
-        """Undo `attach`."""
-        self._kept = tuple(each for each in self._kept if each is not kept)
+    def remove_sink(self, sink: ChunkSink) -> None:
+        """Undo `add_sink`."""
+        self._sinks = tuple(other for other in self._sinks if other is not sink)
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -137,32 +137,32 @@ class Engine:
         return max(1, self.inflight_bytes // (4 * self.workers))
 
     def get_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
-        """The finished tile if it is cached, without computing it."""
+        """The finished chunk if it is cached, without computing it."""
         value: Array | None = self._cache.peek((pyramid.key, level, index), count=False)
         return self._found(pyramid, level, index, quick=True) if value is None else value
 
     def _found(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, quick: bool = False) -> Array | None:
-        found = (kept.find(pyramid, level, index, quick=quick) for kept in self._kept)
-        return next((tile for tile in found if tile is not None), None)
+        found = (sink.get(pyramid, level, index, quick=quick) for sink in self._sinks)
+        return next((chunk for chunk in found if chunk is not None), None)
 
-    def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
-        """Keep a tile that came out on the way, clipped or full-size."""
+    def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], chunk: Array) -> None:
+        """Keep a chunk that came out on the way, clipped or full-size."""
         computation = current_computation()
         generation = self._cache.generation() if computation is None else computation.generation
-        whole = full_size(pyramid, tile)
+        whole = full_size(pyramid, chunk)
         self._cache.put((pyramid.key, level, index), whole, generation)
-        for kept in self._kept:
-            kept.keep(pyramid, level, index, whole)
+        for sink in self._sinks:
+            sink.put(pyramid, level, index, whole)
 
     def run_tasks(self, tasks: Iterable[Callable[[], None]]) -> None:
         """Run tasks on all cores; see `lazypyr.engine.pools.run_tasks`."""
         run_tasks(self._task_pool, tasks)
 
     def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
-        """Pixels of a window, put together of cached tiles; read-only."""
-        only = _only_tile(window, pyramid.chunks)
+        """Pixels of a window, put together of cached chunks; read-only."""
+        only = _only_chunk(window, pyramid.chunks)
         if only is not None:
-            return _cut(self.tile(pyramid, level, only), pyramid.chunks, only, window)
+            return _cut(self.chunk(pyramid, level, only), pyramid.chunks, only, window)
         indices = windows.chunk_index_windows(window, pyramid.chunks)
         shape = pyramid.levels[level].shape
         out = np.empty(windows.window_shape(window), pyramid.dtype)
@@ -170,18 +170,18 @@ class Engine:
         def place(index: tuple[int, ...]) -> None:
             part = _overlap(window, windows.chunk_window(index, pyramid.chunks, shape))
             here = tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(part, window, strict=True))
-            out[here] = _cut(self.tile(pyramid, level, index), pyramid.chunks, index, part)
+            out[here] = _cut(self.chunk(pyramid, level, index), pyramid.chunks, index, part)
 
         self.run_tasks(partial(place, index) for index in indices)
         out.flags.writeable = False
         return out
 
-    # Tiles
+    # Chunks
 
-    def tile(
+    def chunk(
         self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, context: ComputeContext | None = None
     ) -> Array:
-        """One tile, computed in this thread if need be: full-size, C order, little-endian, read-only.
+        """One chunk, computed in this thread if need be: full-size, C order, little-endian, read-only.
 
         Beyond the edge of the level it holds the fill value. `context` stands for the engine in what the recipe asks of it.
 
@@ -199,7 +199,7 @@ class Engine:
     def request(
         self, pyramid: Pyramid, level: int, index: tuple[int, ...]
     ) -> tuple[Array, None] | tuple[None, Computation]:
-        """The tile if it is cached, else its computation, which a thread of the engine runs.
+        """The chunk if it is cached, else its computation, which a thread of the engine runs.
 
         Wait for ``computation.future`` inside ``engine.waiting(computation)``.
         """
@@ -221,7 +221,7 @@ class Engine:
         return self._cache.waiting(computation)
 
     def get(self, key: Hashable, compute: Callable[[], Any]) -> Any:
-        """As `tile`, for any value that the cache may hold (arrays, bytes)."""
+        """As `chunk`, for any value that the cache may hold (arrays, bytes)."""
         return self._cache.get(key, compute, timeout_s=self.timeout_s, urgent=id(self) in _reserved.get())
 
     def _compute(
@@ -231,10 +231,12 @@ class Engine:
         if found is not None:
             return found
         window = windows.chunk_window(index, pyramid.chunks, pyramid.levels[level].shape)
-        tile = checked_tile(pyramid, level, window, lambda: self._block(pyramid, level, index, window, context or self))
-        for kept in self._kept:
-            kept.keep(pyramid, level, index, tile)
-        return tile
+        chunk = checked_chunk(
+            pyramid, level, window, lambda: self._block(pyramid, level, index, window, context or self)
+        )
+        for sink in self._sinks:
+            sink.put(pyramid, level, index, chunk)
+        return chunk
 
     def _block(
         self, pyramid: Pyramid, level: int, index: tuple[int, ...], window: Window, context: ComputeContext
@@ -263,9 +265,9 @@ class Engine:
                 raise
         if mine:
             return mine[0]
-        tile = self.get_cached(pyramid, level, index)
-        if tile is not None:
-            return _cut(tile, pyramid.chunks, index, window)
+        chunk = self.get_cached(pyramid, level, index)
+        if chunk is not None:
+            return _cut(chunk, pyramid.chunks, index, window)
         return self._admitted(pyramid, level, window, context)
 
     def _admitted(self, pyramid: Pyramid, level: int, window: Window, context: ComputeContext) -> Array:
@@ -284,7 +286,7 @@ class Engine:
             self._limiter.release(need)
 
     def _need(self, pyramid: Pyramid, level: int) -> int:
-        """Bytes that computing a whole tile reserves."""
+        """Bytes that computing a whole chunk reserves."""
         need = self._needs.get((pyramid.key, level))
         if need is None:
             window = tuple((0, c) for c in pyramid.chunks)
@@ -306,12 +308,12 @@ class Engine:
         return self._limiter.used_bytes
 
     def clear(self) -> None:
-        """Forget all tiles. What is being computed goes to those who wait for it and is not kept."""
+        """Forget all chunks. What is being computed goes to those who wait for it and is not kept."""
         self._passes.clear()
         self._cache.clear()
 
     def close(self) -> None:
-        """Let go of threads and tiles; the engine may be used again and then starts afresh."""
+        """Let go of threads and chunks; the engine may be used again and then starts afresh."""
         self._request_pool.close()
         self._task_pool.close()
         self._start()
@@ -323,8 +325,8 @@ def _quietly(cache: SingleFlightCache, computation: Computation) -> None:
         cache.run(computation)
 
 
-def checked_tile(pyramid: Pyramid, level: int, window: Window, compute: Callable[[], Array]) -> Array:
-    """What `compute` gives for the window of a tile, as the tile.
+def checked_chunk(pyramid: Pyramid, level: int, window: Window, compute: Callable[[], Array]) -> Array:
+    """What `compute` gives for the window of a chunk, as the chunk.
 
     Raises
     ------
@@ -352,25 +354,25 @@ def checked_tile(pyramid: Pyramid, level: int, window: Window, compute: Callable
 
 
 def full_size(pyramid: Pyramid, block: Array) -> Array:
-    """A block as a tile: padded to the chunk with the fill value, C order, read-only."""
+    """A block as a chunk: padded to the chunk with the fill value, C order, read-only."""
     if block.shape != pyramid.chunks:
-        tile = np.full(pyramid.chunks, pyramid.fill_value, pyramid.dtype)
-        tile[tuple(slice(0, n) for n in block.shape)] = block
+        chunk = np.full(pyramid.chunks, pyramid.fill_value, pyramid.dtype)
+        chunk[tuple(slice(0, n) for n in block.shape)] = block
     elif block.flags.writeable and block.flags.c_contiguous and block.base is None:
-        tile = block
+        chunk = block
     else:
         # A view may belong to somebody who goes on writing to it, and keeps more alive than the cache counts.
-        tile = np.array(block, order="C", copy=True)
-    tile.flags.writeable = False
-    return tile
+        chunk = np.array(block, order="C", copy=True)
+    chunk.flags.writeable = False
+    return chunk
 
 
 def _overlap(a: Window, b: Window) -> Window:
     return tuple((max(p, r), min(q, s)) for (p, q), (r, s) in zip(a, b, strict=True))
 
 
-def _only_tile(window: Window, chunks: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The tile in which a window lies, None where it takes several, or holds no pixel."""
+def _only_chunk(window: Window, chunks: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The chunk in which a window lies, None where it takes several, or holds no pixel."""
     index = []
     for (a, b), c in zip(window, chunks, strict=True):
         i = a // c
@@ -380,8 +382,8 @@ def _only_tile(window: Window, chunks: tuple[int, ...]) -> tuple[int, ...] | Non
     return tuple(index)
 
 
-def _cut(tile: Array, chunks: tuple[int, ...], index: tuple[int, ...], window: Window) -> Array:
-    return tile[tuple([slice(a - i * c, b - i * c) for (a, b), i, c in zip(window, index, chunks, strict=True)])]
+def _cut(chunk: Array, chunks: tuple[int, ...], index: tuple[int, ...], window: Window) -> Array:
+    return chunk[tuple([slice(a - i * c, b - i * c) for (a, b), i, c in zip(window, index, chunks, strict=True)])]
 
 
 def cpu_count() -> int:

@@ -54,7 +54,7 @@ class _PoolState:
 def _serve(state: _PoolState) -> None:
     while (call := state.calls.get()) is not None:
         call()
-        del call  # so that an idle thread holds no tile
+        del call  # so that an idle thread holds no chunk
         with state.lock:
             state.undone -= 1
     with state.lock:

@@ -34,7 +34,7 @@ def finest_that_fits(pyramid: Pyramid, n_bytes: int) -> int:
 
 
 def warm(pyramid: Pyramid, engine: Engine, *, min_level: int | None = None, progress: bool = True) -> int:
-    """Compute all tiles of the coarser levels, in one pass over the source.
+    """Compute all chunks of the coarser levels, in one pass over the source.
 
     It may be interrupted at any time; what was computed stays.
 
@@ -73,16 +73,16 @@ def warm(pyramid: Pyramid, engine: Engine, *, min_level: int | None = None, prog
     levels = range(start, top + 1)
     counts = {level: windows.chunk_count(pyramid.levels[level].shape, pyramid.chunks) for level in levels}
     total = sum(math.prod(count) for count in counts.values())
-    with progress_bar(total, f"warming {pyramid.name}, tiles", show=progress) as advance:
+    with progress_bar(total, f"warming {pyramid.name}, chunks", show=progress) as advance:
         for level in levels:
             for index in itertools.product(*map(range, counts[level])):
-                engine.tile(pyramid, level, index, context=context)
+                engine.chunk(pyramid, level, index, context=context)
                 advance(1)
     return finest
 
 
 def _first_step(pyramid: Pyramid, finest: int) -> int:
-    """The level whose tiles are computed first: they bring the finer ones with them; what is coarser is made of them."""
+    """The level whose chunks are computed first: they bring the finer ones with them; what is coarser is made of them."""
     start = finest
     last = pyramid.coarsest_bringing(finest)
     tile = math.prod(pyramid.chunks) * pyramid.dtype.itemsize

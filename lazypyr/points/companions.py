@@ -65,7 +65,7 @@ def explain_values(
     what: str, pyramid: OnGrid, values: Source | None, window: Window, *, most: int | None = None
 ) -> Explanation:
     """Explanation of a window of values on the grid, of which at most `most` are read."""
-    how, inputs = pyramid.recipe, pyramid.cloud.explain_index()
+    how, inputs = pyramid.description, pyramid.cloud.explain_index()
     if values is None or in_memory(values) is not None:
         return Explanation(what, how, inputs=inputs)
     chunks = windows.touched_chunks(((0, values.shape[0]), *window[2:]), values.chunks)
@@ -101,7 +101,7 @@ class IndexPyramid(OnGrid):
         return self.cloud.identity, "index", self.chunks, len(self.levels)
 
     @property
-    def recipe(self) -> str:
+    def description(self) -> str:
         return f"{self.name}: number of the point that each pixel shows"
 
     def refreshed(self) -> Pyramid:
@@ -143,7 +143,7 @@ class RawPyramid(Pyramid):
         return self.source.identity, "raw"
 
     @property
-    def recipe(self) -> str:
+    def description(self) -> str:
         return f"{self.name}: as stored, by point number"
 
     def refreshed(self) -> Pyramid:

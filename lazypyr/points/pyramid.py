@@ -266,7 +266,7 @@ class PointsPyramid(OnGrid):
         return self.cloud.identity, values, self.method, self.chunks, len(self.levels), str(self.fill_value)
 
     @property
-    def recipe(self) -> str:
+    def description(self) -> str:
         grid = self.cloud.grid
         return f"{self.name}: {grid.n_valid} points at {grid.resolution} a pixel, {self.method}"
 

@@ -87,9 +87,11 @@ class MappedPyramid(Pyramid):
         try:
             self.compute(level, window, context)
         except Exception as error:  # a product may refuse pixels that are all zero
-            return Explanation(what, f"{self.recipe}; what it reads depends on the pixels ({type(error).__name__})")
+            return Explanation(
+                what, f"{self.description}; what it reads depends on the pixels ({type(error).__name__})"
+            )
         inputs = tuple(pyramid.explain(k, asked, context) for pyramid, k, asked in context.requests)
-        return Explanation(what, self.recipe, inputs=inputs)
+        return Explanation(what, self.description, inputs=inputs)
 
     @property
     def parent(self) -> Pyramid:
@@ -141,9 +143,9 @@ class MappedPyramid(Pyramid):
         return "product", self._token, *(p.identity for p in self.parents)
 
     @property
-    def recipe(self) -> str:
+    def description(self) -> str:
         """The first parent's recipe, then the product in words."""
-        return "; ".join(filter(None, [self.parent.recipe, self.product.words]))
+        return "; ".join(filter(None, [self.parent.description, self.product.words]))
 
     def refreshed(self) -> Pyramid:
         """The same product of the refreshed parents; what was estimated of them stays."""

@@ -46,11 +46,11 @@ class Level:
 
 
 class ComputeContext(Protocol):
-    """Surroundings that a pyramid computes in: cached tiles of it and of others, threads, bounds on memory."""
+    """Surroundings that a pyramid computes in: cached chunks of it and of others, threads, bounds on memory."""
 
     @property
     def cache_budget_bytes(self) -> int:
-        """Bytes of tiles that may be put into the cache on the way; 0: nothing is kept."""
+        """Bytes of chunks that may be put into the cache on the way; 0: nothing is kept."""
 
     @property
     def task_bytes(self) -> int:
@@ -61,13 +61,13 @@ class ComputeContext(Protocol):
         """Number of tasks that run at once."""
 
     def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
-        """Pixels of another pyramid, cached by tile; read-only."""
+        """Pixels of another pyramid, cached by chunk; read-only."""
 
     def get_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
-        """The finished tile (full-size chunk) if it is cached, without computing it."""
+        """The finished chunk (full-size chunk) if it is cached, without computing it."""
 
-    def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
-        """Hand in a tile (clipped to the level) that came out on the way; kept if there is room."""
+    def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], chunk: Array) -> None:
+        """Hand in a chunk (clipped to the level) that came out on the way; kept if there is room."""
 
     def run_tasks(self, tasks: Iterable[Callable[[], None]]) -> None:
         """Run tasks, which wait for nothing, on all cores; returns when all are done, raises the first error."""
@@ -121,7 +121,7 @@ class Pyramid(ABC):
     dtype : numpy.dtype
         Little-endian; the same at all levels.
     chunks : tuple[int, ...]
-        Shape of a tile, by axis; the same at all levels.
+        Shape of a chunk, by axis; the same at all levels.
     levels : tuple[Level, ...]
         Finest first.
     fill_value : scalar
@@ -168,12 +168,12 @@ class Pyramid(ABC):
 
     @cached_property
     def key(self) -> Key:
-        """`identity`, hashed once: caches ask for it many times a tile."""
+        """`identity`, hashed once: caches ask for it many times a chunk."""
         return Key(self.identity)
 
     @property
     @abstractmethod
-    def recipe(self) -> str:
+    def description(self) -> str:
         """The recipe in words, for people and for metadata."""
 
     def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
@@ -215,7 +215,7 @@ class Pyramid(ABC):
         return 0
 
     def coarsest_bringing(self, level: int) -> int:
-        """The coarsest level whose tiles bring those of `level`, and of all levels between, when they are computed."""
+        """The coarsest level whose chunks bring those of `level`, and of all levels between, when they are computed."""
         return level
 
     def transposed(self, order: tuple[str, ...]) -> Pyramid | None:
@@ -231,19 +231,19 @@ class Pyramid(ABC):
         window : tuple of (int, int)
             Half-open, within the level.
         context : ComputeContext, optional
-            Whose cached tiles are taken into account.
+            Whose cached chunks are taken into account.
         """
         context = context or SERIAL
         spans = ", ".join(f"{axis} {a}:{b}" for axis, (a, b) in zip(self.axes, window, strict=True))
         what = f"{self.name}, level {level}, {spans}"
         indices = list(windows.chunk_index_windows(window, self.chunks))
         if all(context.get_cached(self, level, index) is not None for index in indices):
-            return Explanation(what, "from the cache", cached=True, tiles=len(indices))
+            return Explanation(what, "from the cache", cached=True, cached_chunks=len(indices))
         return self._explain(what, level, window, context)
 
     def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
-        """Explanation of a window of which some tile isn't cached."""
-        return Explanation(what, self.recipe)
+        """Explanation of a window of which some chunk isn't cached."""
+        return Explanation(what, self.description)
 
     def refreshed(self) -> Pyramid:
         """The pyramid over the source as it is now."""
@@ -260,7 +260,7 @@ class Pyramid(ABC):
         return self.levels[0].shape
 
     @property
-    def place(self) -> tuple[Any, ...]:
+    def georeference(self) -> tuple[Any, ...]:
         """What the axes mean and where they lie: pyramids of equal pixels may differ in it."""
         return self.axes, dict(self.coords), self.crs
 
@@ -384,7 +384,7 @@ class SerialContext:
     def get_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
         return None
 
-    def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
+    def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], chunk: Array) -> None:
         pass
 
     def run_tasks(self, tasks: Iterable[Callable[[], None]]) -> None:

@@ -42,6 +42,6 @@ class LevelFilterContext:
         self.get_cached, self.run_tasks = context.get_cached, context.run_tasks
         self._put_cached, self._pyramid, self._finest = context.put_cached, pyramid, finest
 
-    def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
+    def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], chunk: Array) -> None:
         if pyramid is not self._pyramid or level >= self._finest:
-            self._put_cached(pyramid, level, index, tile)
+            self._put_cached(pyramid, level, index, chunk)

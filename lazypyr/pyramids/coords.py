@@ -42,7 +42,7 @@ class Coordinates(Pyramid):
         return self._coord.origin + pixels * self._coord.step
 
     def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
-        return Explanation(what, f"{self.recipe}, from origin and step")
+        return Explanation(what, f"{self.description}, from origin and step")
 
     @property
     def fingerprint(self) -> str:
@@ -53,7 +53,7 @@ class Coordinates(Pyramid):
         return "coordinates", self.axes, self._coord, self.levels
 
     @property
-    def recipe(self) -> str:
+    def description(self) -> str:
         return f"coordinates along {self.axes[0]}"
 
 

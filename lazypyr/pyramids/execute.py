@@ -1,6 +1,6 @@
 """The pass that computes the levels of a reduced pyramid.
 
-A tile of level k needs ``4**k`` tiles of level 0. They are read in *blocks*, each at least a stored chunk in size, so
+A chunk of level k needs ``4**k`` chunks of level 0. They are read in *blocks*, each at least a stored chunk in size, so
 that every chunk is decoded once; a block is reduced level by level as far as chunks and boxes fit, and whatever comes
 out on the way is offered to the cache as long as there is room for the whole level.
 """
@@ -65,7 +65,7 @@ class ReadPass:
         return window if bytes_of(wide, p) > self.context.cache_budget_bytes // 2 else wide
 
     def plan(self, level: int, window: Window) -> ReadPlan:
-        """The plan of a window; the last one is remembered, as a tile asks for its extent first."""
+        """Plan of a window; the last one is remembered, as a chunk asks for its read region first."""
         p, context = self.pyramid, self.context
         asked = level, window, context.cache_budget_bytes, context.task_bytes, context.workers
         if p.planned is not None and p.planned[0] == asked:
@@ -78,7 +78,7 @@ class ReadPass:
     # Levels that exist
 
     def _stored(self, level: int, window: Window) -> Array:
-        """Read a window; what else of the stored chunks is decoded with it is offered as tiles."""
+        """Read a window; what else of the stored chunks is decoded with it is cached."""
         base, wide = self.pyramid.stored_levels[level], self.read_region(level, window)
         block = base.read(wide)
         if wide == window:
@@ -164,7 +164,7 @@ class ReadPass:
         return block[_inside(window, plan.window)].copy()
 
     def _node(self, level: int, window: Window, plan: ReadPlan) -> Array:
-        """Pixels of a window of `level`: by blocks, or of the level before where tiles of it are cached."""
+        """Pixels of a window of `level`: by blocks, or of the level before where chunks of it are cached."""
         p = self.pyramid
         if level <= plan.group_level and not self.any_cached(level, window, plan):
             return self._reduce_group(level, window, plan)
@@ -179,7 +179,7 @@ class ReadPass:
         return out
 
     def _parts_of(self, level: int, window: Window) -> Iterator[tuple[Window, Window]]:
-        """Parts of a window, each with the window of the level before that it is made of: one tile, where tiles halve."""
+        """Parts of a window, each with the window of the level before that it is made of: one chunk, where chunks halve."""
         p = self.pyramid
         for here in _cells(window, [max(1, c // f) for c, f in zip(p.chunks, p.factors, strict=True)]):
             yield here, windows.refine_window(here, p.factors, self._shape(level - 1))
@@ -189,7 +189,7 @@ class ReadPass:
         return (finer for _, finer in self._parts_of(level, window))
 
     def any_cached(self, level: int, window: Window, plan: ReadPlan) -> bool:
-        """Whether some tile between the blocks and `level` is cached, as far as looking costs little."""
+        """True where some chunk between the blocks and `level` is cached, as far as looking costs little."""
         p, context = self.pyramid, self.context
         for k in range(level - 1, plan.block_level, -1):
             finer = windows.refine_window(window, p.factors, self._shape(k), level - k)
@@ -202,14 +202,14 @@ class ReadPass:
         return False
 
     def _cached(self, level: int, window: Window) -> Array | None:
-        """The pixels of a window if every tile of it is cached."""
+        """The pixels of a window if every chunk of it is cached."""
         p, context = self.pyramid, self.context
         if not context.cache_budget_bytes:
             return None
         out: Array | None = None
         for index in windows.chunk_index_windows(window, p.chunks):
-            tile = context.get_cached(p, level, index)
-            if tile is None:
+            chunk = context.get_cached(p, level, index)
+            if chunk is None:
                 return None
             if out is None:
                 out = np.empty(windows.window_shape(window), p.dtype)
@@ -217,7 +217,7 @@ class ReadPass:
             part = tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(part, window, strict=True))
             origin = [i * c for i, c in zip(index, p.chunks, strict=True)]
             there = tuple(slice(a - o, b - o) for (a, b), o in zip(part, origin, strict=True))
-            out[_inside(part, window)] = tile[there]
+            out[_inside(part, window)] = chunk[there]
         return out
 
     def _reduce_group(self, level: int, window: Window, plan: ReadPlan) -> Array:
@@ -296,16 +296,16 @@ class ReadPass:
                 whole[_inside(windows.coarsen_window(piece, p.factors, k - p.last_stored_level), part)] = block
 
     def _put_cached(self, level: int, window: Window, block: Array, *, except_: Window | None = None) -> None:
-        """Cache the tiles that lie whole in a window; not those of `except_`, which the caller returns."""
+        """Cache the chunks that lie whole in a window; not those of `except_`, which the caller returns."""
         p, context = self.pyramid, self.context
         if not context.cache_budget_bytes:
             return
         shape = self._shape(level)
         returned = set(windows.chunk_index_windows(except_, p.chunks)) if except_ else ()
         for index in windows.chunk_index_windows(window, p.chunks):
-            tile = windows.chunk_window(index, p.chunks, shape)
-            if index not in returned and all(a <= c and d <= b for (a, b), (c, d) in zip(window, tile, strict=True)):
-                context.put_cached(p, level, index, block if tile == window else block[_inside(tile, window)])
+            chunk = windows.chunk_window(index, p.chunks, shape)
+            if index not in returned and all(a <= c and d <= b for (a, b), (c, d) in zip(window, chunk, strict=True)):
+                context.put_cached(p, level, index, block if chunk == window else block[_inside(chunk, window)])
 
 
 def _cells(window: Window, sizes: Sequence[int]) -> Iterator[Window]:

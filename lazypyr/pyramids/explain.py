@@ -1,4 +1,4 @@
-"""Account of a pass over a reduced pyramid: the chunks that it would read and the cached tiles that it would use."""
+"""Account of a pass over a reduced pyramid: the chunks that it would read and the cached ones that it would use."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ def explain_pass(work: ReadPass, what: str, level: int, window: Window) -> Expla
         return Explanation(what, "only the chunks that hold a sample", False, base.name, chunks, n_bytes)
     if strategy == "reduced":
         plan = work.plan(level, window)
-        chunks, tiles = _needs(work, level, plan.window, plan)
-        how = f"{p.reducer.name} of {'finer tiles and ' if tiles else ''}one pass over the chunks under it"
+        chunks, cached = _needs(work, level, plan.window, plan)
+        how = f"{p.reducer.name} of {'finer chunks and ' if cached else ''}one pass over the chunks under it"
         keeps = tuple(range(plan.finest_cached_level, level)) if chunks else ()
-        return Explanation(what, how, False, base.name, chunks, chunks * chunk_bytes, tiles, keeps)
+        return Explanation(what, how, False, base.name, chunks, chunks * chunk_bytes, cached, keeps)
     chunks = windows.touched_chunks(windows.refine_window(window, p.factors, base.shape, depth), base.chunks)
     how = "as stored" if strategy == "stored" else f"{p.reducer.name} of boxes of level {p.last_stored_level}"
     return Explanation(what, how, False, base.name, chunks, chunks * chunk_bytes)
 
 
 def _needs(work: ReadPass, level: int, window: Window, plan: ReadPlan) -> tuple[int, int]:
-    """Stored chunks, and cached tiles, that a pass over a window of `level` uses."""
+    """Numbers of stored chunks, and of cached chunks of the pyramid, that a pass over a window of `level` uses."""
     if level <= plan.group_level and not work.any_cached(level, window, plan):
         return _of_group(work, level, window, plan)
-    chunks = tiles = 0
+    stored = cached = 0
     for finer in work.finer_windows(level, window):
-        cached = _cached_tiles(work, level - 1, finer)
-        more = (0, cached) if cached else _needs(work, level - 1, finer, plan)
-        chunks, tiles = chunks + more[0], tiles + more[1]
-    return chunks, tiles
+        found = _cached_chunks(work, level - 1, finer)
+        more = (0, found) if found else _needs(work, level - 1, finer, plan)
+        stored, cached = stored + more[0], cached + more[1]
+    return stored, cached
 
 
 def _of_group(work: ReadPass, level: int, window: Window, plan: ReadPlan) -> tuple[int, int]:
@@ -55,19 +55,18 @@ def _of_group(work: ReadPass, level: int, window: Window, plan: ReadPlan) -> tup
     wide = windows.refine_window(window, p.factors, p.levels[plan.block_level].shape, level - plan.block_level)
     if plan.block_level == p.last_stored_level:
         return windows.touched_chunks(wide, base.chunks), 0
-    chunks = tiles = 0
+    stored = cached = 0
     for block in plan.blocks(wide):
-        cached = _cached_tiles(work, plan.block_level, block)
-        tiles += cached
-        if not cached:
-            chunks += windows.touched_chunks(
-                windows.refine_window(block, p.factors, base.shape, plan.block_level - p.last_stored_level), base.chunks
-            )
-    return chunks, tiles
+        found = _cached_chunks(work, plan.block_level, block)
+        cached += found
+        if not found:
+            under = windows.refine_window(block, p.factors, base.shape, plan.block_level - p.last_stored_level)
+            stored += windows.touched_chunks(under, base.chunks)
+    return stored, cached
 
 
-def _cached_tiles(work: ReadPass, level: int, window: Window) -> int:
-    """How many tiles make a window of a level, 0 if one of them isn't cached."""
+def _cached_chunks(work: ReadPass, level: int, window: Window) -> int:
+    """Number of chunks that make a window of a level, 0 if one of them isn't cached."""
     p = work.pyramid
     indices = list(windows.chunk_index_windows(window, p.chunks))
     return len(indices) if all(work.context.get_cached(p, level, index) is not None for index in indices) else 0

@@ -24,10 +24,10 @@ class Explanation:
         What is read, None if nothing is.
     chunks, n_bytes : int
         Stored chunks read, and their bytes when decoded.
-    tiles : int
+    cached_chunks : int
         Cached tiles that are used instead of reading.
     keeps : tuple of int
-        Finer levels whose tiles are cached on the way.
+        Finer levels whose chunks are cached on the way.
     inputs : tuple of Explanation
         Of what a product asks for.
     """
@@ -38,7 +38,7 @@ class Explanation:
     source: str | None = None
     chunks: int = 0
     n_bytes: int = 0
-    tiles: int = 0
+    cached_chunks: int = 0
     keeps: tuple[int, ...] = ()
     inputs: tuple[Explanation, ...] = field(default=())
 
@@ -55,7 +55,8 @@ class Explanation:
     def as_dict(self) -> dict[str, Any]:
         """The same, JSON-like."""
         plain = {
-            name: getattr(self, name) for name in ("what", "how", "cached", "source", "chunks", "n_bytes", "tiles")
+            name: getattr(self, name)
+            for name in ("what", "how", "cached", "source", "chunks", "n_bytes", "cached_chunks")
         }
         return {**plain, "keeps": list(self.keeps), "inputs": [part.as_dict() for part in self.inputs]}
 
@@ -63,10 +64,10 @@ class Explanation:
         lines = [self.what, f"  {self.how}"]
         if self.chunks:
             lines.append(f"  reads {self.chunks:,} chunks, {self.n_bytes:,} bytes decoded, of {self.source}")
-        if self.tiles:
-            lines.append(f"  uses {self.tiles:,} cached tiles")
+        if self.cached_chunks:
+            lines.append(f"  uses {self.cached_chunks:,} cached chunks")
         if self.keeps:
-            lines.append(f"  keeps the tiles of level {', '.join(map(str, self.keeps))} on the way")
+            lines.append(f"  keeps the chunks of level {', '.join(map(str, self.keeps))} on the way")
         for part in self.inputs:
             lines += [f"  {line}" for line in str(part).splitlines()]
         return "\n".join(lines)

@@ -39,7 +39,7 @@ class FunctionPyramid(HoldsFunction, Pyramid):
         chunks: tuple[int, ...],
         levels: int,
         fill_value: Any = 0,
-        boxed: bool = False,
+        centred: bool = False,
         coords: Mapping[str, Coord] | None = None,
         crs: str | None = None,
         attrs: Mapping[str, Any] | None = None,
@@ -56,7 +56,7 @@ class FunctionPyramid(HoldsFunction, Pyramid):
             Level(
                 windows.level_shape(shape, factors, k),
                 tuple(float(f**k) for f in factors),
-                tuple((f**k - 1) / 2 if boxed else 0.0 for f in factors),
+                tuple((f**k - 1) / 2 if centred else 0.0 for f in factors),
             )
             for k in range(levels)
         )
@@ -79,10 +79,10 @@ class FunctionPyramid(HoldsFunction, Pyramid):
         return block.astype(self.dtype, copy=False).view()
 
     def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
-        return Explanation(what, f"one call of {self.recipe}")
+        return Explanation(what, f"one call of {self.description}")
 
     @property
-    def recipe(self) -> str:
+    def description(self) -> str:
         return f"function {self.name}"
 
     @property

@@ -101,7 +101,7 @@ def open_pyramid(
     levels : int, optional
         How many, level 0 included; by default until y and x fit in one chunk.
     chunks : sequence of int
-        Shape of a tile along y and x, or along every axis in `order`; by default 256 x 256. Other axes have tiles of one
+        Shape of a chunk along y and x, or along every axis in `order`; by default 256 x 256. Other axes have chunks of one
         pixel.
     factors : mapping, optional
         Pixels of one level in a pixel of the next, by axis; 2 for y and x, 1 for others where nothing is said.
@@ -150,7 +150,7 @@ def _is_so(pyramid: Pyramid, name: str, value: Any) -> bool:
     if name == "method":
         return reducer_of(value).name == pyramid.method
     if name == "chunks":
-        return _tile(value, pyramid.axes, pyramid.dtype, pyramid.name) == pyramid.chunks
+        return _chunk_shape(value, pyramid.axes, pyramid.dtype, pyramid.name) == pyramid.chunks
     return name == "levels" and value == len(pyramid.levels)
 
 
@@ -213,13 +213,13 @@ def _assembled(
         scales = scales and tuple((tuple(s[a] for a in back), tuple(t[a] for a in back)) for s, t in scales)
         axes = ordered
     by_axis = _factors(factors, axes, name)
-    tile = _tile(chunks, axes, first.dtype, name)
+    chunk = _chunk_shape(chunks, axes, first.dtype, name)
     _check_levels(levels, len(sources), name)
     return ReducedPyramid(
         sources[: levels or len(sources)],
         reducer,
         factors=by_axis,
-        chunks=tile,
+        chunks=chunk,
         levels=levels,
         nodata=first.nodata,
         scales=scales,
@@ -253,24 +253,24 @@ def _factors(factors: Mapping[str, int] | None, axes: tuple[str, ...], name: str
     return tuple(int(wanted.get(axis, 1)) for axis in axes)
 
 
-def _tile(chunks: Sequence[int], axes: tuple[str, ...], dtype: np.dtype[Any], name: str) -> tuple[int, ...]:
+def _chunk_shape(chunks: Sequence[int], axes: tuple[str, ...], dtype: np.dtype[Any], name: str) -> tuple[int, ...]:
     sizes = tuple(chunks) if isinstance(chunks, Sequence) else (chunks,)
     whole = len(sizes) == len(axes)
     if (len(sizes) != 2 and not whole) or not all(is_whole(c, 1) for c in sizes):
         raise PlanError(f"{name}: chunks: expected 2 sizes above 0 (y, x), or one for each of the axes "
                         f"{axes_label(axes)!r}, got {chunks!r}")  # fmt: skip
     if whole and len(axes) > 2:
-        tile = tuple(int(c) for c in sizes)
+        chunk = tuple(int(c) for c in sizes)
     else:
         y, x = (int(c) for c in sizes)
-        tile = tuple(y if axis == "y" else x if axis == "x" else 1 for axis in axes)
+        chunk = tuple(y if axis == "y" else x if axis == "x" else 1 for axis in axes)
     n_bytes = dtype.itemsize
-    for c in tile:
+    for c in chunk:
         n_bytes *= c
     if n_bytes > _MAX_CHUNK_BYTES:
-        raise PlanError(f"{name}: chunks={tuple(chunks)!r} of {dtype} make tiles of {n_bytes} bytes, at most "
+        raise PlanError(f"{name}: chunks={tuple(chunks)!r} of {dtype} make chunks of {n_bytes} bytes, at most "
                         f"{_MAX_CHUNK_BYTES} are allowed")  # fmt: skip
-    return tile
+    return chunk
 
 
 def _ordered(order: str | Iterable[str], axes: tuple[str, ...], name: str) -> tuple[str, ...]:
@@ -296,13 +296,13 @@ def from_function(
     axes: str | Iterable[str] | None = None,
     chunks: Sequence[int] = (256, 256),
     fill_value: Any = 0,
-    boxed: bool = False,
+    centred: bool = False,
     bounds: Sequence[float] | None = None,
     attrs: Mapping[str, Any] | None = None,
     name: str | None = None,
     version: str | None = None,
 ) -> Pyramid:
-    """A pyramid whose every tile is the answer of a function.
+    """A pyramid whose every chunk is the answer of a function.
 
     Parameters
     ----------
@@ -317,8 +317,8 @@ def from_function(
     axes : optional
         Names of the axes; by default y and x are the last two.
     chunks : sequence of int
-        Shape of a tile along y and x, or along every axis.
-    boxed : bool
+        Shape of a chunk along y and x, or along every axis.
+    centred : bool
         Whether coarser samples stand for the centre of a box (else for its first pixel).
     bounds : (x_first, y_first, x_last, y_last), optional
         World coordinates of the centres of the first and last pixel of level 0.
@@ -343,10 +343,10 @@ def from_function(
     except TypeError as error:
         raise PlanError(f"{what}: dtype: {error}") from error
     if kind.kind not in "biufcmM":
-        raise PlanError(f"{what}: tiles of {kind} can't be shown; expected numbers, booleans or times")
+        raise PlanError(f"{what}: chunks of {kind} can't be shown; expected numbers, booleans or times")
     positional = (*"ijklmnop"[: len(sizes) - 2], "y", "x")
     names = given_axes(axes, len(sizes), what) if axes else positional
-    tile = _tile(chunks, names, kind, what)
+    chunk = _chunk_shape(chunks, names, kind, what)
     _check_levels(levels, 1, what)
     factors = tuple(2 if axis in SPATIAL_AXES else 1 for axis in names)
     ny, nx = (sizes[names.index(axis)] for axis in SPATIAL_AXES)
@@ -355,10 +355,10 @@ def from_function(
         shape=sizes,
         dtype=kind,
         axes=names,
-        chunks=tile,
-        levels=levels or windows.level_count(sizes, factors, tile),
+        chunks=chunk,
+        levels=levels or windows.level_count(sizes, factors, chunk),
         fill_value=_held(fill_value, kind, what),
-        boxed=boxed,
+        centred=centred,
         coords=Grid.of_bounds(bounds, nx, ny).coords() if bounds is not None else None,
         attrs=attrs,
         name=name,

@@ -81,7 +81,7 @@ class ReadPlan:
         block, aligned = _block_depth(p, depth, wide, finest, context)
 
         def collected(group: int) -> int:
-            """Bytes, at the blocks' level, of a tile of the group's level."""
+            """Bytes, at the blocks' level, of a chunk of the group's level."""
             sizes = zip(wide, p.chunks, p.factors, strict=True)
             pixels: int = math.prod(min(c, b - a) * f ** (group - block) for (a, b), c, f in sizes)
             return pixels * p.dtype.itemsize
@@ -106,7 +106,7 @@ class ReadPlan:
 
 def _finest_cached_level(p: Reduction, level: int, wide: Window, context: ComputeContext) -> int:
     # The first level is a quarter of the source, and costs as much memory as all that can be kept of a view; one of its
-    # tiles is soon made again. Further up, keeping costs next to nothing.
+    # chunks is soon made again. Further up, keeping costs next to nothing.
     first = p.last_stored_level + (1 if level - p.last_stored_level < _KEEP_FIRST_LEVEL_BELOW else 2)
     budget, finest = context.cache_budget_bytes, level
     while finest > first:
@@ -119,9 +119,9 @@ def _finest_cached_level(p: Reduction, level: int, wide: Window, context: Comput
 
 
 def _block_shape(p: Reduction, depth: int) -> Index:
-    """Shape of a block, `depth` levels above the last stored one: a tile, and at least what a chunk makes."""
+    """Shape of a block, `depth` levels above the last stored one: a chunk, and at least what a stored chunk makes."""
     sizes = zip(p.stored_levels[-1].chunks, p.factors, p.chunks, strict=True)
-    return tuple(chunk if f == 1 else max(tile, windows.ceil_div(chunk, f**depth)) for chunk, f, tile in sizes)
+    return tuple(stored if f == 1 else max(chunk, windows.ceil_div(stored, f**depth)) for stored, f, chunk in sizes)
 
 
 def _block_depth(p: Reduction, depth: int, wide: Window, finest: int, context: ComputeContext) -> tuple[int, bool]:
@@ -148,12 +148,12 @@ def _block_depth(p: Reduction, depth: int, wide: Window, finest: int, context: C
 
 
 def expand_to_chunks(p: Pyramid, base: Source, window: Window, scale: Index, shape: Index) -> Window:
-    """A window of a level, expand_to_chunks to all tiles that lie whole in the stored chunks under it."""
+    """Window of a level with all chunks that lie whole in the stored chunks under it."""
     wide = []
-    for (a, b), tile, chunk, s, n in zip(window, p.chunks, base.chunks, scale, shape, strict=True):
-        low, high = a * s // chunk * chunk, windows.ceil_div(b * s, chunk) * chunk
-        first = min(windows.ceil_div(windows.ceil_div(low, s), tile) * tile, a)
-        last = n if high >= n * s else max(high // s // tile * tile, b)
+    for (a, b), chunk, stored, s, n in zip(window, p.chunks, base.chunks, scale, shape, strict=True):
+        low, high = a * s // stored * stored, windows.ceil_div(b * s, stored) * stored
+        first = min(windows.ceil_div(windows.ceil_div(low, s), chunk) * chunk, a)
+        last = n if high >= n * s else max(high // s // chunk * chunk, b)
         wide.append((first, last))
     return tuple(wide)
 
@@ -167,9 +167,9 @@ def _common_depth(base: Source, factors: Index) -> int:
     return min(depths)
 
 
-def _ceil_log(n: int, tile: int, factor: int) -> int:
+def _ceil_log(n: int, chunk: int, factor: int) -> int:
     level = 0
-    while factor > 1 and tile * factor**level < n:
+    while factor > 1 and chunk * factor**level < n:
         level += 1
     return level
 

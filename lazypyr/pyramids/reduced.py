@@ -40,7 +40,7 @@ class ReducedPyramid(Reduction):
     factors : tuple of int
         Pixels of the level before in one pixel, by axis; 1 where an axis is not downsampled.
     chunks : tuple of int
-        Shape of a tile, by axis.
+        Shape of a chunk, by axis.
     nodata : scalar, optional
         Value that is left out of the reduction.
     """
@@ -88,7 +88,7 @@ class ReducedPyramid(Reduction):
     # What it is
 
     @property
-    def recipe(self) -> str:
+    def description(self) -> str:
         made = f"{len(self.stored_levels)} levels as stored, then " if len(self.stored_levels) > 1 else ""
         return f"{self.name}: {made}{self.reducer.name} of {'x'.join(map(str, self.factors))} ({axes_label(self.axes)})"
 

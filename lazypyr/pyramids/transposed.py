@@ -71,8 +71,8 @@ class TransposedPyramid(Pyramid):
         return self.parent.identity, self._from
 
     @property
-    def recipe(self) -> str:
-        return f"{self.parent.recipe}, axes as {axes_label(self.axes)}"
+    def description(self) -> str:
+        return f"{self.parent.description}, axes as {axes_label(self.axes)}"
 
     def refreshed(self) -> Pyramid:
         return TransposedPyramid(self.parent.refreshed(), self.axes)

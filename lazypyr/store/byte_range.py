@@ -20,14 +20,14 @@ except ImportError:  # under zarr 2 the class is a plain mapping, which is what 
 __all__ = ["Store", "bytes_of", "checked", "encoded", "part_of"]
 
 
-def bytes_of(tile: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """A tile as its bytes, not copied."""
-    return tile.reshape(-1).view("B")
+def bytes_of(chunk: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A chunk as its bytes, not copied."""
+    return chunk.reshape(-1).view("B")
 
 
-def encoded(codec: Any, tile: np.ndarray[Any, Any]) -> bytes:
-    """A tile as `codec` (of numcodecs) encodes it, which is told the size of an item: blosc shuffles by it."""
-    data = bytes(codec.encode(tile.reshape(-1)))
+def encoded(codec: Any, chunk: np.ndarray[Any, Any]) -> bytes:
+    """A chunk as `codec` (of numcodecs) encodes it, which is told the size of an item: blosc shuffles by it."""
+    data = bytes(codec.encode(chunk.reshape(-1)))
     # gzip's header has the time of day in bytes 4 to 8, zero if there is none: the same pixels are to be the same bytes.
     return data if codec.codec_id != "gzip" else data[:4] + bytes(4) + data[8:]
 

@@ -55,7 +55,7 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
     engine : Engine, optional
         An engine to share with other stores.
     overlay : path, URL, mapping of bytes or zarr store, optional
-        Tiles found there win over computing: levels that `materialize` wrote, and what earlier stores kept.
+        Chunks found there win over computing: levels that `materialize` wrote, and what earlier stores kept.
     write_through, overlay_bytes : bool; int, optional
         Keep there what is computed; at most so many bytes, those not used for longest go first.
     **recipe
@@ -160,7 +160,7 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
 
     @property
     def overlay(self) -> Overlay | None:
-        """Tiles that were computed before."""
+        """Chunks that were computed before."""
         return self._overlay
 
     @property
@@ -173,7 +173,7 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
         return self._engine.cache_info()
 
     def refresh(self) -> None:
-        """Open the sources again and forget all tiles: what is read from now on is of the sources as they are now.
+        """Open the sources again and forget all chunks: what is read from now on is of the sources as they are now.
 
         What an overlay holds of a source that has changed is left aside.
         """
@@ -218,11 +218,11 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
 
     # Values
 
-    def _tile(self, chunk: Chunk) -> np.ndarray[Any, Any] | bytes:
+    def _chunk_value(self, chunk: Chunk) -> np.ndarray[Any, Any] | bytes:
         """A chunk's value, computed in this thread if need be."""
         engine, served = self._engine, chunk.served
         if self._encoder is None:
-            return engine.tile(served.pyramid, served.level, chunk.index)
+            return engine.chunk(served.pyramid, served.level, chunk.index)
         value: bytes = engine.get(self._encoded_key(chunk), self._encode(chunk))
         return value
 
@@ -232,7 +232,7 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
     def _encode(self, chunk: Chunk) -> Callable[[], bytes]:
         def encode() -> bytes:
             assert self._encoder is not None
-            tile = self._engine.tile(chunk.served.pyramid, chunk.served.level, chunk.index)
+            tile = self._engine.chunk(chunk.served.pyramid, chunk.served.level, chunk.index)
             return encoded(self._encoder, tile)
 
         return encode
@@ -328,7 +328,7 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
         return self if read_only else super().with_read_only(read_only)  # type: ignore[return-value]
 
     def close(self) -> None:
-        """Let go of threads and tiles."""
+        """Let go of threads and chunks."""
         self._engine.close()
         with contextlib.suppress(AttributeError):  # zarr 2 has none
             super().close()
@@ -342,7 +342,7 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
         chunk = self._keys.chunk(key)
         if chunk is None:
             raise KeyError(key)
-        value = self._tile(chunk)
+        value = self._chunk_value(chunk)
         return value if isinstance(value, bytes) else value.tobytes()
 
     def __setitem__(self, key: str, value: bytes) -> None:
@@ -373,7 +373,7 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
     # Values among values
 
     def _shown(self) -> tuple[Any, ...]:
-        return self._face, {path: (pyramid, pyramid.place) for path, pyramid in self._pyramids.items()}
+        return self._face, {path: (pyramid, pyramid.georeference) for path, pyramid in self._pyramids.items()}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LazyPyramidStore) and self._shown() == other._shown()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr.engine.engine import checked_tile
+from lazypyr.engine.engine import checked_chunk
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Pyramid, SerialContext
@@ -134,7 +134,7 @@ class _Work:
     def _tile(self, level: int, index: tuple[int, ...]) -> Array:
         p = self.pyramid
         window = windows.chunk_window(index, p.chunks, p.levels[level].shape)
-        return checked_tile(p, level, window, lambda: self._pixels(level, window))
+        return checked_chunk(p, level, window, lambda: self._pixels(level, window))
 
     def _pixels(self, level: int, window: Window) -> Array:
         if self.inputs and self.inputs[0].reduction is self.pyramid and self.inputs[0].serves(level):

@@ -244,7 +244,7 @@ def _about(job: Job) -> dict[str, Any]:
     """Facts that make it the same job when it is run again."""
     face = job.face
     return {
-        "recipe": {path: p.recipe for path, p in job.pyramids.items()},
+        "recipe": {path: p.description for path, p in job.pyramids.items()},
         "fingerprint of recipe and source": {path: p.fingerprint for path, p in job.pyramids.items()},
         "zarr_format": face.zarr_format,
         "layout": face.layout,

@@ -30,7 +30,7 @@ class Boom(Exception):
 class Scripted(Pyramid):
     """One level of 8 x 8 tiles; `script` computes: ``script(run, window) -> block``."""
 
-    axes, dtype, chunks, fill_value, recipe = ("y", "x"), np.dtype("u1"), (8, 8), 0, "scripted"
+    axes, dtype, chunks, fill_value, description = ("y", "x"), np.dtype("u1"), (8, 8), 0, "scripted"
 
     def __init__(self, name, script, need=64):
         self.name, self.script, self.need = name, script, need
@@ -78,7 +78,7 @@ def test_64_readers_of_one_cold_tile_are_one_compute(face, compressor):
 
     group = zarr.open(store)
     ways = {
-        "engine": lambda: together(64, lambda i: store.engine.tile(store.pyramid, 1, (1, 2))),
+        "engine": lambda: together(64, lambda i: store.engine.chunk(store.pyramid, 1, (1, 2))),
         "mapping": lambda: together(64, lambda i: store["1/c/1/2"]),
         "tasks": lambda: asyncio.run(tasks()),
         "zarr": lambda: together(64, lambda i: group["1"][8:16, 16:24]),
@@ -273,7 +273,7 @@ class Noise(Source):
 
 store = LazyPyramidStore(Noise(), method="mean", cache_bytes=16 * 2**20, inflight_bytes=32 * 2**20, workers=2)
 engine, pyramid = store.engine, store.pyramid
-engine.tile(pyramid, 3, (0, 0))
+engine.chunk(pyramid, 3, (0, 0))
 peak = lambda: int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
 before, worst = peak(), 0
 
@@ -282,7 +282,7 @@ def some(i):
     for j in range(8):
         k = (i + j) % 4
         n = pyramid.levels[k].shape[0] // 256
-        engine.tile(pyramid, k, ((i * 37 + j * 11) % n, (i * 17 + j * 5) % n))
+        engine.chunk(pyramid, k, ((i * 37 + j * 11) % n, (i * 17 + j * 5) % n))
         worst = max(worst, engine.inflight_used)
 
 failed = [e for e in together(64, some, timeout=90) if e is not None]
@@ -342,10 +342,10 @@ def test_gate_and_flights_do_not_wait_for_each_other():
 
     def ask(i):
         if i == 0:
-            return engine.tile(outer, 0, (0, 0))
+            return engine.chunk(outer, 0, (0, 0))
         assert outer_admitted.wait(60)
         inner_joined.set()
-        return engine.tile(inner, 0, (0, 0))
+        return engine.chunk(inner, 0, (0, 0))
 
     got = together(2, ask)
     assert [tile.sum() for tile in got] == [64, 64], "neither gave up after timeout_s"

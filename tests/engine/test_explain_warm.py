@@ -48,7 +48,7 @@ def test_explain_names_the_finer_tiles_it_would_use():
     for y, x in itertools.product(range(2), range(2)):
         store[f"2/c/{y}/{x}"]
     said = store.explain("3/c/0/0")
-    assert (said.chunks, said.tiles) == (0, 4)
+    assert (said.chunks, said.cached_chunks) == (0, 4)
     reads = len(source.chunk_reads())
     store["3/c/0/0"]
     assert len(source.chunk_reads()) == reads
@@ -208,13 +208,13 @@ def test_warm_keeps_what_was_computed_when_interrupted(monkeypatch):
     store = LazyPyramidStore(counted(), method="median", chunks=(16, 16))
     done = []
 
-    def stop_after(pyramid, level, index, *, context=None, tile=store.engine.tile):
+    def stop_after(pyramid, level, index, *, context=None, chunk=store.engine.chunk):
         if len(done) == 3:
             raise KeyboardInterrupt
         done.append((level, index))
-        return tile(pyramid, level, index, context=context)
+        return chunk(pyramid, level, index, context=context)
 
-    monkeypatch.setattr(store.engine, "tile", stop_after)
+    monkeypatch.setattr(store.engine, "chunk", stop_after)
     with pytest.raises(KeyboardInterrupt):
         store.warm(min_level=2, progress=False)
     assert all(store.engine.get_cached(store.pyramid, *tile) is not None for tile in done)

@@ -210,7 +210,7 @@ def doubled(level, window):
 
 @recipe()
 def function():
-    options = {"chunks": SMALL, "boxed": True, "bounds": (0, 0, 69, 49)}
+    options = {"chunks": SMALL, "centred": True, "bounds": (0, 0, 69, 49)}
     return LazyPyramidStore(from_function(doubled, shape=(50, 70), dtype="i4", **options))
 
 

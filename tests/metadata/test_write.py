@@ -53,7 +53,7 @@ class Recipe:
     attrs: dict = field(default_factory=dict)
     display: dict | None = None
     name: str = "https://x.org/a/lazy?token=secret"
-    recipe: str = "a recipe"
+    description: str = "a recipe"
     count: int = 3
     sizes: dict = field(default_factory=lambda: SIZES)
 
@@ -177,7 +177,7 @@ def _trimmed(found, example):
 @pytest.mark.parametrize(("example", "zarr_format", "pattern"), [("ome_0.4", 2, "{}"), ("ome_0.5", 3, "{}/image")])
 def test_ome_is_as_in_the_example(shared_examples, example, zarr_format, pattern):
     window = {"window": (0, 65535), "colors": ["FF0000"], "labels": ["c0"]}
-    recipe = Recipe(name="lazy", recipe="computed on demand", display=window)
+    recipe = Recipe(name="lazy", description="computed on demand", display=window)
     found, wanted = attributes(recipe, zarr_format, pattern), shared_examples[example]
     inner = wanted.get("ome", wanted)
     inner["omero"]["rdefs"]["model"] = "greyscale"  # one channel
@@ -291,7 +291,9 @@ def test_what_is_written_is_read_back(zarr_format, axes, method):
     ],
 )
 def test_nothing_private_is_published(name, wanted):
-    recipe = Recipe(name=name, recipe=f"mean of https://me:secret@host/x.zarr?sig=secret ({name.partition(':')[0]})")
+    recipe = Recipe(
+        name=name, description=f"mean of https://me:secret@host/x.zarr?sig=secret ({name.partition(':')[0]})"
+    )
     entry = attributes(recipe)["ome"]["multiscales"][0]
     assert entry["name"] == wanted
     assert "secret" not in json.dumps(entry)

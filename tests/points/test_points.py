@@ -509,7 +509,7 @@ def test_levels_where_they_sit_and_what_is_said():
     assert pyramid.coords["y"].unit == "meter"
     assert pyramid.crs == "EPSG:32633"
     assert "600" in repr(pyramid)
-    assert "first_valid" in pyramid.recipe
+    assert "first_valid" in pyramid.description
 
 
 def test_with_values_shares_the_index():

@@ -98,7 +98,7 @@ def test_only_percentiles_that_were_estimated_are_recorded():
         (opened(image()).map("composite", windows=[(0, 1)] * 3), False),
         (opened(image()).map("composite"), True),
     ]:
-        assert ("percentiles" in product.attrs["products"][-1]) == estimated, product.recipe
+        assert ("percentiles" in product.attrs["products"][-1]) == estimated, product.description
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3.0])
@@ -306,7 +306,7 @@ def test_colours_of_a_pixel_are_computed_once():
     inner = product.parent.product.__class__.compute
     product.parent.product.__class__.compute = lambda self, *a: packed.append(1) or inner(self, *a)
     try:
-        tiles = [engine.tile(product, 0, (c, 1, 1)) for c in range(4)]
+        tiles = [engine.chunk(product, 0, (c, 1, 1)) for c in range(4)]
     finally:
         product.parent.product.__class__.compute = inner
     assert len(calls) == len(packed) == 1

@@ -177,11 +177,11 @@ def test_a_chunk_of_all_pairs_reads_exactly_two_tiles():
     assert product.shape == (256, 256, 100, 100)
     assert source.windows == []
     engine = Engine()
-    engine.tile(product, 0, (1, 2, 7, 93))
+    engine.chunk(product, 0, (1, 2, 7, 93))
     assert sorted(source.windows) == [((64, 128), (128, 192), (i, i + 1)) for i in (7, 93)]
-    engine.tile(product, 0, (1, 2, 93, 8))
+    engine.chunk(product, 0, (1, 2, 93, 8))
     assert len(source.windows) == 3  # tile 93 is there already, whatever product asks for it
-    engine.tile(product, 0, (1, 2, 5, 5))
+    engine.chunk(product, 0, (1, 2, 5, 5))
     assert len(source.windows) == 4
 
 
@@ -349,8 +349,8 @@ def test_identity_fingerprint_and_recipe():
         opened(z[:40]).map("intf_all"),
     ]
     assert len({p.fingerprint for p in (one, *others)}) == 5
-    assert one.recipe.startswith(parent.recipe)
-    assert "interferogram" in one.recipe
+    assert one.description.startswith(parent.description)
+    assert "interferogram" in one.description
     assert one.attrs["products"][0]["name"] == "intf_all"
     again = pickle.loads(pickle.dumps(one))
     np.testing.assert_array_equal(again.read(2), one.read(2))

@@ -319,9 +319,9 @@ def test_views_returned_and_references_kept_do_no_harm(channels):
 
     engine = Engine()
     product = opened().map(keeper, channels=channels, dtype="f4")
-    tile = engine.tile(product, 0, (0, 0))
+    tile = engine.chunk(product, 0, (0, 0))
     kept[-1][...] = 7
-    np.testing.assert_array_equal(engine.tile(product, 0, (0, 0)), Z[:16, :16, 0].real)
+    np.testing.assert_array_equal(engine.chunk(product, 0, (0, 0)), Z[:16, :16, 0].real)
     assert not tile.flags.writeable
     view = opened().map(lambda z: z[0])
     assert not np.shares_memory(view.read(0), Z)
@@ -443,7 +443,7 @@ def test_decorator():
     product = opened().map(optioned)
     assert (product.units, product.dtype, product.shape) == ("meter", "f8", (40, 50, 2))
     assert product.name == "half(numpy array)"
-    assert "half along i" in product.recipe
+    assert "half along i" in product.description
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_functions_differ_by_what_they_do():
     others = [
         function(constant(2)),
         function(constant(1), fill_value=5),
-        function(constant(1), boxed=True),
+        function(constant(1), centred=True),
         function(constant(1), chunks=(32, 32)),
         function(lambda level, window: np.full([b - a for a, b in window], SCALE, "f4")),
     ]

@@ -261,7 +261,7 @@ def test_from_function():
         (a, b), (c, d) = window
         return np.add.outer(np.arange(a, b), np.arange(c, d)).astype("i8") * 2**level
 
-    pyramid = from_function(read, shape=(100, 60), dtype="i8", chunks=(16, 16), boxed=True, bounds=(0, 0, 590, 990))
+    pyramid = from_function(read, shape=(100, 60), dtype="i8", chunks=(16, 16), centred=True, bounds=(0, 0, 590, 990))
     assert [level.shape for level in pyramid.levels] == [(100, 60), (50, 30), (25, 15), (13, 8)]
     assert pyramid.levels[2].translation == (1.5, 1.5)
     assert pyramid.coords["x"].step == 10

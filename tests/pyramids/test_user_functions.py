@@ -131,7 +131,7 @@ def test_nobody_changes_what_is_cached():
     store = LazyPyramidStore(source, chunks=(8, 8), method="max")
     group = zarr.open(store)
     before = {key: store[key] for key in store}
-    tile = store.engine.tile(store.pyramid, 1, (0, 0))
+    tile = store.engine.chunk(store.pyramid, 1, (0, 0))
     with pytest.raises(ValueError, match="read-only"):
         tile[0, 0] = 99
     read = store.engine.read(store.pyramid, 0, ((0, 8), (0, 8)))
@@ -223,7 +223,7 @@ def test_a_broadcast_result_is_copied():
         )
     )
     assert store["0/c/0/0"] == bytes([4]) * 64
-    assert store.engine.tile(store.pyramid, 0, (0, 0)).flags.c_contiguous
+    assert store.engine.chunk(store.pyramid, 0, (0, 0)).flags.c_contiguous
 
 
 @pytest.mark.fault("U4")

@@ -108,7 +108,7 @@ def multiscale(pyramid: SupportsMultiscales, paths: Sequence[str]) -> dict[str, 
             {"path": path, "coordinateTransformations": _transformations(pyramid, level)}
             for level, path in enumerate(paths)
         ],
-        "metadata": {"method": f"lazypyr.{pyramid.method}", "description": _without_secrets(pyramid.recipe)},
+        "metadata": {"method": f"lazypyr.{pyramid.method}", "description": _without_secrets(pyramid.description)},
     }
 
 

@@ -88,7 +88,7 @@ class Overlay:
         if limit_bytes is not None:
             positive(limit_bytes, "overlay_bytes", "a number of bytes above 0")
         self.kvstore, self.write_through, self.limit_bytes = kvstore, write_through, limit_bytes
-        self._about = {path: {"fingerprint": p.fingerprint, "recipe": p.recipe} for path, p in pyramids.items()}
+        self._about = {path: {"fingerprint": p.fingerprint, "recipe": p.description} for path, p in pyramids.items()}
         self._levels: dict[tuple[Hashable, int], _Stored] = {}
         self._folders: dict[Hashable, str] = {}
         self._edits: dict[str, Edits] = {}
@@ -218,7 +218,7 @@ class Overlay:
 
     # Finding and keeping
 
-    def find(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, quick: bool = False) -> Array | None:
+    def get(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, quick: bool = False) -> Array | None:
         """The full-size tile, None if it isn't here; `quick`: without asking the medium for what may not be there."""
         stored = self._levels.get((pyramid.key, level))
         if stored is not None:
@@ -266,7 +266,7 @@ class Overlay:
         raw = self.kvstore.get_part(key, offset, length)
         return None if raw is None else stored.decoder.decode(raw)
 
-    def keep(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
+    def put(self, pyramid: Pyramid, level: int, index: tuple[int, ...], tile: Array) -> None:
         """Keep a full-size tile, if that is wanted and there is room; never an error."""
         key = self._key(pyramid, level, index)
         if not self.write_through or key is None or self._failures >= _MAX_FAILURES:
@@ -325,9 +325,9 @@ def reopened(
         )
     )
     if before is not None:
-        engine.detach(before)
+        engine.remove_sink(before)
     if overlay is not None:
-        engine.attach(overlay)
+        engine.add_sink(overlay)
     return overlay
 
 
