@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import shutil
@@ -9,7 +10,7 @@ import tempfile
 import threading
 import warnings
 import weakref
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,24 +69,32 @@ class Cloud:
         attrs: Mapping[str, Any] | None = None,
         index_path: Path | None = None,
         max_memory_bytes: int = 4 * 2**30,
-        grid: PointGrid | None = None,
     ) -> None:
         self.resolution, self.name, self.crs, self.units = resolution, name, crs, units
         self.attributes, self.attrs = dict(attributes or {}), dict(attrs or {})
         self.index_path, self.max_memory_bytes = index_path, max_memory_bytes
         self.x, self.y, self.z = x, y, z
-        held = sum(s.shape[0] * s.dtype.itemsize for s in (x, y) if s.shape and in_memory(s) is None)
-        self.fits = held + (x.shape[0] if x.shape else 0) * _SORT_BYTES <= max_memory_bytes
-        self._clear()
-        if grid is None:
-            check_columns(x, y, resolution)
-            grid = grid_of(*self._columns(), resolution, max(4096, max_memory_bytes // 64))
-            _warn_of_lost(grid, name)
-        self.grid = grid
-        for other, column in {"z": z, **self.attributes}.items():
-            if column is not None and column.shape[:1] != (self.grid.n_points,):
-                raise PlanError(f"{other}: {column.shape[0]} entries for {self.grid.n_points} points")
         self.chunk_cache = ChunkCache(max(2**20, max_memory_bytes // 4))
+        self._measure()
+
+    def _measure(self) -> None:
+        """Check the columns, and find the grid that they span."""
+        x, y = self.x, self.y
+        check_columns(x, y, self.resolution)
+        loaded = sum(s.shape[0] * s.dtype.itemsize for s in (x, y) if in_memory(s) is None)
+        self.fits = loaded + x.shape[0] * _SORT_BYTES <= self.max_memory_bytes
+        self._clear()
+        self.grid = grid_of(*self._columns(), self.resolution, max(4096, self.max_memory_bytes // 64))
+        _warn_of_lost(self.grid, self.name)
+        for name, column in self.columns.items():
+            if column.shape[:1] != (self.grid.n_points,):
+                raise PlanError(f"{name}: {column.shape[0]} entries for {self.grid.n_points} points")
+
+    @property
+    def columns(self) -> dict[str, Source]:
+        """All columns by name."""
+        z = {} if self.z is None else {"z": self.z}
+        return {"x": self.x, "y": self.y, **z, **self.attributes}
 
     def _clear(self) -> None:
         self._held: tuple[Column, Column] | None = None
@@ -118,29 +127,16 @@ class Cloud:
         """Equal for clouds known to have the same points on the same grid."""
         return self.x.identity, self.y.identity, self.resolution
 
-    def _again(self, columns: Sequence[Source | None], **changed: Any) -> Cloud:
-        x, y, z = columns
-        assert x is not None
-        assert y is not None
-        state = {
-            "attributes": self.attributes,
-            "crs": self.crs,
-            "units": self.units,
-            "attrs": self.attrs,
-            "index_path": self.index_path,
-            "max_memory_bytes": self.max_memory_bytes,
-            **changed,
-        }
-        return Cloud(x, y, z=z, resolution=self.resolution, name=self.name, **state)
-
     def refreshed(self) -> Cloud:
         """The cloud over the columns as they are now; itself where none has changed."""
-        before = [self.x, self.y, self.z]
-        now = [None if s is None else s.refreshed() for s in before]
-        attributes = {name: s.refreshed() for name, s in self.attributes.items()}
-        pairs = zip([*now, *attributes.values()], [*before, *self.attributes.values()], strict=True)
-        same = all(a is b or (a is not None and b is not None and a.identity == b.identity) for a, b in pairs)
-        return self if same else self._again(now, attributes=attributes)
+        columns = {name: column.refreshed() for name, column in self.columns.items()}
+        if all(columns[name].identity == column.identity for name, column in self.columns.items()):
+            return self
+        fresh = copy.copy(self)
+        fresh.x, fresh.y, fresh.z = columns.pop("x"), columns.pop("y"), columns.pop("z", None)
+        fresh.attributes = columns
+        fresh._measure()  # noqa: SLF001 - of its own class
+        return fresh
 
     def keep(self, path: Path, values: Source | None) -> Cloud:
         """Write the index, and values in its order, to a folder; returns the same cloud with its index there."""
@@ -150,7 +146,9 @@ class Cloud:
             raise
         except OSError as error:
             raise DestinationError(f"{path}: index and values can't be kept there: {error}") from error
-        return self._again((self.x, self.y, self.z), index_path=path, grid=self.grid)
+        there = copy.copy(self)
+        there.index_path = path
+        return there
 
     def indexed_values(self, values: Source) -> Source | None:
         """The values by row of the index, if `keep` wrote them."""
@@ -160,8 +158,7 @@ class Cloud:
     @property
     def sources(self) -> tuple[Source, ...]:
         """Sources at the bottom that the coordinates and attributes are read from."""
-        columns = (self.x, self.y, self.z, *self.attributes.values())
-        return tuple(root for column in columns if column is not None for root in column.sources)
+        return tuple(root for column in self.columns.values() for root in column.sources)
 
     def explain_index(self) -> tuple[Explanation, ...]:
         """What building the index would read; nothing where it is there, or kept somewhere."""
@@ -267,7 +264,7 @@ def _warn_of_lost(grid: PointGrid, name: str) -> None:
             f"{name}: {lost} of {grid.n_points} points are left out: {grid.n_nan} with NaN, "
             f"{lost - grid.n_nan} with infinite coordinates",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -15,7 +15,7 @@ from lazypyr._util.forksafe import remake_after_fork
 from lazypyr.errors import PlanError
 from lazypyr.geometry.windows import Window, ceil_div
 from lazypyr.pyramids.base import ComputeContext
-from lazypyr.sources.array import ArraySource
+from lazypyr.sources.array import ArraySource, NumpySource
 from lazypyr.sources.base import Source, fresh_identity, identity_of, native
 from lazypyr.sources.zarr import ZarrSource
 
@@ -36,38 +36,25 @@ Array = np.ndarray[Any, Any]
 _ROWS = 65536  # in a chunk of what has none of its own
 
 
-class Column(Source):
+class Column(NumpySource):
     """Rows in memory: a numpy array of shape ``(n, *channels)``. It is not copied."""
 
-    cheap_stride = True
-
     def __init__(self, array: Array, *, name: str, axes: Sequence[str] | None = None) -> None:
-        dtype = native(array.dtype)
-        self._given, self._identity = array, identity_of(array)
+        self._given = array
         # a foreign byte order is put right once: kernels know the native one only
-        array = array.astype(dtype, copy=False).view()
-        array.flags.writeable = False
-        self.array, self.dtype, self.shape, self.name = array, dtype, array.shape, name
-        self.axes = tuple(axes) if axes else axis_names(array.ndim)
+        column = array.astype(native(array.dtype), copy=False).view()
+        column.flags.writeable = False
+        super().__init__(column, tuple(axes) if axes else axis_names(array.ndim), name=name)
         self.chunks = (max(1, min(array.shape[0], _ROWS)), *(1,) * (array.ndim - 1))
-        self.fill_value = np.zeros((), dtype)[()]
-        self._fingerprint: str | None = None
 
-    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
-        return self.array[tuple(slice(a, b, s) for (a, b), s in zip(window, step or (1,) * len(window), strict=True))]
+    def _new_identity(self) -> Hashable:
+        return identity_of(self._given)
 
-    @property
-    def fingerprint(self) -> str:
-        if self._fingerprint is None:
-            digest = hashlib.blake2b(f"{self.shape}{self.dtype.str}".encode(), digest_size=16)
-            for start in range(0, self.shape[0], _ROWS):
-                digest.update(np.ascontiguousarray(self.array[start : start + _ROWS]).reshape(-1).view("u1").data)
-            self._fingerprint = digest.hexdigest()
-        return self._fingerprint
-
-    @property
-    def identity(self) -> Hashable:
-        return self._identity
+    def _digest(self) -> str:
+        digest = hashlib.blake2b(f"{self.shape}{self.dtype.str}".encode(), digest_size=16)
+        for start in range(0, self.shape[0], _ROWS):
+            digest.update(np.ascontiguousarray(self.array[start : start + _ROWS]).reshape(-1).view("u1").data)
+        return digest.hexdigest()
 
     def refreshed(self) -> Source:
         fresh = Column(self._given, name=self.name, axes=self.axes)

@@ -102,8 +102,7 @@ class PointsPyramid(OnGrid):
 
     @property
     def raw(self) -> Mapping[str, Source]:
-        columns = {"x": self.cloud.x, "y": self.cloud.y, "z": self.cloud.z, "values": self.values}
-        return {**{k: v for k, v in columns.items() if v is not None}, **self.cloud.attributes}
+        return {**self.cloud.columns, **({} if self.values is None else {"values": self.values})}
 
     def query(self, bbox: Sequence[float], *, closed: str = "left") -> Array:
         """Numbers of the points in a box, exactly.

@@ -16,7 +16,8 @@ from lazypyr import PlanError, from_points
 from lazypyr.points.index import build as index_of
 from lazypyr.points.index import kernels
 from lazypyr.points.index import rtree_kernels as search
-from lazypyr.points.index.build import cells_of, morton
+from lazypyr.points.index.build import cells_of
+from lazypyr.points.index.kernels import morton
 
 zarr = pytest.importorskip("zarr")
 
@@ -108,12 +109,12 @@ def test_ranges_of_cells_cover_a_window_and_little_else(rng_seed=3):
     x, y = cloud(rng, n=10, side=300.0)
     grid = from_points(x, y, resolution=1.0).cloud.grid
     for window in [((0, 1), (0, 1)), ((3, 200), (17, 18)), ((0, grid.ny), (0, grid.nx)), ((5, 5), (0, 9))]:
-        lows, highs = cells_of(window, 0, grid)
+        lows, highs = cells_of(window, 0, grid).T
         cells = {c for a, b in zip(lows, highs, strict=True) for c in range(int(a), int(b))}
         wanted = {morton(r, c) for r in range(*window[0]) for c in range(*window[1])}
         assert wanted <= cells
         assert (np.diff(lows.astype("i8")) > 0).all()
-    lows, highs = cells_of(((64, 128), (128, 192)), 0, grid)
+    lows, highs = cells_of(((64, 128), (128, 192)), 0, grid).T
     assert (highs - lows).tolist() == [4096]
 
 

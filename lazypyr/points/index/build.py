@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr.geometry.windows import Window, ceil_div
+from lazypyr.geometry.windows import Window, ceil_div, pixels_in
 from lazypyr.points.grid import PointGrid, coordinate_blocks
 from lazypyr.points.index import kernels, query_kernels
 from lazypyr.sources.base import Source
@@ -64,9 +64,8 @@ class PointIndex:
 
     def first_points(self, level: int, window: Window) -> tuple[Array, Array]:
         """Occupied pixels of a window (row-major position) and the row of the point that each shows."""
-        lows, highs = cells_of(window, level, self.grid, self._small(level))
         pixel, row = self._buffers(level, window, 2)
-        n = query_kernels.first_points(self.key, self.starts, level, lows, highs, _flat(window), pixel, row)
+        n = query_kernels.first_points(*self._cells(level, window), pixel, row)
         return pixel[:n], row[:n]
 
     def scatter(self, level: int, window: Window, values: Array | None, out: Array, *, by_row: bool = False) -> None:
@@ -74,33 +73,31 @@ class PointIndex:
 
         `values` are by point number, or by row of the index.
         """
-        lows, highs = cells_of(window, level, self.grid, self._small(level))
         if values is None:
             values, by_row = self.point, True
-        query_kernels.scatter(self.key, self.point, self.starts, level, lows, highs, _flat(window), by_row, values, out)
+        query_kernels.scatter(*self._cells(level, window), self.point, by_row, values, out)
 
     def runs(self, level: int, window: Window) -> tuple[Array, Array, Array]:
         """Occupied pixels of a window (row-major position) and the half-open run of ranks of all points in each."""
-        lows, highs = cells_of(window, level, self.grid, self._small(level))
         pixel, first, stop = self._buffers(level, window, 3)
-        n = query_kernels.runs(
-            self.key, self.rank, self.starts, level, lows, highs, _flat(window), False, _NO_COUNT, pixel, first, stop
-        )
+        n = query_kernels.runs(*self._cells(level, window), self.rank, False, _NO_COUNT, pixel, first, stop)
         return pixel[:n], first[:n], stop[:n]
 
     def count(self, level: int, window: Window, out: Array) -> None:
         """Write the number of points in each occupied pixel of a window to `out`, flat, int64."""
-        lows, highs = cells_of(window, level, self.grid, self._small(level))
-        none = self._buffers(level, window, 0, empty=True)
-        query_kernels.runs(self.key, self.rank, self.starts, level, lows, highs, _flat(window), True, out, *none)
+        unused = self._buffers(level, ((0, 0), (0, 0)), 3)
+        query_kernels.runs(*self._cells(level, window), self.rank, True, out, *unused)
 
-    def _buffers(self, level: int, window: Window, arrays: int, *, empty: bool = False) -> tuple[Array, ...]:
+    def _cells(self, level: int, window: Window) -> tuple[Any, ...]:
+        """First arguments of the kernels: keys, buckets, and the cells of a window."""
+        ranges = cells_of(window, level, self.grid, self._small(level))
+        return self.key, self.starts, level, ranges, np.array(window, np.int64)
+
+    def _buffers(self, level: int, window: Window, arrays: int) -> tuple[Array, ...]:
         """Arrays for something about each occupied pixel of a window, of as few bytes as will do."""
-        (r0, r1), (c0, c1) = window
-        pixels = (r1 - r0) * (c1 - c0)
-        most = 0 if empty else min(pixels, self.occupied(level))
+        pixels = pixels_in(window)
         dtype = "u4" if max(pixels, self.key.size) < 2**32 else "i8"
-        return tuple(np.empty(most, dtype) for _ in range(3 if empty else arrays))
+        return tuple(np.empty(min(pixels, self.occupied(level)), dtype) for _ in range(arrays))
 
     def ranks_of(self, level: int) -> tuple[Array, Array]:
         """Ranks of a level's first points, ascending, and their rows. A cell's points go on to the next of these ranks."""
@@ -192,18 +189,14 @@ def bucket_starts(counts: Array) -> Array:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
-def _flat(window: Window) -> Array:
-    return np.array([edge for axis in window for edge in axis], np.int64)
-
-
-def cells_of(window: Window, level: int, grid: PointGrid, small: int = 1) -> tuple[Array, Array]:
-    """Half-open ranges of Morton-ordered cells that cover a window, ascending; a tile is one range.
+def cells_of(window: Window, level: int, grid: PointGrid, small: int = 1) -> Array:
+    """Half-open ranges of Morton-ordered cells that cover a window, ascending, shape ``(n, 2)``; a tile is one range.
 
     Squares of side `small` are taken whole where they reach beyond the window.
     """
     (r0, r1), (c0, c1) = window
     if r0 >= r1 or c0 >= c1:
-        return np.empty(0, np.uint64), np.empty(0, np.uint64)
+        return np.empty((0, 2), np.uint64)
     ny, nx = ceil_div(grid.ny, 1 << level), ceil_div(grid.nx, 1 << level)
     bits = max(((r1 - 1) ^ r0).bit_length(), ((c1 - 1) ^ c0).bit_length())
     ranges: list[list[int]] = []
@@ -215,7 +208,7 @@ def cells_of(window: Window, level: int, grid: PointGrid, small: int = 1) -> tup
             continue
         covered = r0 <= r and min(r + side, ny) <= r1 and c0 <= c and min(c + side, nx) <= c1
         if covered or side <= small:
-            low = morton(r, c)
+            low = kernels.morton(r, c)
             if ranges and ranges[-1][1] == low:
                 ranges[-1][1] = low + side * side
             else:
@@ -224,22 +217,4 @@ def cells_of(window: Window, level: int, grid: PointGrid, small: int = 1) -> tup
         half = side >> 1
         # the last in is the first out
         todo += [(r + half, c + half, bits - 1), (r + half, c, bits - 1), (r, c + half, bits - 1), (r, c, bits - 1)]
-    lows, highs = np.array(ranges, np.uint64).reshape(-1, 2).T
-    return np.ascontiguousarray(lows), np.ascontiguousarray(highs)
-
-
-def morton(row: int, column: int) -> int:
-    """The key of a cell."""
-    return _spread(row) << 1 | _spread(column)
-
-
-def _spread(v: int) -> int:
-    for shift, mask in (
-        (16, 0x0000FFFF0000FFFF),
-        (8, 0x00FF00FF00FF00FF),
-        (4, 0x0F0F0F0F0F0F0F0F),
-        (2, 0x3333333333333333),
-        (1, 0x5555555555555555),
-    ):
-        v = (v | v << shift) & mask
-    return v
+    return np.array(ranges, np.uint64).reshape(-1, 2)

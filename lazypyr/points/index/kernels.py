@@ -19,6 +19,7 @@ __all__ = [
     "scatter_by_level",
     "keys_of",
     "limits",
+    "morton",
     "move",
     "last_materialized_first",
 ]
@@ -39,6 +40,12 @@ def _spread(v: Any) -> Any:
 
 
 @jit
+def morton(row: Any, column: Any) -> Any:
+    """Morton key of a cell, uint64."""
+    return (_spread(row) << np.uint64(1)) | _spread(column)
+
+
+@jit
 def _bucket(key: Any, before: Any) -> Any:
     """Level bucket of a point: 31 minus the coarsest level at which it is the first of its cell, 32 if it is at none.
 
@@ -47,22 +54,14 @@ def _bucket(key: Any, before: Any) -> Any:
     v = key ^ before
     if v == np.uint64(0):
         return 32
-    top = 0
-    if v >> np.uint64(32):
-        v >>= np.uint64(32)
-        top += 16
-    if v >> np.uint64(16):
-        v >>= np.uint64(16)
-        top += 8
-    if v >> np.uint64(8):
-        v >>= np.uint64(8)
-        top += 4
-    if v >> np.uint64(4):
-        v >>= np.uint64(4)
-        top += 2
-    if v >> np.uint64(2):
-        top += 1
-    return 31 - top
+    level = 0
+    step = 16
+    while step:  # five turns, which the compiler unrolls
+        if v >> np.uint64(2 * step):
+            v >>= np.uint64(2 * step)
+            level += step
+        step >>= 1
+    return 31 - level
 
 
 @jit
@@ -118,11 +117,11 @@ def keys_of(
         u, v = (a - x0) / x_step, (b - y0) / y_step
         column = min(max(np.int64(np.rint(u)), 0), nx - 1)
         row = min(max(np.int64(np.rint(v)), 0), ny - 1)
-        code = (_spread(row) << np.uint64(1)) | _spread(column)
+        code = morton(row, column)
         if fine > 0:
             right = min(max(np.int64((u - column + 0.5) * parts), 0), parts - 1)
             down = min(max(np.int64((v - row + 0.5) * parts), 0), parts - 1)
-            code = (code << np.uint64(2 * fine)) | (_spread(down) << np.uint64(1)) | _spread(right)
+            code = (code << np.uint64(2 * fine)) | morton(down, right)
         if bits > 0:
             key[last - n] = (code << np.uint64(bits)) | (mask - np.uint64(first + i))
         else:

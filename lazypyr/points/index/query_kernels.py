@@ -56,12 +56,24 @@ def _from(keys: Any, value: Any, start: Any, stop: Any) -> Any:
 
 
 @jit
-def _square(low: Any, high: Any) -> Any:
-    """First cell of the smallest aligned square around a range of cells, and how many times 16 bits its cells need."""
+def _rows(keys: Any, low: Any, high: Any, shift: Any, start: Any, stop: Any) -> Any:
+    """Half-open rows of the cells ``low <= cell < high`` among ``keys[start:stop]``."""
+    begin = _from(keys, low << shift, start, stop)
+    return begin, _from(keys, high << shift, begin, stop)
+
+
+@jit
+def _square(low: Any, high: Any, window: Any) -> Any:
+    """Smallest aligned square around a range of cells.
+
+    Returns its first cell, how many times 16 bits its cells need, and its first row and column in the window.
+    """
     size = 0
     while (low >> np.uint64(16 * size)) != ((high - np.uint64(1)) >> np.uint64(16 * size)):
         size += 1
-    return (low >> np.uint64(16 * size)) << np.uint64(16 * size), size
+    base = (low >> np.uint64(16 * size)) << np.uint64(16 * size)
+    row, column = np.int64(_gather_bits(base >> np.uint64(1))), np.int64(_gather_bits(base))
+    return base, size, row - window[0, 0], column - window[1, 0]
 
 
 @jit
@@ -76,25 +88,21 @@ def _pixel(z: Any, size: Any, r0: Any, c0: Any) -> Any:
 
 
 @jit
-def first_points(key: Any, starts: Any, level: Any, lows: Any, highs: Any, window: Any, pixel: Any, row: Any) -> Any:
+def first_points(key: Any, starts: Any, level: Any, ranges: Any, window: Any, pixel: Any, row: Any) -> Any:
     """First points of the cells of a window: position in the window (row-major) and level-major row, to `pixel` and `row`.
 
-    ``lows <= cell < highs`` are the ranges of cells of `level` that cover the window
-    ``(row, row stop, column, column stop)``, ascending. Rows ascend. Returns how many.
+    `ranges` are those of `level` whose cells cover the window, half-open and ascending, see `cells_of`. Rows ascend. Returns how many.
     """
-    height, width = window[1] - window[0], window[3] - window[2]
+    height, width = window[0, 1] - window[0, 0], window[1, 1] - window[1, 0]
     shift = np.uint64(2 * level)
     n = 0
     for c in range(32 - level):
         b = starts[c]
-        for i in range(lows.size):
-            a = _from(key, lows[i] << shift, b, starts[c + 1])
-            b = _from(key, highs[i] << shift, a, starts[c + 1])
+        for i in range(ranges.shape[0]):
+            a, b = _rows(key, ranges[i, 0], ranges[i, 1], shift, b, starts[c + 1])
             if a == b:
                 continue
-            base, size = _square(lows[i], highs[i])
-            r0 = np.int64(_gather_bits(base >> np.uint64(1))) - window[0]
-            c0 = np.int64(_gather_bits(base)) - window[2]
+            base, size, r0, c0 = _square(ranges[i, 0], ranges[i, 1], window)
             for j in range(a, b):
                 r, q = _pixel((key[j] >> shift) - base, size, r0, c0)
                 if 0 <= r < height and 0 <= q < width:
@@ -106,34 +114,22 @@ def first_points(key: Any, starts: Any, level: Any, lows: Any, highs: Any, windo
 
 @jit
 def scatter(
-    key: Any,
-    point: Any,
-    starts: Any,
-    level: Any,
-    lows: Any,
-    highs: Any,
-    window: Any,
-    by_row: Any,
-    values: Any,
-    out: Any,
+    key: Any, starts: Any, level: Any, ranges: Any, window: Any, point: Any, by_row: Any, values: Any, out: Any
 ) -> Any:
     """Write the value of each first point to the flat window `out`, see `first_points`.
 
     `values` are by level-major row if `by_row`, else by point number.
     """
-    height, width = window[1] - window[0], window[3] - window[2]
+    height, width = window[0, 1] - window[0, 0], window[1, 1] - window[1, 0]
     shift = np.uint64(2 * level)
     batch = np.empty(_BATCH, values.dtype)
     for c in range(32 - level):
         b = starts[c]
-        for k in range(lows.size):
-            a = _from(key, lows[k] << shift, b, starts[c + 1])
-            b = _from(key, highs[k] << shift, a, starts[c + 1])
+        for k in range(ranges.shape[0]):
+            a, b = _rows(key, ranges[k, 0], ranges[k, 1], shift, b, starts[c + 1])
             if a == b:
                 continue
-            base, size = _square(lows[k], highs[k])
-            r0 = np.int64(_gather_bits(base >> np.uint64(1))) - window[0]
-            c0 = np.int64(_gather_bits(base)) - window[2]
+            base, size, r0, c0 = _square(ranges[k, 0], ranges[k, 1], window)
             # a tile as viewers ask for it: the position in the square is the position in the window
             is_tile = size == 1 and r0 == 0 and c0 == 0 and height == 256 and width == 256
             for start in range(np.uint64(a), np.uint64(b), np.uint64(_BATCH)):
@@ -154,12 +150,11 @@ def scatter(
 @jit
 def runs(
     key: Any,
-    rank: Any,
     starts: Any,
     level: Any,
-    lows: Any,
-    highs: Any,
+    ranges: Any,
     window: Any,
+    rank: Any,
     counting: Any,
     out: Any,
     pixel: Any,
@@ -173,26 +168,25 @@ def runs(
     A first point's rank is where its cell's run starts; the next occupied cell's start is where it stops. Cells come in
     descending order of rank within pieces.
     """
-    height, width = window[1] - window[0], window[3] - window[2]
+    height, width = window[0, 1] - window[0, 0], window[1, 1] - window[1, 0]
     shift = np.uint64(2 * level)
     start_of = np.empty(_PIECE, rank.dtype)
     none = start_of.dtype.type(key.size)
     at = starts[:-1].copy()
     n = 0
-    for i in range(lows.size):
-        low = lows[i]
-        while low < highs[i]:
+    for i in range(ranges.shape[0]):
+        low, last = ranges[i, 0], ranges[i, 1]
+        while low < last:
             # up to the next aligned square of 256 x 256 cells
-            high = min(((low >> np.uint64(16)) + np.uint64(1)) << np.uint64(16), highs[i])
+            high = min(((low >> np.uint64(16)) + np.uint64(1)) << np.uint64(16), last)
             cells = np.int64(high - low)
-            r0 = np.int64(_gather_bits(low >> np.uint64(17)) << np.uint64(8)) - window[0]
-            c0 = np.int64(_gather_bits(low >> np.uint64(16)) << np.uint64(8)) - window[2]
+            r0 = np.int64(_gather_bits(low >> np.uint64(17)) << np.uint64(8)) - window[0, 0]
+            c0 = np.int64(_gather_bits(low >> np.uint64(16)) << np.uint64(8)) - window[1, 0]
             offset = np.int64(low & np.uint64(0xFFFF))
             begin = key.size
             total = 0
             for c in range(starts.size - 1):
-                a = _from(key, low << shift, at[c], starts[c + 1])
-                b = _from(key, high << shift, a, starts[c + 1])
+                a, b = _rows(key, low, high, shift, at[c], starts[c + 1])
                 at[c] = b
                 total += b - a
                 if c < 32 - level and a < b:
