@@ -36,7 +36,15 @@ OPTIONAL = {
     "s3fs": set(),
 }
 # The faces that zarr and HTTP call, the mapping that zarr reads metadata through, the stores that only zarr can ask.
-ASYNC = ("engine/wait.py", "store/", "server/", "kvstore/", "sources/mapping_store.py", "sources/chunk_bytes.py")
+ASYNC = (
+    "engine/wait.py",
+    "store/",
+    "server/",
+    "kvstore/",
+    "sources/mapping_store.py",
+    "sources/read_only_store.py",
+    "sources/chunk_bytes.py",
+)
 # Rooms that exist only for their optional packages: beyond their __init__, modules may import them at the top.
 WHOLLY_OPTIONAL = {"server", "plot"}
 

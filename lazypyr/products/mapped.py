@@ -23,16 +23,10 @@ from lazypyr.sources.base import Source
 __all__ = ["LevelSource", "MappedPyramid", "ProductSource", "map_pyramids", "map_sources"]
 
 # Attributes that say something about the values, which are others after a product.
-_OF_VALUES: tuple[str, ...] = (
-    "units",
-    "long_name",
-    "standard_name",
-    "scale_factor",
-    "add_offset",
-    "_FillValue",
-    "missing_value",
+_OF_VALUES = (
+    *("units", "long_name", "standard_name", "scale_factor", "add_offset", "_FillValue", "missing_value"),
+    *("valid_min", "valid_max", "valid_range", "actual_range", "omero"),
 )
-_OF_VALUES += ("valid_min", "valid_max", "valid_range", "actual_range", "omero")
 
 
 class MappedPyramid(Pyramid):

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from zarr.abc.store import ByteRequest, Store
+from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from lazypyr.sources.chunk_bytes import MappingByteStore
+from lazypyr.sources.read_only_store import ReadOnlyStore, to_slice
 
 __all__ = ["MappingStore"]
 
 
-class MappingStore(Store):
+class MappingStore(ReadOnlyStore):
     """A read-only zarr store over a mapping whose values are bytes.
 
     Values are got in a thread of its own: a mapping may itself read through zarr, which must not happen on zarr's
     event loop nor in the threads that zarr decodes in.
     """
-
-    supports_writes = False
-    supports_deletes = False
-    supports_listing = True
 
     def __init__(self, mapping: Mapping[str, Any]) -> None:
         super().__init__(read_only=True)
@@ -52,23 +49,12 @@ class MappingStore(Store):
         if value is None:
             return None
         data = bytes(value)
-        if byte_range is not None:
-            data = data[_slice(byte_range, len(data))]
-        return prototype.buffer.from_bytes(data)
+        return prototype.buffer.from_bytes(data[to_slice(byte_range, len(data))])
 
-    async def get_partial_values(
-        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
-    ) -> list[Buffer | None]:
-        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+    _get = get
 
     async def exists(self, key: str) -> bool:
         return key in self.mapping
-
-    async def set(self, key: str, value: Buffer) -> None:
-        self._check_writable()
-
-    async def delete(self, key: str) -> None:
-        self._check_writable()
 
     async def list(self) -> AsyncIterator[str]:
         for key in self.mapping:
@@ -83,11 +69,3 @@ class MappingStore(Store):
         start = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
         for name in {key[len(start) :].split("/")[0] for key in self.mapping if key.startswith(start)}:
             yield name
-
-
-def _slice(request: ByteRequest, size: int) -> slice:
-    if hasattr(request, "suffix"):
-        return slice(max(0, size - request.suffix), size)
-    if hasattr(request, "offset"):
-        return slice(request.offset, size)
-    return slice(request.start, request.end)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import numcodecs
@@ -20,7 +19,8 @@ from lazypyr.metadata import Codec
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.open import open_pyramid
-from lazypyr.store.byte_range import Store, bytes_of, checked, encoded, part_of
+from lazypyr.sources.read_only_store import ReadOnlyStore, to_slice
+from lazypyr.store.chunk_bytes import bytes_of, encoded
 from lazypyr.store.hierarchy import Face, keys_of
 from lazypyr.store.keys import Chunk, size_of
 from lazypyr.store.overlay.overlay import KeptIn, Overlay, kept_in, reopened
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["LazyPyramidStore"]
 
 
-class LazyPyramidStore(Store, MutableMapping[str, bytes]):
+class LazyPyramidStore(ReadOnlyStore, MutableMapping[str, bytes]):
     """A read-only zarr store whose coarser levels, and whose products, are computed when they are read.
 
     ``zarr.open(store)`` is a multiscale group; ``store["0/zarr.json"]`` and ``"3/c/0/1" in store`` serve readers that
@@ -68,8 +68,7 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
         At opening: what was given, what was expected, what to do.
     """
 
-    supports_writes = supports_deletes = False
-    supports_listing = supports_consolidated_metadata = True
+    supports_consolidated_metadata = True
 
     _kept_in: KeptIn | None = None
     _overlay: Overlay | None = None
@@ -266,20 +265,12 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
             return prototype
 
     async def _get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        cut = None if byte_range is None else checked(byte_range)
+        to_slice(byte_range, 0)  # a request that is none is refused before anything is computed
         value = await self._value(key)
         if value is None:
             return None
         flat = np.frombuffer(value, "B") if isinstance(value, bytes) else bytes_of(value)
-        if cut is not None:
-            flat = flat[part_of(cut, flat.size)]
-        return prototype.buffer.from_array_like(flat)
-
-    async def get_partial_values(
-        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
-    ) -> list[Buffer | None]:
-        """Parts of several values, in the order asked for."""
-        return list(await asyncio.gather(*(self._get(key, prototype, part) for key, part in key_ranges)))
+        return prototype.buffer.from_array_like(flat[to_slice(byte_range, flat.size)])
 
     async def exists(self, key: str) -> bool:
         """Whether there is such a key; nothing is computed."""
@@ -298,14 +289,6 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
             return known
         value = await self._value(key)
         return 0 if value is None else len(value)
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Refused: the store is read-only."""
-        self._check_writable()
-
-    async def delete(self, key: str) -> None:
-        """Refused: the store is read-only."""
-        self._check_writable()
 
     async def list(self) -> AsyncIterator[str]:
         """All keys; chunks are counted out, not computed."""
@@ -350,9 +333,6 @@ class LazyPyramidStore(Store, MutableMapping[str, bytes]):
 
     def __delitem__(self, key: str) -> None:
         self._check_writable()
-
-    def _check_writable(self) -> None:
-        raise ValueError("store was opened in read-only mode and does not support writing")
 
     def __contains__(self, key: object) -> bool:
         return key in self._keys

@@ -16,7 +16,7 @@ from lazypyr.errors import DestinationError
 from lazypyr.geometry.windows import Window
 from lazypyr.kvstore.base import HIDDEN, KVStore
 from lazypyr.pyramids.base import Pyramid
-from lazypyr.store.byte_range import bytes_of, encoded
+from lazypyr.store.chunk_bytes import bytes_of, encoded
 from lazypyr.store.hierarchy import Face, keys_of
 from lazypyr.store.keys import Keys
 from lazypyr.writing.stages import ArrayLevels, Stage
