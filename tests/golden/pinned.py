@@ -173,7 +173,7 @@ def main(recipes: dict[str, Recipe], arguments: list[str]) -> int:
     pinned, told = golden(), []
     for part in PARTS:
         for name, recipe in recipes.items():
-            if comparable(part, recipe, pinned):
+            if comparable(part, recipe):
                 told += differences(part, name, recipe, pinned, found[name])
         told += [f"{part} of {name}: no such recipe" for name in sorted({*pinned[part]} - {*recipes})]
     print(*told, sep="\n")
