@@ -193,8 +193,8 @@ import json, re, sys
 from pathlib import Path
 import numpy, numba, zarr, lazypyr
 from lazypyr import LazyPyramidStore
-from lazypyr.reducers import METHODS
-METHODS["mean"](numpy.zeros((4, 4), "f4"), (2, 2))
+from lazypyr.reducers import REDUCERS
+REDUCERS["mean"](numpy.zeros((4, 4), "f4"), (2, 2))
 store = LazyPyramidStore(sys.argv[1], method="mean")
 
 def peak():  # ru_maxrss would begin with what the parent had

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from lazypyr import viewers as viewers
     from lazypyr.points import from_points as from_points
     from lazypyr.points import read_points as read_points
+    from lazypyr.product import Product as Product
     from lazypyr.product import product as product
     from lazypyr.pyramids.open import from_function as from_function
     from lazypyr.pyramids.open import open_pyramid as open_pyramid
+    from lazypyr.reducers import Reducer as Reducer
+    from lazypyr.reducers import reducer as reducer
     from lazypyr.server import serve as serve
     from lazypyr.store import LazyPyramidStore as LazyPyramidStore
     from lazypyr.store import collection as collection
@@ -42,7 +45,9 @@ __all__ = [
     "LazypyrError",
     "MissingExtra",
     "PlanError",
+    "Product",
     "Pyramid",
+    "Reducer",
     "SourceError",
     "__version__",
     "collection",
@@ -53,6 +58,7 @@ __all__ = [
     "plot",
     "product",
     "read_points",
+    "reducer",
     "serve",
     "viewers",
 ]
@@ -65,7 +71,10 @@ _HOMES = {
     "from_points": "lazypyr.points",
     "read_points": "lazypyr.points",
     "materialize": "lazypyr.writing",
+    "Product": "lazypyr.product",
+    "Reducer": "lazypyr.reducers",
     "product": "lazypyr.product",
+    "reducer": "lazypyr.reducers",
     "serve": "lazypyr.server",
 }
 

@@ -15,7 +15,9 @@ NAMES = [
     "LazypyrError",
     "MissingExtra",
     "PlanError",
+    "Product",
     "Pyramid",
+    "Reducer",
     "SourceError",
     "__version__",
     "collection",
@@ -26,6 +28,7 @@ NAMES = [
     "plot",
     "product",
     "read_points",
+    "reducer",
     "serve",
     "viewers",
 ]

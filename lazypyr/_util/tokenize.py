@@ -71,19 +71,14 @@ class HoldsFunction(ABC):
     def token_parts(self) -> Any:
         """Values that the token is made of."""
 
-    @functools.cached_property
-    def _token(self) -> str:
+    def __lazypyr_token__(self) -> str:
         walk = _Walk()
         walk.add(self.token_parts())
         carried: str | None = self.__dict__.get("_carried_token")
         return carried if walk.unknown and carried else walk.hexdigest()
 
-    def __lazypyr_token__(self) -> str:
-        return self._token
-
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: value for name, value in self.__dict__.items() if name != "_token"}
-        return {**state, "_carried_token": self._token}
+        return {**self.__dict__, "_carried_token": self.__lazypyr_token__()}
 
 
 class _Walk:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lazypyr.geometry.grid import Coord
 
-__all__ = ["SupportsMultiscales", "SupportsLevel"]
+__all__ = ["SupportsDownsampling", "SupportsMultiscales", "SupportsLevel"]
 
 
 class SupportsLevel(Protocol):
@@ -21,6 +21,17 @@ class SupportsLevel(Protocol):
     def scale(self) -> tuple[float, ...]: ...
     @property
     def translation(self) -> tuple[float, ...]: ...
+
+
+class SupportsDownsampling(Protocol):
+    """Facts on how levels are made, as `lazypyr.reducers.Reducer` has them: `resampling_name` is GDAL's where there is one."""
+
+    @property
+    def composable(self) -> bool: ...
+    @property
+    def resampling_name(self) -> str: ...
+    @property
+    def record(self) -> Mapping[str, Any]: ...
 
 
 class SupportsMultiscales(Protocol):
@@ -40,6 +51,8 @@ class SupportsMultiscales(Protocol):
     def fill_value(self) -> Any: ...
     @property
     def nodata(self) -> Any: ...
+    @property
+    def downsampling(self) -> SupportsDownsampling: ...
     @property
     def method(self) -> str: ...
     @property

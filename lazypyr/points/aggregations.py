@@ -96,6 +96,8 @@ class Aggregation(ABC):
     Attributes
     ----------
     name : str
+    gdal_name : str or None
+        The name that GDAL has for it, where that is another one.
     value_kinds : str
         Kinds of dtypes that values may have ("biufcmM"); empty where no values are needed.
     empty : int or None
@@ -107,10 +109,22 @@ class Aggregation(ABC):
     """
 
     name: str
+    gdal_name: str | None = None
+    composable = True  # as far as metadata are concerned: each level is made of the points
     value_kinds: str = ""
     empty: int | None = None
     one_point: bool = False
     in_index_order: bool = False
+
+    @property
+    def resampling_name(self) -> str:
+        """GDAL's name where there is one, otherwise lazypyr's."""
+        return self.gdal_name or self.name
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Facts that metadata keep."""
+        return {"method": self.name}
 
     @abstractmethod
     def dtype_of(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -315,6 +329,7 @@ class _Sum(_OfNumbers):
 
     def __init__(self, name: str, *, mean: bool) -> None:
         self.name, self._mean = name, mean
+        self.gdal_name = "average" if mean else None
 
     def dtype_of(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         if self._mean:

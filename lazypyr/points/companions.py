@@ -16,6 +16,7 @@ from lazypyr.points.cloud import Cloud
 from lazypyr.points.columns import in_memory
 from lazypyr.pyramids.base import ComputeContext, Level, Pyramid
 from lazypyr.pyramids.explanation import Explanation
+from lazypyr.reducers import REDUCERS
 from lazypyr.sources.base import Source
 
 __all__ = ["IndexPyramid", "OnGrid", "RawPyramid"]
@@ -77,7 +78,7 @@ def explain_values(
 class IndexPyramid(OnGrid):
     """Number of the point that each pixel shows (int64, -1 where there is none), at every level."""
 
-    method = "first_valid"
+    downsampling = REDUCERS["first_valid"]
 
     def __init__(self, cloud: Cloud, chunks: tuple[int, int], levels: int) -> None:
         super().__init__(cloud, chunks, levels, ())
@@ -111,8 +112,6 @@ class IndexPyramid(OnGrid):
 
 class RawPyramid(Pyramid):
     """A column of the points as it is: one level, axes ``("point", *channels)``."""
-
-    method = "stride"
 
     def __init__(self, source: Source, name: str) -> None:
         self.source, self.name = source, name

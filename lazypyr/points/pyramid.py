@@ -67,7 +67,7 @@ class PointsPyramid(OnGrid):
             list(zip(self.values.axes[1:], self.values.shape[1:], strict=True)) if self.values is not None else []
         )
         super().__init__(cloud, chunks, levels, channels)
-        self._aggregation, self.method = aggregation, aggregation.name
+        self._aggregation = self.downsampling = aggregation
         self.dtype = aggregation.dtype_of(self.values.dtype if self.values is not None else np.dtype("<i8"))
         self._given_fill, self._materialized = fill_value, materialized
         self.fill_value = aggregation.fill_value(self.dtype, fill_value)

@@ -56,7 +56,7 @@ class MappedPyramid(Pyramid):
         self.fill_value = _fill(out)
         self.nodata, self.units, self.display = out.nodata, out.units, out.display
         self.name = f"{product.name}({first.name})" if product.words else first.name
-        self.method, self.crs = first.method, first.crs
+        self.downsampling, self.crs = first.downsampling, first.crs
         self.coords = {a: c for a, c in first.coords.items() if a in out.axes and a not in out.sizes}
         self.attrs = _attrs(first.attrs, product, out)
         self._token = tokenize(product)

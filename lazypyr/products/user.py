@@ -79,7 +79,7 @@ class Function(HoldsFunction, Product):
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         if not _in_cloudpickle():
             values["func"] = _Reference.to(self)
-        return _rebuilt, (values, self._token)
+        return _rebuilt, (values, self.__lazypyr_token__())
 
     def fitted(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:
         """With the dtype filled in, found on one pixel of ones."""

@@ -15,8 +15,10 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.axes import axes_label
 from lazypyr.geometry.grid import Coord, Grid
 from lazypyr.geometry.windows import Window
+from lazypyr.metadata.protocol import SupportsDownsampling
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.key import Key
+from lazypyr.reducers import REDUCERS
 
 if TYPE_CHECKING:
     from lazypyr.reducers import Reducer
@@ -128,8 +130,8 @@ class Pyramid(ABC):
         What stands where there is nothing (beyond the edge in an edge chunk; no data).
     nodata : scalar or None
         The value that declares a pixel to hold nothing (NaN needs no declaration).
-    method : str
-        Name of the reducer, for metadata.
+    downsampling : Reducer
+        Facts on how levels are made, for metadata.
     coords : Mapping[str, Coord]
         World coordinates of the axes that have any, for level 0.
     crs : str or None
@@ -146,7 +148,7 @@ class Pyramid(ABC):
     levels: tuple[Level, ...]
     fill_value: Any
     nodata: Any = None
-    method: str = "stride"
+    downsampling: SupportsDownsampling = REDUCERS["stride"]
     coords: Mapping[str, Coord] = {}
     crs: str | None = None
     attrs: Mapping[str, Any] = {}
@@ -263,6 +265,11 @@ class Pyramid(ABC):
     def georeference(self) -> tuple[Any, ...]:
         """What the axes mean and where they lie: pyramids of equal pixels may differ in it."""
         return self.axes, dict(self.coords), self.crs
+
+    @property
+    def method(self) -> str:
+        """Name of the method by which levels are made, as metadata record it."""
+        return str(self.downsampling.record["method"])
 
     @property
     def ndim(self) -> int:

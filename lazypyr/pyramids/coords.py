@@ -31,7 +31,7 @@ class Coordinates(Pyramid):
     def __init__(self, parent: Pyramid, axis: str) -> None:
         self._parent, self._coord = parent, parent.coords[axis]
         at = parent.axes.index(axis)
-        self.name, self.axes, self.method = f"{parent.name}, {axis}", (axis,), parent.method
+        self.name, self.axes, self.downsampling = f"{parent.name}, {axis}", (axis,), parent.downsampling
         self.dtype, self.chunks, self.fill_value = np.dtype("<f8"), (_CHUNK,), np.float64("nan")
         self.levels = tuple(Level((n.shape[at],), (n.scale[at],), (n.translation[at],)) for n in parent.levels)
         self.attrs = {} if self._coord.unit is None else {"units": self._coord.unit}

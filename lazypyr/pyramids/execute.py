@@ -50,7 +50,7 @@ class ReadPass:
         p = self.pyramid
         if level <= p.last_stored_level:
             return "stored"
-        if p.reducer.name == "stride" and self._sampling_is_cheaper(level):
+        if p.reducer.samples_only and self._sampling_is_cheaper(level):
             return "sampled"
         return "reduced" if p.reducer.composable else "boxes"
 
@@ -281,7 +281,7 @@ class ReadPass:
     def _reduce_piece(self, base: Source, piece: Window, reach: int, levels: dict[int, tuple[Window, Array]]) -> None:
         p = self.pyramid
         first = p.last_stored_level + 1
-        if p.reducer.name == "stride":
+        if p.reducer.samples_only:
             # Samples of the finest level that is wanted are samples of all coarser ones: nothing lies between.
             first = min(levels)
             block = base.read(piece, tuple(f ** (first - p.last_stored_level) for f in p.factors))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import ComputeContext, Level, Pyramid
 from lazypyr.pyramids.explanation import Explanation
+from lazypyr.reducers import Reducer
 
 __all__ = ["FunctionPyramid"]
 
@@ -27,7 +29,7 @@ class FunctionPyramid(HoldsFunction, Pyramid):
     The function must be pure, and able to run in several threads at once.
     """
 
-    method = "function"
+    downsampling = Reducer("function")
 
     def __init__(
         self,
@@ -85,9 +87,9 @@ class FunctionPyramid(HoldsFunction, Pyramid):
     def description(self) -> str:
         return f"function {self.name}"
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        return self._token
+        return self.__lazypyr_token__()
 
     def token_parts(self) -> Any:
         return Versioned(self._read, self._version), self.identity[1:]

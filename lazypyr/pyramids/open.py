@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr._util.checks import as_scalar, is_whole, whole_number
+from lazypyr._util.tokenize import tokenize
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES, axes_label
@@ -16,7 +17,7 @@ from lazypyr.pyramids.base import SERIAL, ProductLike, Pyramid, load_products
 from lazypyr.pyramids.function import FunctionPyramid
 from lazypyr.pyramids.reduced import ReducedPyramid
 from lazypyr.pyramids.transposed import TransposedPyramid
-from lazypyr.reducers import METHODS, Reducer, reducer_of
+from lazypyr.reducers import REDUCERS, Reducer, reducer_of
 from lazypyr.sources.axes import given_axes
 from lazypyr.sources.base import Source, native
 from lazypyr.sources.open import OpenedSource, open_source
@@ -140,7 +141,7 @@ def open_pyramid(
         opened = open_source(source, axes=axes, nodata=nodata, storage_options=storage_options)
         if source_product is not None:
             opened = OpenedSource((load_products().apply_to_source(opened.sources[0], source_product),))
-        reducer = reducer_of(_recorded_method(opened) if method is None else method)
+        reducer = _recorded_reducer(opened) if method is None else reducer_of(method)
         result = _assembled(opened, reducer, order, levels, chunks or (256, 256), factors, bounds)
     return result if product is None else result.map(product)
 
@@ -148,7 +149,7 @@ def open_pyramid(
 def _is_so(pyramid: Pyramid, name: str, value: Any) -> bool:
     """Whether a pyramid has a setting already."""
     if name == "method":
-        return reducer_of(value).name == pyramid.method
+        return tokenize(reducer_of(value)) == tokenize(pyramid.downsampling)
     if name == "chunks":
         return _chunk_shape(value, pyramid.axes, pyramid.dtype, pyramid.name) == pyramid.chunks
     return name == "levels" and value == len(pyramid.levels)
@@ -160,11 +161,9 @@ def is_pyramid(src: Any) -> bool:
     return whole and isinstance(found, Pyramid)
 
 
-def _recorded_method(opened: OpenedSource) -> str:
-    """The method by which lazypyr made the levels that are there, else the default."""
-    ours = opened.attrs.get("lazypyr")
-    recorded = ours.get("method") if isinstance(ours, Mapping) else None
-    return recorded if isinstance(recorded, str) and recorded in METHODS else "stride"
+def _recorded_reducer(opened: OpenedSource) -> Reducer:
+    """The reducer by which lazypyr made the levels that are there, else the default."""
+    return Reducer.recorded(opened.attrs.get("lazypyr")) or REDUCERS["stride"]
 
 
 def _unwrapped(src: Any) -> tuple[Any, bool]:
@@ -215,6 +214,13 @@ def _assembled(
     by_axis = _factors(factors, axes, name)
     chunk = _chunk_shape(chunks, axes, first.dtype, name)
     _check_levels(levels, len(sources), name)
+    if not reducer.computes:
+        if levels is not None and levels > len(sources):
+            raise PlanError(
+                f"{name}: its {len(sources)} levels were made by the user's reducer {reducer.name!r}, of which the name is "
+                f"known only; for {levels} levels give the function as method="
+            )
+        levels = levels or len(sources)
     return ReducedPyramid(
         sources[: levels or len(sources)],
         reducer,

@@ -141,7 +141,7 @@ def _block_depth(p: Reduction, depth: int, wide: Window, finest: int, context: C
     block = min(depth, least)
     shared = zip(stored.chunks, p.factors, stored.shape, _block_shape(p, block), strict=True)
     if not all(f == 1 or n <= c or size * f**block % c == 0 for c, f, n, size in shared):
-        return max(finest - p.last_stored_level, 1) if p.reducer.name == "stride" else 0, False
+        return max(finest - p.last_stored_level, 1) if p.reducer.samples_only else 0, False
     while block < depth and count(block + 1) >= 2 * context.workers and footprint(block + 1) <= context.task_bytes:
         block += 1
     return block, True

@@ -59,7 +59,7 @@ class ReducedPyramid(Reduction):
         base = stored_levels[0]
         self.stored_levels, self.reducer, self.factors, self.chunks = stored_levels, reducer, factors, chunks
         self.name, self.axes, self.dtype, self.attrs = base.name, base.axes, base.dtype, base.attrs
-        self.coords, self.crs, self.nodata, self.method = base.coords, base.crs, nodata, reducer.name
+        self.coords, self.crs, self.nodata, self.downsampling = base.coords, base.crs, nodata, reducer
         self.fill_value = base.fill_value if nodata is None else np.asarray(nodata).astype(base.dtype)[()]
         last = stored_levels[-1]
         if levels is None:
@@ -79,9 +79,9 @@ class ReducedPyramid(Reduction):
             scale, translation = self._scales[nearest]
         else:
             scale = tuple(float(f**nearest) for f in self.factors)
-            translation = tuple((s - 1) / 2 if self.reducer.boxed else 0.0 for s in scale)
+            translation = tuple((s - 1) / 2 if self.reducer.centred else 0.0 for s in scale)
         more = tuple(float(f ** (k - nearest)) for f in self.factors)
-        if self.reducer.boxed:
+        if self.reducer.centred:
             translation = tuple(t + s * (m - 1) / 2 for t, s, m in zip(translation, scale, more, strict=True))
         return Level(shape, tuple(s * m for s, m in zip(scale, more, strict=True)), translation)
 
@@ -171,7 +171,7 @@ class ReducedPyramid(Reduction):
     def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
         depth = level - self.last_stored_level
         footprint = windows.pixels_in(window) * self.dtype.itemsize
-        if depth > 0 and not (self.reducer.name == "stride" and self.stored_levels[-1].cheap_stride):
+        if depth > 0 and not (self.reducer.samples_only and self.stored_levels[-1].cheap_stride):
             footprint *= math.prod(self.factors) ** depth
         chunk = math.prod(self.stored_levels[-1].chunks) * self.dtype.itemsize
         return min(footprint + chunk, block_bytes) + 3 * windows.pixels_in(window) * self.dtype.itemsize

@@ -31,7 +31,12 @@ class TransposedPyramid(Pyramid):
             pyramid.fill_value,
             pyramid.nodata,
         )
-        self.method, self.coords, self.crs, self.attrs = pyramid.method, pyramid.coords, pyramid.crs, pyramid.attrs
+        self.downsampling, self.coords, self.crs, self.attrs = (
+            pyramid.downsampling,
+            pyramid.coords,
+            pyramid.crs,
+            pyramid.attrs,
+        )
         self.display = pyramid.display
         self.chunks = self._permuted(pyramid.chunks)
         self.levels = tuple(

@@ -1,9 +1,9 @@
-"""Running the methods of the table: which kernel for which dtype, over which memory."""
+"""Built-in methods: which kernel for which dtype, over which memory."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,46 +16,118 @@ from lazypyr.reducers import kernels, kernels_2x2, numpy_impl
 from lazypyr.reducers.jit import Kernel, jit_enabled
 from lazypyr.reducers.loops import Loop, nests, regions
 
-__all__ = ["check_dtype", "check_nodata", "run"]
+__all__ = ["METHODS", "STRIDE", "Method", "Sampling", "check_nodata"]
 
 Array = np.ndarray[Any, Any]
 
-# kinds of dtype that each method takes; u stands for bool too
-_KINDS = {
-    "stride": None,
-    "mean": "biufcmM",
-    "sum": "biufcm",
-    "rms": "biufc",
-    "min": "biufmM",
-    "max": "biufmM",
-    "first_valid": "biufcmM",
-    "median": "biufmM",
-    "mode": "biufmM",
-}
-_PLAIN = {
-    "mean": numpy_impl.mean,
-    "sum": numpy_impl.sum_,
-    "rms": numpy_impl.rms,
-    "min": numpy_impl.min_,
-    "max": numpy_impl.max_,
-    "first_valid": numpy_impl.first_valid,
-    "median": numpy_impl.median,
-    "mode": numpy_impl.mode,
-}
-_OPS = {"mean": kernels.MEAN, "sum": kernels.SUM, "rms": kernels.RMS, "min": kernels.MIN, "max": kernels.MAX}
-_QUADS = (kernels_2x2.quad_mean, kernels_2x2.quad_first, kernels_2x2.quad_extreme, kernels_2x2.quad_complex)
 NAT = np.iinfo(np.int64).min
 
 
-def check_dtype(name: str, dtype: np.dtype[Any]) -> None:
-    """PlanError if a method can't take a dtype."""
-    kinds = _KINDS[name]
-    if kinds is None:
-        return
-    if dtype.kind not in kinds or dtype.itemsize > (16 if dtype.kind == "c" else 8):
-        why = " (complex numbers have no order)" if dtype.kind == "c" and "f" in kinds else ""
-        able = [n for n, k in _KINDS.items() if k is None or (dtype.kind in k and dtype.itemsize <= 16)]
-        raise PlanError(f"method {name!r} can't take dtype {dtype}{why}; for it there are {', '.join(able)}")
+def _is_wide(work: np.dtype[Any]) -> bool:
+    return work.itemsize == 8 and work.kind in "iu"
+
+
+def _mean(work: np.dtype[Any], channels: int) -> Kernel:
+    if work.kind == "c":
+        return kernels_2x2.quad_complex if channels == 1 else kernels.fold_complex
+    return kernels_2x2.quad_mean if channels and not _is_wide(work) else _sum(work, channels)
+
+
+def _sum(work: np.dtype[Any], channels: int) -> Kernel:
+    return {"c": kernels.fold_complex, "f": kernels.fold_float}.get(work.kind, kernels.fold_int)
+
+
+def _rms(work: np.dtype[Any], channels: int) -> Kernel:
+    return _mean(work, channels) if work.kind == "c" else kernels.fold_rms
+
+
+def _extreme(work: np.dtype[Any], channels: int) -> Kernel:
+    return kernels_2x2.quad_extreme if channels else kernels.extreme
+
+
+def _first_valid(work: np.dtype[Any], channels: int) -> Kernel:
+    return kernels_2x2.quad_first if channels and work.kind != "c" else kernels.first_valid
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """Built-in method: which kernel for which dtype, and the same in numpy.
+
+    Attributes
+    ----------
+    name : str
+    kinds : str
+        Kinds of dtype that it takes; u stands for bool too.
+    kernel : callable
+        ``kernel(dtype, channels)``: the kernel for a dtype and `channels` of 2 x 2 boxes (0 for boxes of another shape).
+    numpy : callable
+        The method where numba compiles nothing.
+    operation : int
+        Number of the operation for kernels that know several.
+    """
+
+    name: str
+    kinds: str
+    kernel: Callable[[np.dtype[Any], int], Kernel]
+    numpy: Callable[..., tuple[Array, Array]]
+    operation: int = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return method_of, (self.name,)
+
+    def check(self, dtype: np.dtype[Any]) -> None:
+        """PlanError if the method can't take a dtype."""
+        if dtype.kind not in self.kinds or dtype.itemsize > (16 if dtype.kind == "c" else 8):
+            why = " (complex numbers have no order)" if dtype.kind == "c" and "f" in self.kinds else ""
+            able = [m.name for m in METHODS.values() if dtype.kind in m.kinds and dtype.itemsize <= 16]
+            raise PlanError(
+                f"method {self.name!r} can't take dtype {dtype}{why}; for it there are {', '.join(['stride', *able])}"
+            )
+
+    def __call__(self, block: Array, factors: tuple[int, ...], nodata: Any, out: Array) -> None:
+        """Fill `out` with the reduced `block`."""
+        _run(self, block, factors, nodata, out)
+
+
+@dataclass(frozen=True, eq=False)
+class Sampling:
+    """Built-in method of any dtype: the first pixel of each box."""
+
+    name: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return method_of, (self.name,)
+
+    def check(self, dtype: np.dtype[Any]) -> None:
+        """Nothing: it takes any dtype."""
+
+    def __call__(self, block: Array, factors: tuple[int, ...], nodata: Any, out: Array) -> None:
+        """Fill `out` with every factor-th pixel of `block`."""
+        out[...] = block[tuple(slice(None, None, f) for f in factors)]
+
+
+STRIDE = Sampling("stride")
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("mean", "biufcmM", _mean, numpy_impl.mean, kernels.MEAN),
+        Method("sum", "biufcm", _sum, numpy_impl.sum_, kernels.SUM),
+        Method("rms", "biufc", _rms, numpy_impl.rms, kernels.RMS),
+        Method("min", "biufmM", _extreme, numpy_impl.min_, kernels.MIN),
+        Method("max", "biufmM", _extreme, numpy_impl.max_, kernels.MAX),
+        Method("first_valid", "biufcmM", _first_valid, numpy_impl.first_valid),
+        Method("median", "biufmM", lambda work, channels: kernels.median, numpy_impl.median),
+        Method("mode", "biufmM", lambda work, channels: kernels.mode, numpy_impl.mode),
+    )
+}
+
+
+def method_of(name: str) -> Method | Sampling:
+    """The built-in method of a name."""
+    return METHODS.get(name, STRIDE)
+
+
+_QUADS = (kernels_2x2.quad_mean, kernels_2x2.quad_first, kernels_2x2.quad_extreme, kernels_2x2.quad_complex)
 
 
 def check_nodata(dtype: np.dtype[Any], nodata: Any) -> None:
@@ -107,7 +179,7 @@ def _fill(dtype: np.dtype[Any], work: np.dtype[Any], nodata: Any) -> tuple[Array
 
 @functools.lru_cache(1024)
 def _plan(
-    name: str,
+    method: Method,
     dtype: np.dtype[Any],
     nodata: Any,
     shape: tuple[int, ...],
@@ -115,18 +187,18 @@ def _plan(
     strides: tuple[int, ...],
     out_strides: tuple[int, ...],
 ) -> _Plan:
-    check_dtype(name, dtype)
+    method.check(dtype)
     work, size = _work(dtype), dtype.itemsize
     fill, has = _fill(dtype, work, nodata)
     direct = work.itemsize == size and all(s >= 0 and s % size == 0 for s in strides + out_strides)
     if not direct:
         return _Plan(work, fill, has, False, (0, 0), ())
     steps, out_steps = ([s // size for s in each] for each in (strides, out_strides))
-    flags = [int(has), _OPS.get(name, 0), NAT if work == np.uint64 else 0, int(work.kind in "iu")]
+    flags = [int(has), method.operation, NAT if work == np.uint64 else 0, int(work.kind in "iu")]
     calls = []
     for nest in nests(shape, factors, steps, out_steps):
         quad = nest.quad
-        kernel = _kernel(name, work, channels=quad.channels if quad else 0)
+        kernel = method.kernel(work, quad.channels if quad else 0)
         if quad and kernel in _QUADS:
             loops = [quad.planes, quad.rows, Loop(quad.columns, quad.channels, quad.pitch)]
         else:
@@ -145,40 +217,21 @@ def _span(shape: Sequence[int], steps: Sequence[int]) -> int:
     return 1 + sum((n - 1) * s for n, s in zip(shape, steps, strict=True))
 
 
-def _kernel(name: str, work: np.dtype[Any], *, channels: int) -> Kernel:
-    """The kernel of a method; `channels` of 2 x 2 boxes, 0 for boxes of any other shape."""
-    wide = work.itemsize == 8 and work.kind in "iu"
-    if name in ("mean", "sum", "rms"):
-        if work.kind == "c":
-            return kernels_2x2.quad_complex if channels == 1 and name != "sum" else kernels.fold_complex
-        if name == "rms":
-            return kernels.fold_rms
-        if name == "mean" and channels and not wide:
-            return kernels_2x2.quad_mean
-        return kernels.fold_float if work.kind == "f" else kernels.fold_int
-    if name in ("min", "max"):
-        return kernels_2x2.quad_extreme if channels else kernels.extreme
-    if name == "first_valid":
-        return kernels_2x2.quad_first if channels and work.kind != "c" else kernels.first_valid
-    return kernels.median if name == "median" else kernels.mode
-
-
-def run(name: str, block: Array, factors: tuple[int, ...], nodata: Any, out: Array) -> None:
-    """Fill `out` with the reduced `block`."""
+def _run(method: Method, block: Array, factors: tuple[int, ...], nodata: Any, out: Array) -> None:
     block, dtype = np.asarray(block), block.dtype
     if dtype.kind in "mM" and nodata is not None:
         declared = _stored(dtype, nodata)
-        run(name, np.where(block == declared, np.array("NaT", dtype), block), factors, None, out)
+        _run(method, np.where(block == declared, np.array("NaT", dtype), block), factors, None, out)
         out[np.isnat(out)] = declared
         return
     if dtype.kind == "f" and nodata is not None and np.isnan(nodata):
         nodata = None  # the same, and equal to itself as a key of the plans
-    plan = _plan(name, dtype, nodata, block.shape, factors, block.strides, out.strides)
+    plan = _plan(method, dtype, nodata, block.shape, factors, block.strides, out.strides)
     if not (plan.direct and block.flags.aligned and out.flags.aligned):
         native = plan.work if dtype == np.float16 else dtype
         scratch = np.empty(out.shape, native)
         declared = None if nodata is None else _stored(dtype, nodata).astype(native)
-        run(name, np.array(block, native, order="C"), factors, declared, scratch)
+        _run(method, np.array(block, native, order="C"), factors, declared, scratch)
         with np.errstate(over="ignore"):
             out[...] = scratch
     elif out.size == 0:
@@ -189,7 +242,7 @@ def run(name: str, block: Array, factors: tuple[int, ...], nodata: Any, out: Arr
         for kernel, g, offsets in plan.calls:
             kernel(source, result, g, offsets, plan.fill)
     else:
-        _run_plain(name, block.view(plan.work), factors, plan, out.view(plan.work))
+        _run_plain(method, block.view(plan.work), factors, plan, out.view(plan.work))
 
 
 def _flat(array: Array, work: np.dtype[Any], span: int, *, writeable: bool) -> Array:
@@ -206,13 +259,13 @@ def _flat(array: Array, work: np.dtype[Any], span: int, *, writeable: bool) -> A
     return flat
 
 
-def _run_plain(name: str, block: Array, factors: tuple[int, ...], plan: _Plan, out: Array) -> None:
+def _run_plain(method: Method, block: Array, factors: tuple[int, ...], plan: _Plan, out: Array) -> None:
     nodata = plan.fill[0] if plan.has else None
     for region in regions(block.shape, factors):
         part = block[tuple(slice(i * f, i * f + n * b) for (i, n, b), f in zip(region, factors, strict=True))]
         boxes = part.reshape([n for _, count, box in region for n in (count, box)])
         boxes = boxes.transpose([*range(1, boxes.ndim, 2), *range(0, boxes.ndim, 2)])
         with np.errstate(all="ignore"):
-            value, valid = _PLAIN[name](boxes, nodata, (plan.fill[1], plan.fill[2]))
+            value, valid = method.numpy(boxes, nodata, (plan.fill[1], plan.fill[2]))
             to = tuple(slice(i, i + n) for i, n, _ in region)
             out[to] = np.where(valid, value.astype(out.dtype), plan.fill[0])

@@ -1,10 +1,10 @@
-"""What a reducer is, and the table of methods."""
+"""Reducers: the built-in ones in a table, and those of users' functions."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from lazypyr.errors import PlanError
 from lazypyr.reducers import custom, dispatch
 from lazypyr.reducers.loops import reduced_shape
 
-__all__ = ["METHODS", "Reducer", "reducer", "reducer_of"]
+__all__ = ["REDUCERS", "Reducer", "reducer", "reducer_of"]
 
 Array = np.ndarray[Any, Any]
+_CUSTOM = "custom:"
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,17 @@ class Reducer(HoldsFunction):
         Of a method of the table, or of the user's function.
     composable : bool
         True: level k is this reducer applied to level k-1. False (median, mode): to the ``factor**k`` box of level 0.
-    boxed : bool
+    centred : bool
         True: a sample sits at the centre of its box. False (stride): on the first pixel of it.
+    samples_only : bool
+        True (stride): the result is the first pixel of each box, so that no other pixel need be read.
+    resampling_name : str
+        GDAL's name of the method where there is one ("average"), otherwise lazypyr's; of a user's function
+        "custom:" and its name, which can't be taken for a built-in method.
+    kernel : callable or None
+        Built-in method that computes it; None for a user's.
     function : callable or None
-        The user's; None for the methods of the table.
+        The user's; None for a built-in. Without either it is known by name only, and can't compute.
     serial : bool
         True: the function never runs twice at once in this process.
     version : str or None
@@ -41,21 +49,49 @@ class Reducer(HoldsFunction):
 
     name: str
     composable: bool = True
-    boxed: bool = True
+    centred: bool = True
+    samples_only: bool = False
+    resampling_name: str = ""
+    kernel: dispatch.Method | dispatch.Sampling | None = field(default=None, repr=False)
     function: Callable[..., Any] | None = None
     serial: bool = False
     version: str | None = None
 
+    def __post_init__(self) -> None:
+        if not self.resampling_name:
+            object.__setattr__(self, "resampling_name", self.name if self.function is None else f"{_CUSTOM}{self.name}")
+
+    @classmethod
+    def recorded(cls, record: Any) -> Reducer | None:
+        """The reducer that `record` has put down; None where that is no reducer's."""
+        method = record.get("method") if isinstance(record, Mapping) else None
+        if isinstance(method, str) and method.startswith(_CUSTOM):
+            composable = record.get("composable") is not False
+            return cls(method.removeprefix(_CUSTOM), composable, resampling_name=method)
+        return REDUCERS.get(method) if isinstance(method, str) else None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Facts that metadata keep: the method, and of a user's whether it is composable."""
+        if self.kernel is not None:
+            return {"method": self.name}
+        return {"method": self.resampling_name, **({} if self.composable else {"composable": False})}
+
+    @property
+    def computes(self) -> bool:
+        """False where the reducer is known by name only."""
+        return self.kernel is not None or self.function is not None
+
     def token_parts(self) -> Any:
         if self.function is None:
             return f"reducer:{self.name}"
-        return "reducer", self.name, Versioned(self.function, self.version), self.composable, self.boxed
+        return "reducer", self.name, Versioned(self.function, self.version), self.composable, self.centred
 
     def check(self, dtype: np.dtype[Any] | str | type, nodata: Any = None) -> None:
         """Raise PlanError if the method can't take this dtype, or the dtype can't hold `nodata`."""
         dispatch.check_nodata(np.dtype(dtype), nodata)
-        if self.function is None:
-            dispatch.check_dtype(self.name, np.dtype(dtype))
+        if self.kernel is not None:
+            self.kernel.check(np.dtype(dtype))
 
     def __call__(
         self, block: Array, factors: tuple[int, ...], *, nodata: Any = None, out: Array | None = None
@@ -95,25 +131,29 @@ class Reducer(HoldsFunction):
             )
         if self.function is not None:
             custom.run(self.function, self.name, block, factors, out, serial=self.serial)
-        elif self.name == "stride":
-            out[...] = block[tuple(slice(None, None, f) for f in factors)]
+        elif self.kernel is not None:
+            self.kernel(block, factors, nodata, out)
         else:
-            dispatch.run(self.name, block, factors, nodata, out)
+            raise PlanError(f"the reducer {self.name!r} is known by name only: give its function as method=")
         return out
 
 
-METHODS: Mapping[str, Reducer] = {
+def _built_in(name: str, gdal: str = "", *, composable: bool = True) -> Reducer:
+    return Reducer(name, composable, resampling_name=gdal, kernel=dispatch.method_of(name))
+
+
+REDUCERS: Mapping[str, Reducer] = {
     r.name: r
     for r in (
-        Reducer("stride", boxed=False),
-        Reducer("mean"),
-        Reducer("min"),
-        Reducer("max"),
-        Reducer("first_valid"),
-        Reducer("sum"),
-        Reducer("rms"),
-        Reducer("median", composable=False),
-        Reducer("mode", composable=False),
+        Reducer("stride", True, False, True, "nearest", dispatch.STRIDE),
+        _built_in("mean", "average"),
+        _built_in("min"),
+        _built_in("max"),
+        _built_in("first_valid"),
+        _built_in("sum"),
+        _built_in("rms"),
+        _built_in("median", "med", composable=False),
+        _built_in("mode", composable=False),
     )
 }
 
@@ -123,7 +163,7 @@ def reducer(
     *,
     name: str | None = None,
     composable: bool = True,
-    boxed: bool = True,
+    centred: bool = True,
     serial: bool = False,
     version: str | None = None,
 ) -> Any:
@@ -141,7 +181,7 @@ def reducer(
     composable : bool
         False where reducing twice by 2 is not reducing by 4, and the latter is what is wanted: then each level is
         made of level 0.
-    boxed : bool
+    centred : bool
         False if a sample belongs on the first pixel of its box instead of the centre.
     serial : bool
         True for a function that isn't thread-safe: it and all other serial reducers take turns.
@@ -150,18 +190,22 @@ def reducer(
         voids what an overlay has kept; a function without source text (made by ``exec``) is another one in each process.
     """
     if function is None:
-        return functools.partial(reducer, name=name, composable=composable, boxed=boxed, serial=serial, version=version)
+        return functools.partial(
+            reducer, name=name, composable=composable, centred=centred, serial=serial, version=version
+        )
     if not callable(function):
         raise PlanError(f"method: expected a callable, got {function!r}")
-    return Reducer(name or custom.name_of(function), composable, boxed, function, serial, version)
+    return Reducer(
+        name or custom.name_of(function), composable, centred, function=function, serial=serial, version=version
+    )
 
 
 def reducer_of(method: str | Callable[..., Any] | Reducer) -> Reducer:
     """The reducer of a name, a callable or a reducer; PlanError for anything else."""
     if isinstance(method, Reducer):
         return method
-    if isinstance(method, str) and method in METHODS:
-        return METHODS[method]
+    if isinstance(method, str) and method in REDUCERS:
+        return REDUCERS[method]
     if callable(method):
         return reducer(method)  # type: ignore[no-any-return]
-    raise PlanError(f"method: expected one of {', '.join(METHODS)}, or a callable, got {method!r}")
+    raise PlanError(f"method: expected one of {', '.join(REDUCERS)}, or a callable, got {method!r}")

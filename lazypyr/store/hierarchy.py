@@ -113,7 +113,7 @@ def keys_of(
 
 
 def _attributes(pyramid: Pyramid, paths: list[str], face: Face, *, stamped: bool) -> Mapping[str, Any]:
-    provenance = {"recipe": pyramid.description, "method": pyramid.method}
+    provenance = {"recipe": pyramid.description, **pyramid.downsampling.record}
     if stamped:
         provenance["fingerprint"] = pyramid.fingerprint
     return multiscale_attributes(

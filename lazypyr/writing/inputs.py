@@ -136,7 +136,7 @@ class RegionInput:
         if not p.reducer.composable:
             depth = level - p.last_stored_level
             return p.reducer(self.block(p.last_stored_level, unit), tuple(f**depth for f in p.factors), nodata=p.nodata)
-        if p.reducer.name == "stride" and level == p.last_stored_level + 1 and p.last_stored_level not in self._written:
+        if p.reducer.samples_only and level == p.last_stored_level + 1 and p.last_stored_level not in self._written:
             base = p.stored_levels[-1]
             return self._stored(base, self.window_at(level - 1, unit), p.factors)
         if level == p.last_stored_level + 1 and p.last_stored_level not in self._written and self._whole_boxes(unit):

@@ -35,6 +35,7 @@ from lazypyr.metadata import (
     why_not_ome,
 )
 from lazypyr.pyramids.base import Level
+from lazypyr.reducers import REDUCERS
 
 SIZES = {"t": 4, "c": 3, "z": 5, "y": 1000, "x": 777, "i": 6, "j": 6, "date": 4, "y2": 9}
 
@@ -58,18 +59,22 @@ class Recipe:
     sizes: dict = field(default_factory=lambda: SIZES)
 
     @property
+    def downsampling(self):
+        return REDUCERS[self.method]
+
+    @property
     def chunks(self):
         return tuple(256 if a in "yx" else 1 for a in self.axes)
 
     @property
     def levels(self):
         factors = [2 if a in "yx" else 1 for a in self.axes]
-        boxed = self.method != "stride"
+        centred = self.method != "stride"
         return tuple(
             Level(
                 level_shape([self.sizes[a] for a in self.axes], factors, k),
                 tuple(float(f**k) for f in factors),
-                tuple((f**k - 1) / 2 if boxed else 0.0 for f in factors),
+                tuple((f**k - 1) / 2 if centred else 0.0 for f in factors),
             )
             for k in range(self.count)
         )

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_array_equal
 
 from lazypyr.errors import ComputeError, PlanError
-from lazypyr.reducers import METHODS, Reducer, reducer, reducer_of
+from lazypyr.reducers import REDUCERS, Reducer, reducer, reducer_of
 
 BLOCK = np.arange(35, dtype="float32").reshape(5, 7)
 
@@ -30,7 +30,7 @@ def test_numpy_functions_give_the_same_as_the_table(data, name):
     shape = data.draw(hnp.array_shapes(min_dims=2, max_dims=3, max_side=9))
     factors = tuple(data.draw(st.integers(1, 4)) for _ in shape)
     block = data.draw(hnp.arrays("int16", shape))
-    assert_array_equal(reducer_of(getattr(np, name))(block, factors), METHODS[name](block, factors))
+    assert_array_equal(reducer_of(getattr(np, name))(block, factors), REDUCERS[name](block, factors))
 
 
 def test_what_a_function_is_given():
@@ -55,11 +55,11 @@ def test_names_and_facts():
     assert reducer_of(spread) == Reducer("spread", function=spread)
     assert reducer_of(functools.partial(np.quantile, q=0.5)).name == "quantile"
 
-    @reducer(name="range", composable=False, boxed=False)
+    @reducer(name="range", composable=False, centred=False)
     def anything(boxes, axis):
         return spread(boxes, axis)
 
-    assert (anything.name, anything.composable, anything.boxed) == ("range", False, False)
+    assert (anything.name, anything.composable, anything.centred) == ("range", False, False)
     assert pickle.loads(pickle.dumps(reducer_of(spread)))(BLOCK, (2, 2)).shape == (3, 4)
     with pytest.raises(PlanError, match="callable"):
         reducer("spread")
@@ -129,7 +129,7 @@ def test_a_dask_result_is_refused():
 def test_safe_casts_and_odd_strides_are_fine():
     got = reducer_of(lambda b, axis: b.max(axis).astype("i2"))(BLOCK, (2, 2))
     assert got.dtype == np.float32
-    assert_array_equal(got, METHODS["max"](BLOCK, (2, 2)))
+    assert_array_equal(got, REDUCERS["max"](BLOCK, (2, 2)))
     flat = reducer_of(lambda b, axis: np.broadcast_to(np.float32(3), b.max(axis).shape))(BLOCK, (2, 2))
     flat[0, 0] = 1
     assert flat[0, 1] == 3
@@ -169,7 +169,7 @@ def test_serial_functions_take_turns():
         got = list(pool.map(lambda r: r(BLOCK[:4, :6], (2, 2)), [turns, nested] * 8))
     assert max(most) == 1
     for one in got:
-        assert_array_equal(one, METHODS["max"](BLOCK[:4, :6], (2, 2)))
+        assert_array_equal(one, REDUCERS["max"](BLOCK[:4, :6], (2, 2)))
 
 
 def test_empty_blocks_call_nothing():

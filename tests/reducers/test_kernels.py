@@ -21,9 +21,9 @@ if "absent" in sys.argv:
 import numpy as np
 import lazypyr.reducers
 from lazypyr.errors import PlanError
-from lazypyr.reducers import METHODS, builtin, kernels, quads
+from lazypyr.reducers import REDUCERS, dispatch, kernels, kernels_2x2
 from lazypyr.reducers.jit import Kernel, jit_enabled
-assert "numba" not in sys.modules or "absent" in sys.argv, "importing lazypyr.reduce imported numba"
+assert "numba" not in sys.modules or "absent" in sys.argv, "importing lazypyr.reducers imported numba"
 
 names = sys.argv[1].split(",")
 few = "few" in sys.argv
@@ -48,15 +48,15 @@ for dtype in ["f4"] if few else ["?", "i1", "u2", "i8", "u8", "f2", "f4", "f8", 
             block[0, 0] = -0.0
         for name in names:
             try:
-                METHODS[name].check(block.dtype)
+                REDUCERS[name].check(block.dtype)
             except PlanError:
                 continue
             for nodata in (None, block.reshape(-1)[-1]):
-                out = METHODS[name](block, factors, nodata=nodata)
+                out = REDUCERS[name](block, factors, nodata=nodata)
                 if block.dtype.kind in "fc":
                     out[np.isnan(out)] = np.nan  # one NaN is as good as another
                 digests[f"{name} {dtype} {shape} {nodata}"] = hashlib.sha256(out.tobytes()).hexdigest()[:12]
-compiled = [k.compiled for m in (kernels, quads) for k in vars(m).values() if isinstance(k, Kernel) and k._compiled]
+compiled = [k.compiled for m in (kernels, kernels_2x2) for k in vars(m).values() if isinstance(k, Kernel) and k._compiled]
 stats = [d.stats for d in compiled if hasattr(d, "stats")]
 print(json.dumps({
     "digests": digests,
@@ -136,7 +136,7 @@ def test_a_cache_folder_that_cannot_be_written(tmp_path):
 
 
 def test_kernels_are_shared_by_all_shapes():
-    from lazypyr.reducers import METHODS as table
+    from lazypyr.reducers import REDUCERS as table
     from lazypyr.reducers.kernels_2x2 import quad_mean
 
     table["mean"](np.zeros((8, 8), "i2"), (2, 2))

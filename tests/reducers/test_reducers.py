@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_array_equal
 
 from lazypyr.errors import PlanError
-from lazypyr.reducers import METHODS, Reducer, reducer_of
+from lazypyr.reducers import REDUCERS, Reducer, reducer_of
 from support.paths import ROOT
 
 INTS = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
@@ -145,7 +145,7 @@ def sample(dtype, shape, seed=0):
 
 def takes(name, dtype):
     try:
-        METHODS[name].check(dtype)
+        REDUCERS[name].check(dtype)
     except PlanError:
         return False
     return True
@@ -162,16 +162,16 @@ def same(got, want, name):
 
 @pytest.mark.fault("S11")
 @pytest.mark.parametrize("dtype", INTS + FLOATS + COMPLEX + TIMES)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", REDUCERS)
 def test_every_method_on_every_shape(name, dtype):
     if not takes(name, dtype):
         with pytest.raises(PlanError, match="stride"):
-            METHODS[name](np.zeros((2, 2), dtype), (2, 2))
+            REDUCERS[name](np.zeros((2, 2), dtype), (2, 2))
         return
     for shape, factors in SHAPES:
         block = sample(dtype, shape)
         kept = block.copy()
-        same(METHODS[name](block, factors), expected(name, block, factors), name)
+        same(REDUCERS[name](block, factors), expected(name, block, factors), name)
         assert_array_equal(block, kept)
 
 
@@ -182,19 +182,19 @@ def test_every_method_on_every_shape(name, dtype):
     + [("float32", 0.5), ("float32", float("nan")), ("complex64", 0.5 + 0j), ("complex128", complex("nan"))]
     + [("datetime64[ns]", np.datetime64(3, "ns")), ("timedelta64[s]", np.timedelta64("NaT"))],
 )
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", REDUCERS)
 def test_nodata_is_left_out(name, dtype, nodata):
     if not takes(name, dtype):
         return
-    METHODS[name].check(dtype, nodata)
+    REDUCERS[name].check(dtype, nodata)
     for shape, factors in SHAPES:
         block = sample(dtype, shape, seed=1)
         block[..., -1] = nodata  # with odd sizes: boxes of nothing else
         want = expected(name, block, factors, np.dtype(dtype).type(nodata) if block.dtype.kind in "biufc" else nodata)
-        same(METHODS[name](block, factors, nodata=nodata), want, name)
+        same(REDUCERS[name](block, factors, nodata=nodata), want, name)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", REDUCERS)
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "complex64"])
 def test_any_strides_in_and_out(name, dtype):
     if not takes(name, dtype):
@@ -215,7 +215,7 @@ def test_any_strides_in_and_out(name, dtype):
         frame = np.zeros([n + 2 for n in want.shape], dtype)
         inside = frame[1:-1, 1:-1, 1:-1]
         for out in (inside, np.zeros(want.shape[::-1], dtype).T, inside.copy()[::-1, :, ::-1]):
-            assert METHODS[name](block, (2, 2, 1), out=out) is out, what
+            assert REDUCERS[name](block, (2, 2, 1), out=out) is out, what
             same(out, want, name)
         inside[...] = 0
         assert not frame.any(), what
@@ -231,7 +231,7 @@ def test_agrees_with_xarray(name, dtype):
     block[:, 4:8, 6:10] = np.nan
     coarsen = xr.DataArray(block, dims=("z", "y", "x")).coarsen(y=2, x=4, boundary="pad", side="left")
     want = getattr(coarsen, name)().where(coarsen.count() > 0)  # where xarray's sum of nothing is 0
-    got = METHODS[name](block, (1, 2, 4))
+    got = REDUCERS[name](block, (1, 2, 4))
     assert_array_equal(got, want.values.astype(dtype))
 
 
@@ -245,42 +245,42 @@ def test_integers_are_exact(data, dtype, name):
     factors = tuple(data.draw(st.integers(1, 4)) for _ in shape)
     block = data.draw(hnp.arrays(dtype, shape))
     nodata = data.draw(st.none() | st.sampled_from([int(v) for v in block.reshape(-1)]))
-    assert_array_equal(METHODS[name](block, factors, nodata=nodata), expected(name, block, factors, nodata))
+    assert_array_equal(REDUCERS[name](block, factors, nodata=nodata), expected(name, block, factors, nodata))
 
 
-@given(data=st.data(), name=st.sampled_from(sorted(METHODS)))
+@given(data=st.data(), name=st.sampled_from(sorted(REDUCERS)))
 def test_floats_are_the_reference_to_the_last_bit(data, name):
     shape = data.draw(hnp.array_shapes(min_dims=2, max_dims=3, max_side=7))
     factors = tuple(data.draw(st.integers(1, 4)) for _ in shape)
     values = st.floats(width=32) | st.sampled_from([0.0, 1.0, np.inf, -np.inf, np.nan])
     block = data.draw(hnp.arrays("float32", shape, elements=values))
-    assert_array_equal(METHODS[name](block, factors), expected(name, block, factors))
+    assert_array_equal(REDUCERS[name](block, factors), expected(name, block, factors))
 
 
 @given(data=st.data(), name=st.sampled_from(["stride", "min", "max", "first_valid"]))
 def test_levels_compose(data, name):
     block = data.draw(hnp.arrays("float32", hnp.array_shapes(min_dims=2, max_dims=2, max_side=20)))
-    once = METHODS[name](METHODS[name](block, (2, 2)), (2, 2))
+    once = REDUCERS[name](REDUCERS[name](block, (2, 2)), (2, 2))
     if name != "first_valid":  # whose pixel after two steps is the first in Z order
-        assert_array_equal(once, METHODS[name](block, (4, 4)))
+        assert_array_equal(once, REDUCERS[name](block, (4, 4)))
     assert once.shape == tuple(-(-n // 4) for n in block.shape)
 
 
 @pytest.mark.fault("S11")
 def test_what_overflows_elsewhere():
     big = np.full((2, 2), 2**60 + 1, np.int64)
-    assert METHODS["mean"](big, (2, 2))[0, 0] == 2**60 + 1
+    assert REDUCERS["mean"](big, (2, 2))[0, 0] == 2**60 + 1
     edge = np.array([[2**64 - 1, 2**64 - 2], [2**64 - 1, 2**64 - 1]], np.uint64)
-    assert METHODS["mean"](edge, (2, 2))[0, 0] == 2**64 - 1
-    assert METHODS["sum"](edge, (2, 2))[0, 0] == 2**64 - 1
-    assert METHODS["sum"](np.full((2, 2), -100, np.int8), (2, 2))[0, 0] == -128
-    assert METHODS["rms"](np.full((2, 2), -128, np.int8), (2, 2))[0, 0] == 127
+    assert REDUCERS["mean"](edge, (2, 2))[0, 0] == 2**64 - 1
+    assert REDUCERS["sum"](edge, (2, 2))[0, 0] == 2**64 - 1
+    assert REDUCERS["sum"](np.full((2, 2), -100, np.int8), (2, 2))[0, 0] == -128
+    assert REDUCERS["rms"](np.full((2, 2), -128, np.int8), (2, 2))[0, 0] == 127
     large = np.full((2, 2), 3e38, np.float32)
-    assert METHODS["mean"](large, (2, 2))[0, 0] == np.float32(3e38)
-    assert METHODS["mean"](np.full((2, 2), 6e4, np.float16), (2, 2))[0, 0] == np.float16(6e4)
-    assert METHODS["sum"](large, (2, 2))[0, 0] == np.inf
+    assert REDUCERS["mean"](large, (2, 2))[0, 0] == np.float32(3e38)
+    assert REDUCERS["mean"](np.full((2, 2), 6e4, np.float16), (2, 2))[0, 0] == np.float16(6e4)
+    assert REDUCERS["sum"](large, (2, 2))[0, 0] == np.inf
     both = np.array([[np.inf, -np.inf], [1, 1]], np.float32)
-    assert np.isnan(METHODS["mean"](both, (2, 2), nodata=-1)[0, 0])
+    assert np.isnan(REDUCERS["mean"](both, (2, 2), nodata=-1)[0, 0])
 
 
 @pytest.mark.fault("U7")
@@ -288,23 +288,23 @@ def test_phases_are_averaged_as_phasors():
     angles = np.array([[3.1, -3.1], [3.1, -3.1]])
     z = np.exp(1j * angles).astype(np.complex64)
     for name in ("mean", "rms"):
-        got = METHODS[name](z, (2, 2))[0, 0]
+        got = REDUCERS[name](z, (2, 2))[0, 0]
         assert abs(abs(np.angle(got)) - np.pi) < 1e-6, "the mean of the angles would be 0"
-    assert METHODS["rms"](np.array([[1, -1]], np.complex64), (1, 2))[0, 0] == 1  # amplitude stays, phase is angle(0)
-    assert METHODS["rms"](np.zeros((2, 2), np.complex64), (2, 2))[0, 0] == 0
+    assert REDUCERS["rms"](np.array([[1, -1]], np.complex64), (1, 2))[0, 0] == 1  # amplitude stays, phase is angle(0)
+    assert REDUCERS["rms"](np.zeros((2, 2), np.complex64), (2, 2))[0, 0] == 0
     half = np.array([[1 + 1j, complex(np.nan, 5)], [3 + 1j, complex(5, np.nan)]], np.complex64)
-    assert METHODS["mean"](half, (2, 2))[0, 0] == 2 + 1j
+    assert REDUCERS["mean"](half, (2, 2))[0, 0] == 2 + 1j
 
 
 def test_a_box_of_nothing_is_nan_in_both_parts():
-    nothing = METHODS["mean"](np.full((2, 2), complex(np.nan, 3), np.complex64), (2, 2))[0, 0]
+    nothing = REDUCERS["mean"](np.full((2, 2), complex(np.nan, 3), np.complex64), (2, 2))[0, 0]
     assert np.isnan(nothing.real)
     assert np.isnan(nothing.imag)
 
 
 @given(block=hnp.arrays("complex64", (8, 6), elements=st.complex_numbers(max_magnitude=1e6, width=64)))
 def test_rms_keeps_amplitude_and_mean_keeps_phase(block):
-    rms, mean = (METHODS[n](block, (2, 2)).astype(np.complex128) for n in ("rms", "mean"))
+    rms, mean = (REDUCERS[n](block, (2, 2)).astype(np.complex128) for n in ("rms", "mean"))
     power = (np.abs(block.astype(np.complex128)) ** 2).reshape(4, 2, 3, 2).mean((1, 3))
     np.testing.assert_allclose(np.abs(rms), np.sqrt(power), rtol=1e-6, atol=1e-30)
     known = np.abs(mean) > 1e-3 * np.abs(rms)
@@ -312,10 +312,10 @@ def test_rms_keeps_amplitude_and_mean_keeps_phase(block):
 
 
 def test_the_table():
-    assert list(METHODS) == ["stride", "mean", "min", "max", "first_valid", "sum", "rms", "median", "mode"]
-    assert [n for n, r in METHODS.items() if not r.composable] == ["median", "mode"]
-    assert [n for n, r in METHODS.items() if not r.boxed] == ["stride"]
-    for name, reducer in METHODS.items():
+    assert list(REDUCERS) == ["stride", "mean", "min", "max", "first_valid", "sum", "rms", "median", "mode"]
+    assert [n for n, r in REDUCERS.items() if not r.composable] == ["median", "mode"]
+    assert [n for n, r in REDUCERS.items() if not r.centred] == ["stride"]
+    for name, reducer in REDUCERS.items():
         assert reducer_of(name) is reducer
         assert reducer_of(reducer) is reducer
         assert pickle.loads(pickle.dumps(reducer)) == reducer == Reducer(**vars(reducer))
@@ -335,7 +335,7 @@ def test_unknown_methods_list_the_known(method):
 )
 def test_nodata_that_a_dtype_cannot_hold(dtype, nodata):
     with pytest.raises(PlanError, match="nodata"):
-        METHODS["mean"].check(dtype, nodata)
+        REDUCERS["mean"].check(dtype, nodata)
 
 
 @pytest.mark.parametrize(
@@ -350,35 +350,35 @@ def test_nodata_that_a_dtype_cannot_hold(dtype, nodata):
     ],
 )
 def test_nodata_that_a_dtype_can_hold(dtype, nodata):
-    METHODS["stride"].check(dtype, nodata)
+    REDUCERS["stride"].check(dtype, nodata)
 
 
 @pytest.mark.parametrize("dtype", ["<U3", "S2", "V4", "O", [("a", "i4"), ("b", "f8")]])
 def test_only_stride_takes_what_is_not_a_number(dtype):
-    METHODS["stride"].check(dtype)
+    REDUCERS["stride"].check(dtype)
     block = np.zeros((3, 5), dtype)
-    assert METHODS["stride"](block, (2, 2)).shape == (2, 3)
-    for name in list(METHODS)[1:]:
+    assert REDUCERS["stride"](block, (2, 2)).shape == (2, 3)
+    for name in list(REDUCERS)[1:]:
         with pytest.raises(PlanError, match="can't take dtype"):
-            METHODS[name].check(dtype)
+            REDUCERS[name].check(dtype)
 
 
 def test_stride_gives_no_view():
     block = np.arange(16.0).reshape(4, 4)
-    assert not np.shares_memory(METHODS["stride"](block, (1, 1)), block)
+    assert not np.shares_memory(REDUCERS["stride"](block, (1, 1)), block)
 
 
 @pytest.mark.parametrize("factors", [(2,), (2, 0), (2, 2, 2), (-1, 2)])
 def test_factors_that_do_not_fit(factors):
     with pytest.raises(PlanError, match="factors"):
-        METHODS["mean"](np.zeros((4, 4)), factors)
+        REDUCERS["mean"](np.zeros((4, 4)), factors)
 
 
 def test_an_out_that_does_not_fit():
     with pytest.raises(PlanError, match="out: expected"):
-        METHODS["mean"](np.zeros((4, 4)), (2, 2), out=np.zeros((2, 3)))
+        REDUCERS["mean"](np.zeros((4, 4)), (2, 2), out=np.zeros((2, 3)))
     with pytest.raises(PlanError, match="out: expected"):
-        METHODS["mean"](np.zeros((4, 4)), (2, 2), out=np.zeros((2, 2), np.float32))
+        REDUCERS["mean"](np.zeros((4, 4)), (2, 2), out=np.zeros((2, 2), np.float32))
 
 
 def test_the_figures_of_the_docs(demo_data):
@@ -389,7 +389,7 @@ def test_the_figures_of_the_docs(demo_data):
 
     mean = rms = slc
     for kept in (0.76, 0.38, 0.20):
-        mean, rms = METHODS["mean"](mean, (2, 2, 1)), METHODS["rms"](rms, (2, 2, 1))
+        mean, rms = REDUCERS["mean"](mean, (2, 2, 1)), REDUCERS["rms"](rms, (2, 2, 1))
         assert amplitude(mean) / amplitude(slc) == pytest.approx(kept, abs=0.005)
         assert amplitude(rms) / amplitude(slc) == pytest.approx(1, abs=1e-6)
 

@@ -47,10 +47,6 @@ _PROJ = _convention(
     "Coordinate reference system information for geospatial data",
 )
 
-# The names that GDAL and the convention use for what lazypyr calls otherwise.
-_RESAMPLING = {"stride": "nearest", "mean": "average", "median": "med"}
-_OF_LEVEL_0 = ("median", "mode")
-
 
 class ZarrConventions(Convention):
     """`multiscales` (zarr v3), `spatial:` and `proj:`, each where it has something to say."""
@@ -139,7 +135,7 @@ def layout(pyramid: SupportsMultiscales, paths: Sequence[str]) -> dict[str, Any]
     entries: list[dict[str, Any]] = []
     for k, path in enumerate(paths):
         entry: dict[str, Any] = {"asset": path}
-        base = 0 if pyramid.method in _OF_LEVEL_0 else max(k - 1, 0)
+        base = max(k - 1, 0) if pyramid.downsampling.composable else 0
         scale = [s / b for s, b in zip(levels[k].scale, levels[base].scale, strict=True)]
         shift = [
             (t - b) / s
@@ -154,4 +150,4 @@ def layout(pyramid: SupportsMultiscales, paths: Sequence[str]) -> dict[str, Any]
             entry["spatial:transform"] = spatial_transform(pyramid, levels[k])
             entry["spatial:shape"] = [levels[k].shape[pyramid.axes.index(axis)] for axis in ("y", "x")]
         entries.append(entry)
-    return {"layout": entries, "resampling_method": _RESAMPLING.get(pyramid.method, pyramid.method)}
+    return {"layout": entries, "resampling_method": pyramid.downsampling.resampling_name}
