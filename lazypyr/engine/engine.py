@@ -54,9 +54,6 @@ class ChunkSink(Protocol):
     def put(self, pyramid: Pyramid, level: int, index: tuple[int, ...], chunk: Array) -> None:
         """Keep a full-size chunk, if that is wanted; never an error."""
 
-    def restart(self) -> None:
-        """Begin afresh, in a forked child."""
-
 
 class Engine:
     """Execution engine of pyramids: every chunk is computed once at a time, and cached while there is room.
@@ -102,8 +99,6 @@ class Engine:
         self._task_pool = DaemonThreadPool(self.workers, "task")
         self._limiter = MemoryLimiter(self.inflight_bytes, self.timeout_s)
         self._needs: dict[tuple[Hashable, int], int] = {}
-        for sink in self._sinks:
-            sink.restart()
 
     def add_sink(self, sink: ChunkSink) -> None:
         """Look for chunks in a sink too, and hand it what is computed."""

@@ -30,7 +30,7 @@ def renewed(store: LazyPyramidStore) -> LazyPyramidStore:
     if all(pyramid.fingerprint == store.pyramids[path].fingerprint for path, pyramid in pyramids.items()):
         return store
     other = object.__new__(type(store))
-    other._kept_in, other._overlay = store._kept_in, store._overlay  # noqa: SLF001
+    other._overlay_config, other._overlay = store._overlay_config, store._overlay  # noqa: SLF001
     other._set_up(pyramids, face_of(store), store.engine, strict=False)
     return other
 

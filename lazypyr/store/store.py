@@ -23,7 +23,7 @@ from lazypyr.sources.read_only_store import ReadOnlyStore, to_slice
 from lazypyr.store.chunk_bytes import bytes_of, encoded
 from lazypyr.store.hierarchy import Face, keys_of
 from lazypyr.store.keys import Chunk, size_of
-from lazypyr.store.overlay.overlay import KeptIn, Overlay, kept_in, reopened
+from lazypyr.store.overlay.overlay import Overlay, OverlayConfig, open_overlay
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -70,7 +70,7 @@ class LazyPyramidStore(ReadOnlyStore, MutableMapping[str, bytes]):
 
     supports_consolidated_metadata = True
 
-    _kept_in: KeptIn | None = None
+    _overlay_config: OverlayConfig | None = None
     _overlay: Overlay | None = None
 
     def __init__(
@@ -104,7 +104,9 @@ class LazyPyramidStore(ReadOnlyStore, MutableMapping[str, bytes]):
             raise PlanError(f"engine: expected a lazypyr.engine.Engine, got {engine!r}")
         if engine is not None and chosen:
             raise PlanError(f"{', '.join(chosen)}: belong to the engine, which is given")
-        self._kept_in = kept_in(overlay, write_through=write_through, overlay_bytes=overlay_bytes)
+        self._overlay_config = OverlayConfig.from_options(
+            overlay, write_through=write_through, overlay_bytes=overlay_bytes
+        )
         self._set_up({"": open_pyramid(src, **recipe)}, face, engine or Engine(**chosen))
 
     @classmethod
@@ -113,13 +115,15 @@ class LazyPyramidStore(ReadOnlyStore, MutableMapping[str, bytes]):
         first = next(iter(pyramids.values()))
         kept = {name: options.pop(name) for name in ("overlay", "write_through", "overlay_bytes") if name in options}
         store = cls(first, **options)
-        store._kept_in = kept_in(**kept)
+        store._overlay_config = OverlayConfig.from_options(**kept)
         store._set_up(pyramids, store._face, store._engine)
         return store
 
     def _set_up(self, pyramids: Mapping[str, Pyramid], face: Face, engine: Engine, *, strict: bool = True) -> None:
         super().__init__(read_only=True)
-        self._overlay = reopened(self._overlay, self._kept_in, pyramids, face, engine, strict=strict)
+        self._overlay = open_overlay(
+            self._overlay_config, pyramids, face, engine, replacing=self._overlay, strict=strict
+        )
         self._pyramids, self._face, self._engine = dict(pyramids), face, engine
         keys = keys_of(self._pyramids, face)
         self._keys = keys if self._overlay is None else self._overlay.edited(keys)
@@ -362,10 +366,10 @@ class LazyPyramidStore(ReadOnlyStore, MutableMapping[str, bytes]):
         return hash((*self._pyramids.items(), self._face))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"pyramids": self._pyramids, "face": self._face, "engine": self._engine, "kept_in": self._kept_in}
+        return {"pyramids": self._pyramids, "face": self._face, "engine": self._engine, "overlay": self._overlay_config}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._kept_in = state["kept_in"]
+        self._overlay_config = state["overlay"]
         self._set_up(state["pyramids"], state["face"], state["engine"], strict=False)
 
     def __repr__(self) -> str:

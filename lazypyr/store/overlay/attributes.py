@@ -1,4 +1,4 @@
-"""What somebody has changed in the attributes of levels that are kept: the lazy store shows it too."""
+"""Attributes of groups that somebody has edited in materialized levels: the lazy store shows them too."""
 
 from __future__ import annotations
 
@@ -9,59 +9,60 @@ from typing import Any
 from lazypyr.metadata.conventions import level_keys
 from lazypyr.metadata.json_values import dump
 
-__all__ = ["Edits", "edits_of", "with_edits"]
+__all__ = ["Overrides", "attribute_overrides", "with_overrides"]
 
-Edits = dict[str, Any]
-_GONE = object()
-
-
-def edits_of(found: Mapping[str, Any], written: Mapping[str, Any]) -> Edits:
-    """What differs, by name: the new value, a dict of what differs in "ome", or that it is gone."""
-    edits: Edits = {}
-    # The levels of the lazy store are others than those that are kept.
-    for name in {*found, *written} - level_keys:
-        new, old = found.get(name, _GONE), written.get(name, _GONE)
-        if _is_plain(new) and name == "ome" and isinstance(new, dict) and isinstance(old, dict):
-            edits |= {"ome": inner} if (inner := edits_of(new, old)) else {}
-        elif new != old and _is_plain(new):
-            edits[name] = new
-    return edits
+Overrides = dict[str, Any]
+_REMOVED = object()
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether a document may hold it: zarr writes NaN too, which is no JSON."""
+def attribute_overrides(edited: Mapping[str, Any], written: Mapping[str, Any]) -> Overrides:
+    """Differences by name: the new value, a dict of the differences in "ome", or that the attribute was removed."""
+    overrides: Overrides = {}
+    # The levels of the lazy store are others than those that are materialized.
+    for name in {*edited, *written} - level_keys:
+        new, old = edited.get(name, _REMOVED), written.get(name, _REMOVED)
+        if _is_json(new) and name == "ome" and isinstance(new, dict) and isinstance(old, dict):
+            overrides |= {"ome": inner} if (inner := attribute_overrides(new, old)) else {}
+        elif new != old and _is_json(new):
+            overrides[name] = new
+    return overrides
+
+
+def _is_json(value: Any) -> bool:
+    """True for values that a document may hold: zarr writes NaN too, which is no JSON."""
     try:
-        return value is _GONE or bool(dump({"": value}))
+        return value is _REMOVED or bool(dump({"": value}))
     except ValueError:
         return False
 
 
-def _changed(attributes: Mapping[str, Any], edits: Edits) -> dict[str, Any]:
+def _overridden(attributes: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
     out = dict(attributes)
-    for name, value in edits.items():
-        if value is _GONE:
+    for name, value in overrides.items():
+        if value is _REMOVED:
             out.pop(name, None)
         else:
-            out[name] = _changed(out["ome"], value) if name == "ome" and isinstance(out.get("ome"), dict) else value
+            nested = name == "ome" and isinstance(out.get("ome"), dict)
+            out[name] = _overridden(out["ome"], value) if nested else value
     return out
 
 
-def with_edits(documents: Mapping[str, bytes], edits: Mapping[str, Edits]) -> dict[str, bytes]:
-    """Documents of a hierarchy with the edits of its groups, by their path, in each place that states them."""
+def with_overrides(documents: Mapping[str, bytes], overrides: Mapping[str, Overrides]) -> dict[str, bytes]:
+    """Documents of a hierarchy with the overrides of its groups, by path, wherever they state the attributes."""
     out = dict(documents)
-    for group, mine in edits.items():
+    for group, of_group in overrides.items():
         prefix = f"{group}/" if group else ""
         if "zarr.json" in out:
             node = json.loads(out[f"{prefix}zarr.json"])
-            node["attributes"] = _changed(node.get("attributes", {}), mine)
+            node["attributes"] = _overridden(node.get("attributes", {}), of_group)
             out[f"{prefix}zarr.json"] = dump(node)
             root = json.loads(out["zarr.json"])
             if group in (root.get("consolidated_metadata") or {}).get("metadata", {}):
                 root["consolidated_metadata"]["metadata"][group]["attributes"] = node["attributes"]
                 out["zarr.json"] = dump(root)
         else:
-            changed = _changed(json.loads(out[f"{prefix}.zattrs"]), mine)
-            whole = json.loads(out[".zmetadata"])
-            whole["metadata"][f"{prefix}.zattrs"] = changed
-            out |= {f"{prefix}.zattrs": dump(changed), ".zmetadata": dump(whole)}
+            attributes = _overridden(json.loads(out[f"{prefix}.zattrs"]), of_group)
+            consolidated = json.loads(out[".zmetadata"])
+            consolidated["metadata"][f"{prefix}.zattrs"] = attributes
+            out |= {f"{prefix}.zattrs": dump(attributes), ".zmetadata": dump(consolidated)}
     return out
