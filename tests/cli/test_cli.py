@@ -165,7 +165,12 @@ def test_info_is_a_table(capsys, demo_data):
 )
 def test_info_of_real_sets(name, capsys, data_dir):
     assert main(["info", str(data_dir / name)]) == 0
-    assert "fingerprint" in capsys.readouterr().out
+    pyramid = lazypyr.open_pyramid(data_dir / name)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["fingerprint", pyramid.fingerprint] in lines
+    assert ["axes", *pyramid.axes] in lines and ["dtype", str(pyramid.dtype)] in lines
+    rows = [line[: 2 * pyramid.ndim] for line in lines if line and line[0].isdecimal()]
+    assert rows == [[str(k), *" x ".join(map(str, level.shape)).split()] for k, level in enumerate(pyramid.levels)]
 
 
 def test_info_of_a_product(capsys, demo_data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ import zarr
 from support.paths import ROOT
 
 hv = pytest.importorskip("holoviews")
-pytest.importorskip("PIL")
+Image = pytest.importorskip("PIL.Image")
+
+from bokeh.plotting import figure as Figure  # noqa: E402
 
 PAGE = ROOT / "docs" / "plotting.md"
 
@@ -46,9 +49,19 @@ def test_python_of_the_page_runs(tmp_path, monkeypatch, demo_data):
     tree = ast.fix_missing_locations(Drawing().visit(ast.parse(code)))
     names = {"draw": draw}
     exec(compile(tree, str(PAGE), "exec"), names)
-    assert len(drawn) >= 9
-    assert (tmp_path / "pair.png").stat().st_size > 10_000
-    assert "<html" in (tmp_path / "points.html").read_text(encoding="utf-8")
+    figures = [figure for plot in drawn for figure in plot.references() if isinstance(figure, Figure)]
+    assert (len(drawn), len(figures)) == (9, 11)  # two of them are pairs
+    kinds = [
+        type(renderer.glyph).__name__
+        for figure in figures
+        for renderer in figure.renderers
+        if hasattr(renderer, "glyph")
+    ]
+    assert Counter(kinds) == {"Image": 8, "Scatter": 6}
+    picture = np.asarray(Image.open(tmp_path / "pair.png").convert("RGB"))
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 200  # a colour wheel
+    page = (tmp_path / "points.html").read_text(encoding="utf-8")
+    assert "<html" in page and '"name":"Image"' in page
     np.testing.assert_allclose(
         names["pairs"][0, 2].data[::-1], np.angle(looks[..., 0] * looks[..., 2].conj()), atol=2e-6
     )

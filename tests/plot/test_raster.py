@@ -150,6 +150,9 @@ def test_no_range_raises(x_range, size):
         assert isinstance(plot[1], hv.Image)
         assert isinstance(images[()], hv.Image)
         assert isinstance(dots[()], hv.Points)
+        for image in (plot[1], images[()]):
+            left, bottom, right, top = image.bounds.lbrt()
+            assert not image.data.size or (left < right and bottom < top)
 
 
 def test_a_view_wholly_outside_is_empty_and_stays_where_it_is():
@@ -262,11 +265,19 @@ def test_functions_with_either_signature_show_the_same():
 def test_what_comes_back_is_plain_holoviews():
     plot = raster_plot(stack(), "intf_0", axes="yxi")
     assert isinstance(plot, hv.DynamicMap)
-    assert isinstance(plot.redim(i=hv.Dimension("i", label="Date", range=(0, 3), value_format=str)), hv.DynamicMap)
-    assert isinstance(plot + plot, hv.Layout)
+    renamed = plot.redim(i=hv.Dimension("i", label="Date", range=(0, 3), value_format=str))
+    assert isinstance(renamed, hv.DynamicMap)
+    assert [(d.name, d.label, d.range, d.pprint_value(2)) for d in renamed.kdims] == [("i", "Date", (0, 3), "2")]
+    assert isinstance(plot + plot, hv.Layout) and len(plot + plot) == 2
     over = hv.element.tiles.EsriImagery() * plot.opts(cmap="viridis", clim=(-1, 1))
     assert isinstance(over[2], hv.Overlay)
-    assert hv.render(plot) is not None
+    tiles, image = over[2]
+    z = stack()
+    np.testing.assert_allclose(image.data[::-1], np.angle(z[..., 0] * z[..., 2].conj()), atol=1e-6)
+    assert isinstance(tiles, hv.Tiles) and isinstance(image, hv.Image)
+    figure = hv.render(plot)
+    (mapper,) = {renderer.glyph.color_mapper for renderer in figure.renderers}
+    assert (mapper.low, mapper.high, mapper.palette[0].lower()) == (-1, 1, "#440154")
 
 
 def test_the_recipe_of_moraine_with_other_names_and_tools():
