@@ -160,9 +160,7 @@ def _store(src: Any, options: dict[str, Any]) -> LazyPyramidStore:
 
 
 def _path(store: LazyPyramidStore, level: int) -> str:
-    from lazypyr.store.derived import face_of
-
-    return face_of(store).layout.format(level=level)
+    return store.layout.level_path.format(level=level)
 
 
 def _limits(store: LazyPyramidStore) -> tuple[float, float]:

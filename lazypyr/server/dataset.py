@@ -16,7 +16,6 @@ from lazypyr._version import __version__
 from lazypyr.engine.pools import DaemonThreadPool
 from lazypyr.errors import BusyError
 from lazypyr.store import LazyPyramidStore
-from lazypyr.store.derived import face_of, renewed, shown
 
 __all__ = ["ServedDataset", "Snapshot"]
 
@@ -36,15 +35,15 @@ class Snapshot:
     @classmethod
     def of(cls, store: LazyPyramidStore) -> Snapshot:
         """A snapshot of a store and of the same pyramids in the other format."""
-        face = face_of(store)
-        twin = shown(store, zarr_format=5 - face.zarr_format, legacy=False)
-        return cls({face.zarr_format: store, 5 - face.zarr_format: twin})
+        layout = store.layout
+        twin = store.with_layout(zarr_format=5 - layout.zarr_format, legacy=False)
+        return cls({layout.zarr_format: store, 5 - layout.zarr_format: twin})
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of sources, recipes, layouts and the version of lazypyr, for ETags and URLs."""
         store = self.by_format[3]
-        layouts = [repr(face_of(self.by_format[version])) for version in (2, 3)]
+        layouts = [repr(self.by_format[version].layout) for version in (2, 3)]
         seed = "\n".join([__version__, store.fingerprint, *store.pyramids, *layouts])
         return hashlib.blake2b(seed.encode(), digest_size=12).hexdigest()
 
@@ -79,7 +78,7 @@ class ServedDataset:
     def __init__(self, name: str, store: LazyPyramidStore, revalidate: float | None = None) -> None:
         self.name, self.revalidate = name, revalidate
         self.snapshot = Snapshot.of(store)
-        self.first_format = face_of(store).zarr_format
+        self.first_format = store.layout.zarr_format
         self._checked = time.monotonic()
         # Computations that were started, and how many of them a check of the source has confirmed.
         self._started = self._confirmed = 0
@@ -157,7 +156,7 @@ class ServedDataset:
 
         def refresh() -> None:
             try:
-                future.set_result(renewed(store))
+                future.set_result(store.refreshed())
             except Exception as error:
                 future.set_exception(error)
 

@@ -13,7 +13,7 @@ from lazypyr._util.text import size_text
 from lazypyr.geometry import windows
 from lazypyr.metadata.conventions.ome import why_not_ome
 from lazypyr.pyramids.base import Pyramid
-from lazypyr.store.hierarchy import Face
+from lazypyr.store.layout import StoreLayout
 
 __all__ = ["NEUROGLANCER_DTYPES", "index_page", "view_page"]
 
@@ -31,7 +31,7 @@ _HOSTED = "https://hms-dbmi.github.io/vizarr/"
 
 
 def index_page(
-    shown: Sequence[tuple[str, Pyramid, str, Face]], base: str, *, own_vizarr: bool, has_viewer: bool
+    shown: Sequence[tuple[str, Pyramid, str, StoreLayout]], base: str, *, own_vizarr: bool, has_viewer: bool
 ) -> str:
     """Index page at ``/``; `shown` has name, pyramid, fingerprint and layout of each source."""
     count = "one source" if len(shown) == 1 else f"{len(shown)} sources"
@@ -45,9 +45,9 @@ def index_page(
 
 
 def _card(
-    name: str, pyramid: Pyramid, version: str, face: Face, *, base: str, own_vizarr: bool, has_viewer: bool
+    name: str, pyramid: Pyramid, version: str, layout: StoreLayout, *, base: str, own_vizarr: bool, has_viewer: bool
 ) -> str:
-    label, url, first = escape(name), f"{base}/{name}/", face.zarr_format
+    label, url, first = escape(name), f"{base}/{name}/", layout.zarr_format
     other = f"{base}/v{5 - first}/{name}/"
     picture = f'<img src="/thumbnail/{label}.png?v={version}" alt="{label}" loading="lazy">'
     view = f"/view/{label}"
@@ -57,7 +57,7 @@ def _card(
     if reason is None and pyramid.dtype.kind in "uif":
         buttons.append(f'<a class="button plain" href="{escape(vizarr)}">vizarr</a>')
     note = f'<p class="note">Not for vizarr and neuroglancer: {escape(reason)}.</p>' if reason else ""
-    tabs = _snippets(url, f"{base}/v2/{name}/", vizarr, pyramid, face.layout)
+    tabs = _snippets(url, f"{base}/v2/{name}/", vizarr, pyramid, layout.level_path)
     heads = "".join(f'<button data-tab="{k}">{escape(title)}</button>' for k, (title, _) in enumerate(tabs))
     texts = "".join(f"<pre data-tab='{k}'>{escape(text)}</pre>" for k, (_, text) in enumerate(tabs))
     return f"""<article id="{label}">

@@ -22,7 +22,6 @@ from lazypyr.server.dataset import ServedDataset, Snapshot
 from lazypyr.server.pages import index_page, view_page
 from lazypyr.server.rendering import PALETTES, TILE, Layer, RenderOptions, layers_of
 from lazypyr.server.responses import SendLimiter, cancel_on_disconnect, is_not_modified, reply
-from lazypyr.store.derived import face_of
 
 __all__ = ["ViewerRoutes"]
 
@@ -71,7 +70,7 @@ class ViewerRoutes:
             snapshot = await dataset.current()
             for path, pyramid in snapshot.by_format[3].pyramids.items():
                 name = f"{dataset.name}/{path}" if path else dataset.name
-                shown.append((name, pyramid, snapshot.fingerprint, face_of(dataset.store)))
+                shown.append((name, pyramid, snapshot.fingerprint, dataset.store.layout))
         body = index_page(shown, _base(scope), own_vizarr=self._own_vizarr, has_viewer=_bokeh_folder() is not None)
         await _html(scope, send, body)
 

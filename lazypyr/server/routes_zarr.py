@@ -9,7 +9,6 @@ from zarr.core.buffer import default_buffer_prototype
 
 from lazypyr.server.dataset import ServedDataset, Snapshot
 from lazypyr.server.responses import SendLimiter, cancel_on_disconnect, is_not_modified, range_response, reply
-from lazypyr.store.derived import known_size
 
 __all__ = ["serve_key"]
 
@@ -80,5 +79,5 @@ def _headers(snapshot: Snapshot, zarr_format: int, key: str) -> dict[str, str]:
 
 
 def _length(snapshot: Snapshot, zarr_format: int, key: str) -> int | None:
-    size = known_size(snapshot.by_format[zarr_format], key)
+    size = snapshot.by_format[zarr_format].size_of(key)
     return snapshot.lengths.get((zarr_format, key)) if size is None else size

@@ -1,4 +1,4 @@
-"""The Zarr face of pyramids."""
+"""The Zarr layout of pyramids."""
 
 from lazypyr.store.collection import collection
 from lazypyr.store.store import LazyPyramidStore

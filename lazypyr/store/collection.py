@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from lazypyr.errors import PlanError
-from lazypyr.pyramids.open import is_pyramid, open_pyramid
-from lazypyr.store.store import LazyPyramidStore
+from lazypyr.store.store import Groups, LazyPyramidStore
 
 __all__ = ["collection"]
-
-# The constructor's own options; all others are of the recipe.
-_OF_STORE = {
-    name
-    for name, p in inspect.signature(LazyPyramidStore).parameters.items()
-    if p.kind is inspect.Parameter.KEYWORD_ONLY
-}
 
 
 def collection(sources: Mapping[str, Any], **options: Any) -> LazyPyramidStore:
@@ -40,7 +31,4 @@ def collection(sources: Mapping[str, Any], **options: Any) -> LazyPyramidStore:
             raise PlanError(f"collection: {name!r} can't be the name of a group")
     if not sources:
         raise PlanError("collection: no source was given")
-    outer = {key: value for key, value in options.items() if key in _OF_STORE}
-    recipe = {key: value for key, value in options.items() if key not in outer}
-    pyramids = {name: open_pyramid(src, **({} if is_pyramid(src) else recipe)) for name, src in sources.items()}
-    return LazyPyramidStore.of(pyramids, **outer)
+    return LazyPyramidStore(Groups(sources), **options)

@@ -11,14 +11,14 @@ from lazypyr.geometry import windows
 from lazypyr.metadata import ArrayNode
 from lazypyr.pyramids.base import Pyramid
 
-__all__ = ["Chunk", "Keys", "Served"]
+__all__ = ["Chunk", "Keys", "ServedArray"]
 
 # The longest key there can be has some path, and an index of 19 digits for each axis.
 _MAX_KEY = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedArray:
     """An array of the hierarchy, and where its pixels come from."""
 
     node: ArrayNode
@@ -35,7 +35,7 @@ class Served:
 class Chunk:
     """What a chunk's key means."""
 
-    served: Served
+    served: ServedArray
     index: tuple[int, ...]
 
 
@@ -46,12 +46,12 @@ class Keys:
     ----------
     documents : Mapping[str, bytes]
         Metadata by key.
-    arrays : Mapping[str, Served]
+    arrays : Mapping[str, ServedArray]
         Arrays by path.
     zarr_format : {2, 3}
     """
 
-    def __init__(self, documents: Mapping[str, bytes], arrays: Mapping[str, Served], zarr_format: int) -> None:
+    def __init__(self, documents: Mapping[str, bytes], arrays: Mapping[str, ServedArray], zarr_format: int) -> None:
         self.documents, self.arrays, self.zarr_format = documents, arrays, zarr_format
         self._counts = {path: served.counts for path, served in arrays.items()}
         # Folders: every path above an array or document, with the names in it that aren't chunks.

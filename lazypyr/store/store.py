@@ -1,9 +1,10 @@
-"""The Zarr face: one object that is a zarr store and a mapping of encoded bytes."""
+"""The Zarr layout: one object that is a zarr store and a mapping of encoded bytes."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numcodecs
@@ -15,24 +16,29 @@ from lazypyr.engine.wait import wait_async
 from lazypyr.engine.warm import warm
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
-from lazypyr.metadata import Codec
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.explanation import Explanation
-from lazypyr.pyramids.open import open_pyramid
-from lazypyr.sources.read_only_store import ReadOnlyStore, to_slice
+from lazypyr.pyramids.open import is_pyramid, open_pyramid
+from lazypyr.sources.read_only_store import to_slice
 from lazypyr.store.chunk_bytes import bytes_of, encoded
-from lazypyr.store.hierarchy import Face, keys_of
+from lazypyr.store.hierarchy import build_hierarchy
+from lazypyr.store.keyed import KeyedStore
 from lazypyr.store.keys import Chunk, size_of
+from lazypyr.store.layout import StoreLayout
 from lazypyr.store.overlay.overlay import Overlay, OverlayConfig, open_overlay
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
-__all__ = ["LazyPyramidStore"]
+__all__ = ["Groups", "LazyPyramidStore"]
 
 
-class LazyPyramidStore(ReadOnlyStore, MutableMapping[str, bytes]):
+class Groups(dict[str, Any]):
+    """Sources by the path of their group, for a store of several."""
+
+
+class LazyPyramidStore(KeyedStore):
     """A read-only zarr store whose coarser levels, and whose products, are computed when they are read.
 
     ``zarr.open(store)`` is a multiscale group; ``store["0/zarr.json"]`` and ``"3/c/0/1" in store`` serve readers that
@@ -68,9 +74,6 @@ class LazyPyramidStore(ReadOnlyStore, MutableMapping[str, bytes]):
         At opening: what was given, what was expected, what to do.
     """
 
-    supports_consolidated_metadata = True
-
-    _overlay_config: OverlayConfig | None = None
     _overlay: Overlay | None = None
 
     def __init__(
@@ -92,7 +95,7 @@ class LazyPyramidStore(ReadOnlyStore, MutableMapping[str, bytes]):
         overlay_bytes: int | None = None,
         **recipe: Any,
     ) -> None:
-        face = Face(zarr_format, layout, Codec.of(compressor), dimension_separator, legacy)
+        form = StoreLayout(zarr_format, layout, compressor, dimension_separator, legacy)
         settings = {
             "cache_bytes": cache_bytes,
             "inflight_bytes": inflight_bytes,
@@ -104,30 +107,54 @@ class LazyPyramidStore(ReadOnlyStore, MutableMapping[str, bytes]):
             raise PlanError(f"engine: expected a lazypyr.engine.Engine, got {engine!r}")
         if engine is not None and chosen:
             raise PlanError(f"{', '.join(chosen)}: belong to the engine, which is given")
-        self._overlay_config = OverlayConfig.from_options(
-            overlay, write_through=write_through, overlay_bytes=overlay_bytes
-        )
-        self._set_up({"": open_pyramid(src, **recipe)}, face, engine or Engine(**chosen))
+        config = OverlayConfig.from_options(overlay, write_through=write_through, overlay_bytes=overlay_bytes)
+        groups = src if isinstance(src, Groups) else {"": src}
+        several = len(groups) > 1 or "" not in groups
+        pyramids = {
+            path: open_pyramid(each, **({} if several and is_pyramid(each) else recipe))
+            for path, each in groups.items()
+        }
+        self._build(pyramids, form, engine or Engine(**chosen), config)
 
-    @classmethod
-    def of(cls, pyramids: Mapping[str, Pyramid], **options: Any) -> LazyPyramidStore:
-        """A store of pyramids by the path of their group; options but those of the recipe are the constructor's."""
-        first = next(iter(pyramids.values()))
-        kept = {name: options.pop(name) for name in ("overlay", "write_through", "overlay_bytes") if name in options}
-        store = cls(first, **options)
-        store._overlay_config = OverlayConfig.from_options(**kept)
-        store._set_up(pyramids, store._face, store._engine)
-        return store
-
-    def _set_up(self, pyramids: Mapping[str, Pyramid], face: Face, engine: Engine, *, strict: bool = True) -> None:
+    def _build(
+        self,
+        pyramids: Mapping[str, Pyramid],
+        layout: StoreLayout,
+        engine: Engine,
+        overlay_config: OverlayConfig | None,
+        *,
+        strict: bool = True,
+    ) -> None:
         super().__init__(read_only=True)
-        self._overlay = open_overlay(
-            self._overlay_config, pyramids, face, engine, replacing=self._overlay, strict=strict
-        )
-        self._pyramids, self._face, self._engine = dict(pyramids), face, engine
-        keys = keys_of(self._pyramids, face)
+        self._overlay_config = overlay_config
+        self._overlay = open_overlay(overlay_config, pyramids, layout, engine, replacing=self._overlay, strict=strict)
+        self._pyramids, self._layout, self._engine = dict(pyramids), layout, engine
+        keys = build_hierarchy(self._pyramids, layout)
         self._keys = keys if self._overlay is None else self._overlay.edited(keys)
-        self._encoder = numcodecs.get_codec(face.codec.numcodecs_config()) if face.codec else None
+        self._encoder = numcodecs.get_codec(layout.compressor.numcodecs_config()) if layout.compressor else None
+
+    def with_layout(self, **changes: Any) -> LazyPyramidStore:
+        """Store of the same pyramids on the same engine, laid out otherwise, without the overlay.
+
+        Parameters
+        ----------
+        **changes
+            Parameters of `lazypyr.StoreLayout`.
+        """
+        other = type(self).__new__(type(self))
+        other.__setstate__((self._pyramids, replace(self._layout, **changes), self._engine, None))
+        return other
+
+    def refreshed(self) -> LazyPyramidStore:
+        """Store of the sources as they are now, on the same engine and overlay; the store itself if nothing changed."""
+        pyramids = {path: pyramid.refreshed() for path, pyramid in self._pyramids.items()}
+        if all(pyramid.fingerprint == self._pyramids[path].fingerprint for path, pyramid in pyramids.items()):
+            return self
+        other = type(self).__new__(type(self))
+        other.__setstate__((pyramids, self._layout, self._engine, self._overlay_config))
+        if self._overlay is not None:
+            self._engine.remove_sink(self._overlay)
+        return other
 
     # What it shows
 
@@ -157,8 +184,13 @@ class LazyPyramidStore(ReadOnlyStore, MutableMapping[str, bytes]):
         return None if served is None else (served.pyramid, served.level)
 
     @property
+    def layout(self) -> StoreLayout:
+        """Zarr format, paths and compressor."""
+        return self._layout
+
+    @property
     def engine(self) -> Engine:
-        """What computes."""
+        """Engine that computes the chunks."""
         return self._engine
 
     @property
@@ -181,7 +213,7 @@ class LazyPyramidStore(ReadOnlyStore, MutableMapping[str, bytes]):
         What an overlay holds of a source that has changed is left aside.
         """
         pyramids = {path: pyramid.refreshed() for path, pyramid in self._pyramids.items()}
-        self._set_up(pyramids, self._face, self._engine, strict=False)
+        self._build(pyramids, self._layout, self._engine, self._overlay_config, strict=False)
         self._engine.clear()
 
     def warm(self, *, min_level: int | None = None, progress: bool = True) -> None:
@@ -230,7 +262,7 @@ class LazyPyramidStore(ReadOnlyStore, MutableMapping[str, bytes]):
         return value
 
     def _encoded_key(self, chunk: Chunk) -> tuple[Any, ...]:
-        return "encoded", self._face.codec, chunk.served.pyramid.key, chunk.served.level, chunk.index
+        return "encoded", self._layout.compressor, chunk.served.pyramid.key, chunk.served.level, chunk.index
 
     def _encode(self, chunk: Chunk) -> Callable[[], bytes]:
         def encode() -> bytes:
@@ -259,15 +291,6 @@ class LazyPyramidStore(ReadOnlyStore, MutableMapping[str, bytes]):
 
     # zarr.abc.store.Store
 
-    def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
-        """The mapping's ``get(key, default)``; with a `BufferPrototype` as second argument, zarr's awaitable."""
-        if hasattr(prototype, "buffer") and hasattr(prototype, "nd_buffer"):
-            return self._get(key, prototype, byte_range)
-        try:
-            return self[key]
-        except KeyError:
-            return prototype
-
     async def _get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         to_slice(byte_range, 0)  # a request that is none is refused before anything is computed
         value = await self._value(key)
@@ -276,43 +299,32 @@ class LazyPyramidStore(ReadOnlyStore, MutableMapping[str, bytes]):
         flat = np.frombuffer(value, "B") if isinstance(value, bytes) else bytes_of(value)
         return prototype.buffer.from_array_like(flat[to_slice(byte_range, flat.size)])
 
-    async def exists(self, key: str) -> bool:
-        """Whether there is such a key; nothing is computed."""
-        return key in self._keys
+    def size_of(self, key: str) -> int | None:
+        """Bytes of a value as far as they are known without computing it; None for a compressed chunk.
 
-    async def getsize(self, key: str) -> int:
-        """Bytes of a value. An uncompressed chunk's are known; a compressed one must be made to know."""
+        Raises
+        ------
+        KeyError
+            When there is no such key.
+        """
         document = self._keys.documents.get(key)
         if document is not None:
             return len(document)
         chunk = self._keys.chunk(key)
         if chunk is None:
-            raise FileNotFoundError(key)
-        known = size_of(chunk.served.node)
-        if known is not None:
-            return known
+            raise KeyError(key)
+        return size_of(chunk.served.node)
+
+    async def getsize(self, key: str) -> int:
+        """Bytes of a value. An uncompressed chunk's are known; a compressed one must be computed."""
+        try:
+            size = self.size_of(key)
+        except KeyError:
+            raise FileNotFoundError(key) from None
+        if size is not None:
+            return size
         value = await self._value(key)
         return 0 if value is None else len(value)
-
-    async def list(self) -> AsyncIterator[str]:
-        """All keys; chunks are counted out, not computed."""
-        for key in self._keys:
-            yield key
-
-    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """All keys in a folder: "1" is the folder "1", not the beginning of "10"."""
-        for key in self._keys.below(prefix):
-            yield key
-
-    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Names directly in a folder."""
-        for name in self._keys.names(prefix):
-            yield name
-
-    def with_read_only(self, read_only: bool = False) -> LazyPyramidStore:  # noqa: FBT001, FBT002 - zarr's signature
-        """The store itself: it is read-only."""
-        # Of a writable one the base class says that there is none, in the words that zarr's callers look for.
-        return self if read_only else super().with_read_only(read_only)  # type: ignore[return-value]
 
     def close(self) -> None:
         """Let go of threads and chunks."""
@@ -332,49 +344,27 @@ class LazyPyramidStore(ReadOnlyStore, MutableMapping[str, bytes]):
         value = self._chunk_value(chunk)
         return value if isinstance(value, bytes) else value.tobytes()
 
-    def __setitem__(self, key: str, value: bytes) -> None:
-        self._check_writable()
-
-    def __delitem__(self, key: str) -> None:
-        self._check_writable()
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._keys
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def clear(self) -> Any:
-        """Refused: the store is read-only."""
-        self._check_writable()
-
     # Values among values
 
     def _shown(self) -> tuple[Any, ...]:
-        return self._face, {path: (pyramid, pyramid.georeference) for path, pyramid in self._pyramids.items()}
+        return self._layout, {path: (pyramid, pyramid.georeference) for path, pyramid in self._pyramids.items()}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LazyPyramidStore) and self._shown() == other._shown()
 
     def __hash__(self) -> int:
-        return hash((*self._pyramids.items(), self._face))
+        return hash((*self._pyramids.items(), self._layout))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"pyramids": self._pyramids, "face": self._face, "engine": self._engine, "overlay": self._overlay_config}
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = self._pyramids, self._layout, self._engine, self._overlay_config
+        return type(self).__new__, (type(self),), state
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._overlay_config = state["overlay"]
-        self._set_up(state["pyramids"], state["face"], state["engine"], strict=False)
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._build(*state, strict=False)
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{path or '/'}: {pyramid!r}" for path, pyramid in self._pyramids.items())
-        return f"<LazyPyramidStore v{self._face.zarr_format} {inside}>"
+        return f"<LazyPyramidStore v{self._layout.zarr_format} {inside}>"
 
     def __str__(self) -> str:
         # zarr asks for it in every repr: no fingerprint, which may take reading all pixels of an array in memory.

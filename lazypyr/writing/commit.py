@@ -7,7 +7,7 @@ from typing import Any
 
 from lazypyr.errors import DestinationError, PlanError
 from lazypyr.metadata.conventions import level_keys, text_keys
-from lazypyr.store.hierarchy import keys_of
+from lazypyr.store.hierarchy import build_hierarchy
 from lazypyr.writing.job import Job
 from lazypyr.writing.sharding import sharded
 from lazypyr.writing.stages import unit_shape
@@ -30,7 +30,7 @@ def documents_of(job: Job, stages: int) -> dict[str, bytes]:
     }
     if not paths:
         return {}
-    documents = dict(keys_of(job.pyramids, job.face, only=paths, stamped=True).documents)
+    documents = dict(build_hierarchy(job.pyramids, job.layout, only=paths, stamped=True).documents)
     if job.shards is None:
         return documents
     shapes = {path: unit_shape(pyramid, job.shards) for path, pyramid in paths.items()}

@@ -17,8 +17,9 @@ from lazypyr.geometry.windows import Window
 from lazypyr.kvstore.base import HIDDEN, KVStore
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.store.chunk_bytes import bytes_of, encoded
-from lazypyr.store.hierarchy import Face, keys_of
+from lazypyr.store.hierarchy import build_hierarchy
 from lazypyr.store.keys import Keys
+from lazypyr.store.layout import StoreLayout
 from lazypyr.writing.stages import ArrayLevels, Stage
 
 __all__ = ["Cancelled", "Job", "Parallel", "RegionResult", "put", "serial", "spill_folder", "spill_key"]
@@ -48,7 +49,7 @@ class Job:
     ----------
     pyramids : dict[str, Pyramid]
         By path of the group.
-    face : Face
+    layout : StoreLayout
     arrays : list of ArrayLevels
     stages : tuple of Stage
     shards : (int, int) or None
@@ -59,7 +60,7 @@ class Job:
     """
 
     pyramids: dict[str, Pyramid]
-    face: Face
+    layout: StoreLayout
     arrays: list[ArrayLevels]
     stages: tuple[Stage, ...]
     shards: tuple[int, int] | None
@@ -73,12 +74,12 @@ class Job:
     @cached_property
     def keys(self) -> Keys:
         """The keys of the hierarchy that is written."""
-        return keys_of(self.pyramids, self.face)
+        return build_hierarchy(self.pyramids, self.layout)
 
     @cached_property
     def encoder(self) -> Any:
         """The codec, None if there is none."""
-        return numcodecs.get_codec(self.face.codec.numcodecs_config()) if self.face.codec else None
+        return numcodecs.get_codec(self.layout.compressor.numcodecs_config()) if self.layout.compressor else None
 
     @cached_property
     def engine(self) -> Engine:

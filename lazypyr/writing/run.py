@@ -18,7 +18,6 @@ from lazypyr.errors import BusyError, ComputeError, DestinationError, LazypyrErr
 from lazypyr.geometry import windows
 from lazypyr.kvstore.base import HIDDEN
 from lazypyr.kvstore.open import open_kvstore
-from lazypyr.metadata import Codec
 from lazypyr.store.store import LazyPyramidStore
 from lazypyr.writing.checkpoint import Checkpoint
 from lazypyr.writing.commit import check_apart, commit, complete
@@ -173,9 +172,7 @@ def _store_of(src: Any, compressor: Any, options: dict[str, Any]) -> LazyPyramid
 
 
 def _with_codec(store: LazyPyramidStore, compressor: Any) -> LazyPyramidStore:
-    from lazypyr.store.derived import shown
-
-    return shown(store, codec=Codec.of(compressor))
+    return store.with_layout(compressor=compressor)
 
 
 def _executor_of(
@@ -202,21 +199,19 @@ def plan_job(
     copy_base: bool,
 ) -> Job:
     """Plan the writing of a store's levels; the parameters are those of `materialize`."""
-    from lazypyr.store.derived import face_of
-
-    face, pyramids = face_of(store), dict(store.pyramids)
+    layout, pyramids = store.layout, dict(store.pyramids)
     present = range(max(len(p.levels) for p in pyramids.values()))
     if isinstance(levels, int) or (levels is not None and not set(levels) <= set(present)):
         raise PlanError(f"levels: expected numbers from 0 to {present[-1]}, e.g. [1, 2], got {levels!r}")
     wanted = set(present if levels is None else levels) - (set() if copy_base else {0})
-    arrays = arrays_to_write(pyramids, face, None if wanted == set(present) else wanted)
+    arrays = arrays_to_write(pyramids, layout, None if wanted == set(present) else wanted)
     if not arrays:
         raise PlanError("levels: there is nothing left to write")
-    pair = _shards(shards, face.zarr_format)
+    pair = _shards(shards, layout.zarr_format)
     for array in arrays:
         unit_shape(array.pyramid, pair)
     stages = plan_stages(arrays, shards=pair, region_bytes=region_bytes, workers=workers)
-    return Job(pyramids, face, arrays, stages, pair, kvstore, region_bytes)
+    return Job(pyramids, layout, arrays, stages, pair, kvstore, region_bytes)
 
 
 def _shards(shards: Any, zarr_format: int) -> tuple[int, int] | None:
@@ -242,15 +237,15 @@ def _sizes(job: Job) -> dict[str, tuple[int, int]]:
 
 def _about(job: Job) -> dict[str, Any]:
     """Facts that make it the same job when it is run again."""
-    face = job.face
+    layout = job.layout
     return {
         "recipe": {path: p.description for path, p in job.pyramids.items()},
         "fingerprint of recipe and source": {path: p.fingerprint for path, p in job.pyramids.items()},
-        "zarr_format": face.zarr_format,
-        "layout": face.layout,
-        "compressor": None if face.codec is None else face.codec.numcodecs_config(),
-        "dimension_separator": face.separator,
-        "legacy": face.legacy,
+        "zarr_format": layout.zarr_format,
+        "layout": layout.level_path,
+        "compressor": None if layout.compressor is None else layout.compressor.numcodecs_config(),
+        "dimension_separator": layout.dimension_separator,
+        "legacy": layout.legacy,
         "shards": None if job.shards is None else list(job.shards),
         "arrays": [path for array in job.arrays for path in array.paths.values()],
     }

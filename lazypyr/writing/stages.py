@@ -18,7 +18,7 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Pyramid, Reduction
 from lazypyr.pyramids.coords import arrays_of
-from lazypyr.store.hierarchy import Face
+from lazypyr.store.layout import StoreLayout
 
 __all__ = ["ArrayLevels", "Stage", "arrays_to_write", "plan_stages"]
 
@@ -111,12 +111,14 @@ class Stage:
         return windows.chunk_window(index[::-1], self.region_shape, pyramid.levels[self.hi].shape)
 
 
-def arrays_to_write(pyramids: Mapping[str, Pyramid], face: Face, wanted: Collection[int] | None) -> list[ArrayLevels]:
+def arrays_to_write(
+    pyramids: Mapping[str, Pyramid], layout: StoreLayout, wanted: Collection[int] | None
+) -> list[ArrayLevels]:
     """Arrays that are to be written, of the levels `wanted`; None for all."""
     arrays = []
     for group, pyramid in pyramids.items():
         prefix = f"{group}/" if group else ""
-        for template, array in arrays_of(pyramid, face.layout).items():
+        for template, array in arrays_of(pyramid, layout.level_path).items():
             by_level = "{level}" in template
             paths = {
                 level: prefix + template.format(level=level)

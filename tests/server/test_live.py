@@ -97,7 +97,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from lazypyr import LazyPyramidStore
 from lazypyr.server.dataset import ServedDataset, Snapshot
-from lazypyr.store.derived import renewed
 class Folder(Mapping):
     def __init__(self, root): self.root = Path(root)
     def __getitem__(self, key):
@@ -115,7 +114,7 @@ else:
 print(dataset.snapshot.etag(3, "0/c/0/0"))
 text = Path(root, ".zattrs").read_text()
 Path(root, ".zattrs").write_text('{"generation": %s}' % generation)
-print(Snapshot.of(renewed(dataset.store)).etag(3, "0/c/0/0"))
+print(Snapshot.of(dataset.store.refreshed()).etag(3, "0/c/0/0"))
 Path(root, ".zattrs").write_text(text)
 """
 

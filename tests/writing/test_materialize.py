@@ -17,7 +17,6 @@ import lazypyr
 from lazypyr import LazyPyramidStore, PlanError, materialize
 from lazypyr.cli import main
 from lazypyr.kvstore.open import open_kvstore
-from lazypyr.store.derived import face_of
 from lazypyr.writing.run import plan_job
 from lazypyr.writing.stages import arrays_to_write, plan_stages
 from support.faultstore import FaultStore
@@ -180,7 +179,7 @@ def test_any_shape(shape, chunks, tile, method, inflight, workers, constant):
 
 def test_a_plan_in_stages_is_what_these_tests_are_about(tmp_path):
     store = LazyPyramidStore(source(tmp_path), chunks=(32, 32), method="mean")
-    arrays = arrays_to_write(store.pyramids, face_of(store), None)
+    arrays = arrays_to_write(store.pyramids, store.layout, None)
     stages = plan_stages(arrays, shards=None, region_bytes=SMALL // 4, workers=2)
     assert len(stages) > 1
     assert any(stage.inputs[0] is not None for stage in stages)

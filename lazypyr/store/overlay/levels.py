@@ -14,7 +14,8 @@ from lazypyr.kvstore.base import KVStore
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.coords import arrays_of
 from lazypyr.sources.decoder import ChunkDecoder, decoder_of
-from lazypyr.store.hierarchy import Face, keys_of
+from lazypyr.store.hierarchy import build_hierarchy
+from lazypyr.store.layout import StoreLayout
 from lazypyr.store.overlay.attributes import Overrides, attribute_overrides
 
 __all__ = ["MaterializedLevels"]
@@ -69,7 +70,7 @@ class MaterializedLevels:
             return dict(v3.get("attributes") or {})
         return self._document(f"{prefix}.zattrs") if self._kvstore.get(f"{prefix}.zgroup") is not None else None
 
-    def add(self, group: str, pyramid: Pyramid, face: Face) -> Overrides:
+    def add(self, group: str, pyramid: Pyramid, layout: StoreLayout) -> Overrides:
         """Find the levels of a pyramid in its group.
 
         Returns
@@ -79,20 +80,20 @@ class MaterializedLevels:
         """
         prefix = f"{group}/" if group else ""
         paths = []
-        for template, array in arrays_of(pyramid, face.layout).items():
+        for template, array in arrays_of(pyramid, layout.level_path).items():
             for level in range(len(array.levels)):
                 path = prefix + template.format(level=level)
                 stored = self._stored_level(path, array, level)
                 if stored is not None:
                     self._levels[array.key, level] = stored
                     paths.append(path)
-        documents = keys_of({group: pyramid}, face, only=paths, stamped=True).documents
-        key = f"{prefix}zarr.json" if face.zarr_format == 3 else f"{prefix}.zattrs"
+        documents = build_hierarchy({group: pyramid}, layout, only=paths, stamped=True).documents
+        key = f"{prefix}zarr.json" if layout.zarr_format == 3 else f"{prefix}.zattrs"
         edited = self._document(key)
         if edited is None or key not in documents:
             return {}
         written = json.loads(documents[key])
-        if face.zarr_format == 3:
+        if layout.zarr_format == 3:
             edited, written = edited.get("attributes") or {}, written["attributes"]
         return attribute_overrides(edited, written)
 

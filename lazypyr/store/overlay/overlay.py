@@ -22,8 +22,9 @@ from lazypyr.errors import PlanError
 from lazypyr.kvstore.base import HIDDEN, KVStore
 from lazypyr.kvstore.open import open_kvstore
 from lazypyr.pyramids.base import Pyramid
-from lazypyr.store.hierarchy import Face, keys_of
+from lazypyr.store.hierarchy import build_hierarchy
 from lazypyr.store.keys import Keys
+from lazypyr.store.layout import StoreLayout
 from lazypyr.store.overlay.attributes import Overrides, with_overrides
 from lazypyr.store.overlay.disk_cache import TILES, DiskCache
 from lazypyr.store.overlay.levels import MaterializedLevels
@@ -81,7 +82,7 @@ class Overlay:
     config : OverlayConfig
     pyramids : Mapping[str, Pyramid]
         By path of their group.
-    face : Face
+    layout : StoreLayout
         Its layout gives the paths of the levels.
     strict : bool
         Refuse a store that holds something else; False ignores what it holds.
@@ -93,7 +94,7 @@ class Overlay:
     """
 
     def __init__(
-        self, config: OverlayConfig, pyramids: Mapping[str, Pyramid], face: Face, *, strict: bool = True
+        self, config: OverlayConfig, pyramids: Mapping[str, Pyramid], layout: StoreLayout, *, strict: bool = True
     ) -> None:
         if config.limit_bytes is not None:
             positive(config.limit_bytes, "overlay_bytes", "a number of bytes above 0")
@@ -106,10 +107,10 @@ class Overlay:
         self._cache = DiskCache(self.kvstore, self.limit_bytes)
         self._check_record(strict=strict)
         self._folders: dict[Hashable, str] = {}
-        for served in keys_of(pyramids, face).arrays.values():
+        for served in build_hierarchy(pyramids, layout).arrays.values():
             self._folders.setdefault(served.pyramid.key, f"{TILES}/{served.pyramid.fingerprint[:32]}")
         for group, pyramid in pyramids.items():
-            self._add_levels(group, pyramid, face, strict=strict)
+            self._add_levels(group, pyramid, layout, strict=strict)
         self._cache.count()
         if self.write_through:
             with self._errors_logged("its disk cache"):
@@ -131,7 +132,7 @@ class Overlay:
         else:
             self.kvstore.clear(TILES)
 
-    def _add_levels(self, group: str, pyramid: Pyramid, face: Face, *, strict: bool) -> None:
+    def _add_levels(self, group: str, pyramid: Pyramid, layout: StoreLayout, *, strict: bool) -> None:
         attributes = self._levels.attributes(group)
         if attributes is None:
             return
@@ -144,7 +145,7 @@ class Overlay:
             raise PlanError(
                 f"overlay {self.kvstore.name} holds another hierarchy, not levels of this source: {differences}"
             )
-        overrides = self._levels.add(group, pyramid, face)
+        overrides = self._levels.add(group, pyramid, layout)
         if overrides:
             self._overrides[group] = overrides
 
@@ -220,14 +221,14 @@ class Overlay:
 def open_overlay(
     config: OverlayConfig | None,
     pyramids: Mapping[str, Pyramid],
-    face: Face,
+    layout: StoreLayout,
     engine: Engine,
     *,
     replacing: Overlay | None = None,
     strict: bool = True,
 ) -> Overlay | None:
     """Open the overlay of a store's pyramids as a sink of its engine, in place of the one before; see `Overlay`."""
-    overlay = None if config is None else Overlay(config, pyramids, face, strict=strict)
+    overlay = None if config is None else Overlay(config, pyramids, layout, strict=strict)
     if replacing is not None:
         engine.remove_sink(replacing)
     if overlay is not None:

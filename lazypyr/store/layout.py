@@ -1,0 +1,71 @@
+"""Layout of a store: Zarr format, paths, compressor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lazypyr.errors import PlanError
+from lazypyr.metadata import Codec
+
+__all__ = ["StoreLayout"]
+
+# Names that mean something to zarr, or to whatever resolves a path.
+_RESERVED = ("", ".", "..", "c", "zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata", ".lazypyr")
+
+
+@dataclass(frozen=True)
+class StoreLayout:
+    """Layout of the Zarr hierarchy in which a store serves pyramids.
+
+    Parameters
+    ----------
+    zarr_format : {3, 2}
+    level_path : str
+        Path of a level's array, with ``"{level}"`` for its number.
+    compressor : None, str, dict or codec
+        Of the chunks; kept as a `Codec`, or None.
+    dimension_separator : {"/", "."}
+        Between the indices in a chunk's key.
+    legacy : bool
+        Write multiscales 0.1 instead of OME-NGFF 0.4 (zarr v2 only).
+
+    Raises
+    ------
+    PlanError
+        When a value is none of these.
+
+    See Also
+    --------
+    lazypyr.LazyPyramidStore : Store that is laid out so.
+
+    Examples
+    --------
+    >>> StoreLayout(zarr_format=2, compressor="zstd").compressor.name
+    'zstd'
+    >>> StoreLayout(level_path="{level}/image").level_path.format(level=3)
+    '3/image'
+    """
+
+    zarr_format: int = 3
+    level_path: str = "{level}"
+    compressor: Any = None
+    dimension_separator: str = "/"
+    legacy: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "compressor", Codec.of(self.compressor))
+        if self.zarr_format not in (2, 3):
+            raise PlanError(f"zarr_format: expected 2 or 3, got {self.zarr_format!r}")
+        if self.dimension_separator not in ("/", "."):
+            raise PlanError(f"dimension_separator: expected '/' or '.', got {self.dimension_separator!r}")
+        try:
+            path = self.level_path.format(level=0)
+        except (KeyError, IndexError, ValueError, AttributeError):
+            path = ""
+        bad = path != path.strip("/") or any(part in _RESERVED for part in path.split("/"))
+        if "{level}" not in str(self.level_path) or not path or bad:
+            raise PlanError(
+                "layout: expected a path of ordinary names with '{level}' in it, such as '{level}/image', "
+                f"got {self.level_path!r}"
+            )
