@@ -1,4 +1,4 @@
-"""Making levels visible: their metadata, once their chunks are all there."""
+"""Commit of levels: their metadata, written once all of their chunks are there."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _order(key: str) -> tuple[Any, ...]:
 
 
 def complete(job: Job) -> bool:
-    """Whether all is there already.
+    """True when everything is there already.
 
     Raises
     ------
@@ -86,22 +86,25 @@ def complete(job: Job) -> bool:
     )
 
 
-def _same(found: bytes | None, wanted: bytes) -> bool:
-    """Whether two documents say the same, however the source's path was spelled in what is for people."""
+def _same(document: bytes | None, expected: bytes) -> bool:
+    """True for documents that differ at most in texts for people, such as the source's path as it was spelled."""
     try:
-        return found is not None and (found == wanted or _alike(json.loads(found), json.loads(wanted), words=False))
+        return document is not None and (
+            document == expected or _alike(json.loads(document), json.loads(expected), in_attributes=False)
+        )
     except ValueError:
         return False
 
 
-def _alike(a: Any, b: Any, *, words: bool) -> bool:
+def _alike(a: Any, b: Any, *, in_attributes: bool) -> bool:
     if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
         return all(
-            (words and key in text_keys) or _alike(a[key], b[key], words=words or key.endswith(_ATTRIBUTES))
+            (in_attributes and key in text_keys)
+            or _alike(a[key], b[key], in_attributes=in_attributes or key.endswith(_ATTRIBUTES))
             for key in a
         )
     if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        return all(_alike(x, y, words=words) for x, y in zip(a, b, strict=True))
+        return all(_alike(x, y, in_attributes=in_attributes) for x, y in zip(a, b, strict=True))
     return bool(a == b)
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from lazypyr._util.optional import need
+from lazypyr._util.text import size_text
 from lazypyr.engine.pools import DaemonThreadPool, run_tasks
 from lazypyr.errors import PlanError
 from lazypyr.writing.job import Cancelled, Job, RegionResult
@@ -24,6 +25,8 @@ Outcome = tuple[int, RegionResult | BaseException]
 # Tasks that wait at each thread of a cluster, so that it never idles while a result travels.
 TASKS_AHEAD = 2
 _TICK_S = 0.2
+# A recipe is some KiB; one that holds an array takes the array along with every region.
+_MAX_PICKLE_BYTES = 16 * 2**20
 # How long the end of a run waits for regions that are being computed.
 _PATIENCE_S = 10.0
 
@@ -178,13 +181,19 @@ def _pickled(job: Job) -> bytes:
     if not job.kvstore.is_shared:
         raise PlanError(f"{job.kvstore.name}: workers in other processes can't write to what is in this one's memory")
     try:
-        return pickle.dumps(job)
+        blob = pickle.dumps(job)
     except Exception as plain:
         try:
             cloudpickle = need("cloudpickle", feature="sending this recipe to workers", extra="dask")
-            return bytes(cloudpickle.dumps(job))
+            blob = bytes(cloudpickle.dumps(job))
         except Exception:
             raise PlanError(f"the recipe can't be sent to workers: {plain}") from plain
+    if len(blob) > _MAX_PICKLE_BYTES:
+        raise PlanError(
+            f"executor: expected a recipe of at most {size_text(_MAX_PICKLE_BYTES)}, which is sent with every region, got "
+            f"{size_text(len(blob))}: it holds pixels in memory; write them to a zarr array that the workers can read"
+        )
+    return blob
 
 
 _jobs: dict[bytes, Job] = {}

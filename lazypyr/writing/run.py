@@ -36,21 +36,39 @@ _MAX_FAILED = 20
 
 @dataclass(frozen=True)
 class Summary:
-    """What a job came to, or would.
+    """Account of a run of `materialize`: arrays, chunks and bytes written, or that a dry run would write.
 
     Attributes
     ----------
     destination : str
-    arrays : dict[str, tuple[int, int]]
-        Chunks (or shards) and bytes of pixels of each array, by path.
-    chunks, pixel_bytes : int
-        Written by this run, before compression; of the whole job when it was a dry run.
+        Path, URL or name of the destination.
+    arrays : dict of str to (int, int)
+        Number of chunks (or shards) and bytes of pixels of each array, by path.
+    chunks : int
+        Chunks (or shards) written by this run; of the whole job when it was a dry run.
+    pixel_bytes : int
+        Bytes of their pixels, before compression.
     written_bytes : int
-        After compression.
-    regions, skipped : int
-        Regions computed by this run, and those that an earlier run had done.
+        Bytes of the chunks, after compression.
+    regions : int
+        Regions computed by this run.
+    skipped : int
+        Regions that an earlier, interrupted run had written.
     seconds : float
+        Duration of the run.
     dry_run : bool
+        Nothing was written.
+
+    See Also
+    --------
+    materialize : Write the levels of a pyramid.
+
+    Examples
+    --------
+    >>> import numpy as np, lazypyr
+    >>> summary = lazypyr.materialize(np.zeros((64, 64)), {}, chunks=(32, 32), dry_run=True, progress=False)
+    >>> print(summary.arrays, summary.chunks, summary.pixel_bytes)
+    {'0': (4, 32768), '1': (1, 8192)} 5 40960
     """
 
     destination: str
@@ -94,52 +112,74 @@ def materialize(
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Summary:
-    """Write the levels of a pyramid, once, as an ordinary Zarr hierarchy: the same bytes that the lazy store serves.
+    """Write the levels of a pyramid, once, as an ordinary Zarr hierarchy.
 
-    Each chunk of the source is decoded once for all levels, memory is bounded and doesn't grow with the array. A level
-    becomes visible when it is whole. Run again after an interruption, it goes on where it was.
+    The bytes are those that the lazy store serves. Each chunk of the source is decoded once for all levels, as far as
+    memory allows; memory is bounded and doesn't grow with the array. A level becomes visible when it is whole. The same
+    call after an interruption goes on where the earlier one was.
 
     Parameters
     ----------
-    src : LazyPyramidStore, Pyramid, or whatever `LazyPyramidStore` takes
+    src : LazyPyramidStore, Pyramid, or any source of `LazyPyramidStore`
+        Pyramid to write.
     dest : path, URL (fsspec), mapping of bytes, or zarr store
+        Destination: empty, or with an interrupted run of the same job.
     levels : collection of int, optional
-        Numbers of the levels to write, all by default.
+        Numbers of the levels to write; all by default.
     shards : int or (int, int), optional
-        Pixels of a shard along y and x, multiples of the tile (zarr v3). None: a file for each chunk.
-    compressor : None, str or codec
-        By default that of the store; "zstd" where `src` isn't a store.
-    executor : dask.distributed.Client or concurrent.futures executor, optional
-        Whose workers compute; threads of this process by default.
+        Pixels of a shard along y and x, multiples of the chunk (zarr v3); by default each chunk has a key of its own.
+    compressor : None, str or codec, optional
+        Compressor of the chunks; by default that of the store, or "zstd" where `src` isn't a store.
+    executor : dask.distributed.Client or concurrent.futures.Executor, optional
+        Executor whose workers compute the regions; by default threads of this process.
     workers : int, optional
-        Threads of this process, one for each CPU by default.
-    inflight_bytes : int
-        What may be in memory at once, in a process, in bytes.
-    copy_base : bool
+        Number of threads of this process; by default one for each CPU.
+    inflight_bytes : int, optional
+        Bound of the memory in use at once, in bytes, for each process.
+    copy_base : bool, optional
         False leaves level 0 out: ``LazyPyramidStore(src, overlay=dest)`` then serves all levels.
-    progress : bool
-        Show how far it is, and a summary at the end, on stderr.
-    dry_run : bool
+    progress : bool, optional
+        Show a progress bar and a summary on stderr.
+    dry_run : bool, optional
         Write nothing; the summary has chunks and bytes.
     storage_options : mapping, optional
-        For fsspec, with a URL as `dest`.
-    **options
-        For `LazyPyramidStore`, where `src` isn't one: `method`, `axes`, `chunks`, `zarr_format`, ...
+        Options of fsspec, with a URL as `dest`.
+    **options : dict
+        Options of `LazyPyramidStore`, where `src` isn't one: `method`, `axes`, `chunks`, `zarr_format`, ...
 
     Returns
     -------
     Summary
+        Chunks, bytes and regions written.
 
     Raises
     ------
     PlanError
-        Bad input; a destination within the source, or one that holds something else.
+        For invalid input, a destination that overlaps the source, or one that holds something else.
     BusyError
         When another process is writing there.
-    SourceError, ComputeError
-        What failed, and in which regions; levels that were whole before stay visible, the rest can be gone on with.
+    SourceError
+        When chunks of the source can't be read, with the regions that failed. Levels that were whole before stay
+        visible; the same call again writes the rest.
+    ComputeError
+        When the computation of regions fails, with the same consequences.
     DestinationError
-        What could not be written, and where.
+        When a value can't be written, with its key and bytes.
+
+    See Also
+    --------
+    LazyPyramidStore : Lazy store; its `overlay` serves materialized levels.
+    LazyPyramidStore.warm : Levels computed ahead in the cache of this process.
+
+    Examples
+    --------
+    >>> import numpy as np, lazypyr, zarr
+    >>> image = np.arange(64.0 * 64.0).reshape(64, 64)
+    >>> summary = lazypyr.materialize(image, "image.zarr", chunks=(32, 32), method="mean", progress=False)
+    >>> summary.chunks
+    5
+    >>> zarr.open("image.zarr")["1"][0, :3]
+    array([32.5, 34.5, 36.5])
     """
     began = time.monotonic()
     store = _store_of(src, compressor, options)

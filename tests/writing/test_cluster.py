@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import warnings
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -200,6 +200,17 @@ def test_a_plan_of_millions_of_regions_is_streamed(tmp_path):
         assert next(outcomes)[1] == RegionResult(1, 1, 1)
     assert next(ahead) < 1100, "they were drawn long before they were wanted"
     outcomes.close()
+
+
+def test_pixels_in_memory_travel_only_while_they_are_few(tmp_path):
+    few = np.arange(64.0 * 48.0).reshape(64, 48)
+    materialize(few, tmp_path / "threads", chunks=(32, 32), progress=False)
+    with ThreadPoolExecutor(2) as pool:
+        materialize(few, tmp_path / "pool", executor=pool, chunks=(32, 32), progress=False)
+    assert contents(tmp_path / "pool") == contents(tmp_path / "threads")
+    many = np.zeros((2048, 2049))
+    with pytest.raises(PlanError, match="16.0 MiB"):
+        materialize(many, tmp_path / "no", executor=Instant(), progress=False)
 
 
 @pytest.fixture(scope="module")
