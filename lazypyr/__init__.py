@@ -24,6 +24,7 @@ from lazypyr.pyramids.base import Pyramid, provide_products
 if TYPE_CHECKING:
     from lazypyr import plot as plot
     from lazypyr import viewers as viewers
+    from lazypyr.points import PointsPyramid as PointsPyramid
     from lazypyr.points import from_points as from_points
     from lazypyr.points import read_points as read_points
     from lazypyr.product import Product as Product
@@ -45,6 +46,7 @@ __all__ = [
     "LazypyrError",
     "MissingExtra",
     "PlanError",
+    "PointsPyramid",
     "Product",
     "Pyramid",
     "Reducer",
@@ -68,6 +70,7 @@ _HOMES = {
     "collection": "lazypyr.store",
     "from_function": "lazypyr.pyramids.open",
     "open_pyramid": "lazypyr.pyramids.open",
+    "PointsPyramid": "lazypyr.points",
     "from_points": "lazypyr.points",
     "read_points": "lazypyr.points",
     "materialize": "lazypyr.writing",

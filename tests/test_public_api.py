@@ -15,6 +15,7 @@ NAMES = [
     "LazypyrError",
     "MissingExtra",
     "PlanError",
+    "PointsPyramid",
     "Product",
     "Pyramid",
     "Reducer",

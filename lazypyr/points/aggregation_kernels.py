@@ -78,7 +78,7 @@ def _prefix_sums(values: Any, zero: Any, high: Any, low: Any) -> Any:
 def sums_by_prefix(
     values: Any, high: Any, low: Any, first: Any, stop: Any, pixel: Any, zero: Any, mean: Any, out: Any
 ) -> Any:
-    """As `run_sums`, for values without NaN and infinities: whole blocks come from the sums before them."""
+    """Sum (or `mean`) of each run, for values without NaN and infinities: whole blocks come from their prefix sums."""
     for k in range(first.size):
         a, b = np.int64(first[k]), np.int64(stop[k])
         p, q = (a + 15) >> 4, b >> 4

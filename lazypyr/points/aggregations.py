@@ -1,4 +1,4 @@
-"""Aggregations: what a pixel shows of the points in its cell. Each is an object that knows what it needs, and computes it."""
+"""Aggregations of the points in a cell to a pixel: objects that know what they need, and compute it."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Aggregation(ABC):
             raise PlanError(f"method {self.name!r} doesn't work on values of dtype {dtype}")
 
     def fill_value(self, dtype: np.dtype[Any], given: Any) -> Any:
-        """What pixels show where there is no point: what is given, if the dtype has it."""
+        """Value of pixels without points: the one given, if the dtype has it."""
         if given is None:
             return _default_fill(dtype) if self.empty is None else dtype.type(self.empty)
         scalar = as_scalar(given, dtype)
@@ -192,7 +192,7 @@ class _OfValues(Aggregation):
 
     @abstractmethod
     def level_values(self, cells: CellWindow, channel: Channel) -> Array:
-        """What all occupied pixels of a level show, by row of the index."""
+        """Values of all occupied pixels of a level, by row of the index."""
 
     @abstractmethod
     def write_window(self, cells: CellWindow, out: Array) -> None:
@@ -240,9 +240,9 @@ class _FirstValid(_OfValues):
             return
         pixel, row = index.first_points(level, window)
         indexed = cells.points.indexed_values
-        wanted = RowGather(cells.values, index.point.take(row)) if indexed is None else RowGather(indexed, row)
+        rows = RowGather(cells.values, index.point.take(row)) if indexed is None else RowGather(indexed, row)
         for c, channel in enumerate(cells.channels):
-            out[pixel, c] = wanted.gather(channel, cells.cache, cells.context)
+            out[pixel, c] = rows.gather(channel, cells.cache, cells.context)
 
 
 class _OfRuns(_OfValues):
@@ -389,7 +389,7 @@ def shown_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _default_fill(dtype: np.dtype[Any]) -> Any:
-    """What stands where there is no point: NaN, NaT, the least signed and the largest unsigned integer."""
+    """Fill value of a dtype: NaN, NaT, the least signed or the largest unsigned integer."""
     if dtype.kind == "c":
         return dtype.type(complex(np.nan, np.nan))
     if dtype.kind == "f":

@@ -146,9 +146,9 @@ class Cloud:
             raise
         except OSError as error:
             raise DestinationError(f"{path}: index and values can't be kept there: {error}") from error
-        there = copy.copy(self)
-        there.index_path = path
-        return there
+        stored = copy.copy(self)
+        stored.index_path = path
+        return stored
 
     def indexed_values(self, values: Source) -> Source | None:
         """The values by row of the index, if `keep` wrote them."""
@@ -161,7 +161,7 @@ class Cloud:
         return tuple(root for column in self.columns.values() for root in column.sources)
 
     def explain_index(self) -> tuple[Explanation, ...]:
-        """What building the index would read; nothing where it is there, or kept somewhere."""
+        """Explanation of building the index; none where it is built, or stored."""
         if self._index is not None or (self.index_path is not None and self.index_path.exists()):
             return ()
         columns = (self.x, self.y) if self._held is None else ()

@@ -65,7 +65,7 @@ class Column(NumpySource):
 
 
 class DerivedColumn(Source):
-    """A column made of other columns, and of numbers: whatever it is of follows from what they are of."""
+    """Column computed from other columns and some numbers, from which its identity follows."""
 
     def __init__(self, parents: tuple[Source, ...], *numbers: float) -> None:
         self._parents, self._numbers = parents, numbers
@@ -269,9 +269,9 @@ class RowGather:
         if in_memory(source) is not None:
             return
         self._number = rows // source.chunks[0]
-        many = ceil_div(source.shape[0], source.chunks[0])
+        n_chunks = ceil_div(source.shape[0], source.chunks[0])
         # 16-bit keys are sorted by radix
-        order = np.argsort(self._number.astype(np.uint16) if many <= 65536 else self._number, kind="stable")
+        order = np.argsort(self._number.astype(np.uint16) if n_chunks <= 65536 else self._number, kind="stable")
         self._parts = np.split(order, np.flatnonzero(np.diff(self._number[order])) + 1) if rows.size else []
 
     def gather(self, channel: tuple[int, ...], cache: ChunkCache, context: ComputeContext) -> Array:

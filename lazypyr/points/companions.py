@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,15 @@ from lazypyr.pyramids.explanation import Explanation
 from lazypyr.reducers import REDUCERS
 from lazypyr.sources.base import Source
 
-__all__ = ["IndexPyramid", "OnGrid", "RawPyramid"]
+__all__ = ["IndexPyramid", "OnGrid", "RawPyramid", "array_keys", "explain_values"]
 
 Array = np.ndarray[Any, Any]
 
+_NOT_IN_KEYS = str.maketrans(dict.fromkeys("/\\{}", "_"))
+
 
 class OnGrid(Pyramid):
-    """What pyramids of one cloud share: levels, coordinates, attributes."""
+    """Base of the pyramids of one cloud, which share levels, coordinates and attributes."""
 
     def __init__(
         self, cloud: Cloud, chunks: tuple[int, int], levels: int | None, channels: Sequence[tuple[str, int]]
@@ -35,14 +37,14 @@ class OnGrid(Pyramid):
         self.axes = ("y", "x", *(name for name, _ in channels))
         self._tile = chunks
         self.chunks = (*chunks, *(1 for _ in channels))
-        many = tuple(n for _, n in channels)
+        sizes = tuple(n for _, n in channels)
         count = windows.level_count((grid.ny, grid.nx), (2, 2), chunks) if levels is None else levels
-        still = (1.0,) * len(many)
+        ones = (1.0,) * len(sizes)
         self.levels = tuple(
             Level(
-                (*windows.level_shape((grid.ny, grid.nx), (2, 2), k), *many),
-                (2.0**k, 2.0**k, *still),
-                ((2**k - 1) / 2, (2**k - 1) / 2, *(0.0 for _ in many)),
+                (*windows.level_shape((grid.ny, grid.nx), (2, 2), k), *sizes),
+                (2.0**k, 2.0**k, *ones),
+                ((2**k - 1) / 2, (2**k - 1) / 2, *(0.0 for _ in sizes)),
             )
             for k in range(count)
         )
@@ -147,3 +149,13 @@ class RawPyramid(Pyramid):
 
     def refreshed(self) -> Pyramid:
         return RawPyramid(self.source.refreshed(), self.name)
+
+
+def array_keys(names: Iterable[str]) -> dict[str, str]:
+    """Names of columns by the name of their array in a store; those that none can have are left out."""
+    keys: dict[str, str] = {}
+    for name in names:
+        key = name.translate(_NOT_IN_KEYS)
+        if key.strip(". ") and not key.startswith(("__", ".z")) and key != "zarr.json":
+            keys.setdefault(key, name)
+    return keys

@@ -1,4 +1,4 @@
-"""The grid that points are put on: where it starts, and how many pixels it has. It is never allocated."""
+"""Grid that points are put on: its origin and its number of pixels. It is never allocated."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class PointGrid:
 
     @property
     def number_dtype(self) -> np.dtype[Any]:
-        """Of point numbers in the index."""
+        """Dtype of point numbers in the index."""
         return np.dtype("<u4" if self.n_points < 2**32 else "<i8")
 
 

@@ -46,13 +46,13 @@ class IndexOrderedValues(Source):
     def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
         *channels, (start, stop) = window
         out = np.empty(window_shape(window), self.dtype)
-        for at in np.ndindex(out.shape[:-1]):
-            channel = tuple(a + i for (a, _), i in zip(channels, at, strict=True))
+        for index in np.ndindex(out.shape[:-1]):
+            channel = tuple(a + i for (a, _), i in zip(channels, index, strict=True))
             done = start
             while done < stop:
                 first, block = self._round(channel, done)
                 end = min(stop, first + block.size)
-                out[at][done - start : end - start] = block[done - first : end - first]
+                out[index][done - start : end - start] = block[done - first : end - first]
                 done = end
         return out[tuple(slice(None, None, s) for s in step)] if step else out
 
@@ -61,9 +61,9 @@ class IndexOrderedValues(Source):
         point, values, cache = self._cloud.index.point, self._values, self._cloud.chunk_cache
         if values is None:
             return 0, np.asarray(point)
-        many = max(_ROWS, cache.max_bytes // (4 * self.dtype.itemsize))
-        first = row // many * many
-        rows = np.asarray(point[first : first + many])
+        n_rows = max(_ROWS, cache.max_bytes // (4 * self.dtype.itemsize))
+        first = row // n_rows * n_rows
+        rows = np.asarray(point[first : first + n_rows])
         block: Array = cache.cache.get(
             (self.identity, channel, first), lambda: gather(values, rows, channel, cache, SERIAL)
         )

@@ -39,17 +39,19 @@ def from_points(
     index_path: str | Path | None = None,
     max_memory_bytes: int = 4096 * _MIB,
 ) -> PointsPyramid:
-    """The pyramid of a point cloud: any tile of any level straight from the points; the grid is never allocated.
+    """Make a pyramid of a point cloud: any tile of any level straight from the points.
 
-    Opening reads the coordinates for their extent; the index is built when the first pixel is asked for.
+    The grid is never allocated. Opening reads the coordinates for their extent; the index is built when the first pixel
+    is asked for.
 
     Parameters
     ----------
     x, y : array-like
-        World coordinates, shape ``(n,)``: numpy, zarr, dask or xarray arrays, lists, pandas columns, Sources, or paths
-        of zarr arrays. Points with NaN or infinite coordinates are left out, with a warning that counts them.
+        World coordinates, shape ``(n,)``, integers or floats: numpy, zarr, dask or xarray arrays, lists, pandas columns,
+        Sources, or paths of zarr arrays. Points with NaN or infinite coordinates are left out, with a warning that counts
+        them.
     values : array-like, optional
-        Shape ``(n, *channels)``, any numeric, bool or date dtype; the pyramid's axes are ``y, x, *channels``.
+        Values, shape ``(n, *channels)``, any numeric, bool or date dtype; the pyramid's axes are ``y, x, *channels``.
     resolution : float
         World units a pixel of level 0. Row 0 has the smallest y.
     z : array-like, optional
@@ -57,34 +59,56 @@ def from_points(
     attributes : mapping, optional
         Further columns by name, shape ``(n, ...)``: served raw, and shown with `PointsPyramid.with_values`.
     method : str, optional
-        "first_valid" (the last point in a pixel, then the first occupied pixel of each 2 x 2 box, level by level), or of
-        all points in a cell: "last", "count", "sum", "mean", "min", "max", "any". By default "first_valid" with values,
-        "count" without.
+        Aggregation: "first_valid" (the last point in a pixel, then the first occupied pixel of each 2 x 2 box, level by
+        level), or of all points in a cell: "last", "count", "sum", "mean", "min", "max", "any". By default "first_valid"
+        with values, "count" without.
     fill_value : scalar, optional
-        Where there is no point; by default NaN, NaT, the least signed or the largest unsigned integer. Bools are shown
-        as uint8 with 255.
+        Value of pixels without points; by default NaN, NaT, the least signed or the largest unsigned integer, and 0 of
+        "count" and "any". Bools are shown as uint8 with 255.
     chunks : (int, int)
-        Shape of a tile along y and x; powers of two are the fastest.
+        Pixels of a chunk along y and x; powers of two are the fastest.
     levels : int, optional
-        How many; by default until y and x fit in one tile.
+        Number of levels; by default until y and x fit in one chunk.
     crs, units : str, optional
         Coordinate reference system ("EPSG:32633", WKT) and unit of x and y ("meter").
     name : str
-        For messages and metadata.
+        Name in messages and metadata.
     attrs : mapping, optional
         Attributes that are passed on to readers.
     index_path : path, optional
-        A folder in which the index is kept (zarr arrays), and opened again without sorting. One that is of other
+        Folder in which the index is kept (zarr arrays), and opened again without sorting. One that is of other
         coordinates, or damaged, is replaced, with a warning.
     max_memory_bytes : int
-        What sorting may hold. Beyond it points are sorted in runs on disk, beside the index or where temporary files go.
+        Bytes that sorting may hold. Beyond them points are sorted in runs on disk, beside the index or where temporary
+        files go.
+
+    Returns
+    -------
+    PointsPyramid
+        Pyramid that also answers boxes and nearest points.
 
     Raises
     ------
     PlanError
-        Bad input: what, got, expected, what to do.
+        When an argument is wrong: what, got, expected, what to do.
     SourceError
         When coordinates can't be read.
+
+    See Also
+    --------
+    read_points : The same from a file.
+    PointsPyramid : Boxes, nearest points, other values.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> points = lazypyr.from_points([0.0, 1.0, 4.0], [0.0, 0.0, 3.0], [1.5, 2.5, 3.5], resolution=1.0)
+    >>> points.shape, points.method
+    ((3, 4), 'first_valid')
+    >>> points.read(0)
+    array([[1.5, 2.5, nan, nan],
+           [nan, nan, nan, nan],
+           [nan, nan, nan, 3.5]])
     """
     given = {"x": x, "y": y, "values": values, "z": z, **(attributes or {})}
     clash = {"x", "y", "z", "values"} & set(attributes or {})
@@ -126,17 +150,17 @@ def read_points(
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> PointsPyramid:
-    """The pyramid of a point cloud in a file or folder, its CRS and units kept.
+    """Make a pyramid of a point cloud in a file or folder, its CRS and units kept.
 
     Parameters
     ----------
     path : path or URL
         A zarr group with arrays of one entry a point (read lazily); a cloud that `materialize` wrote; LAS, LAZ or COPC
         (needs the extra "points"); CSV or parquet (need pandas); a zarr-vectors store (needs its package).
-    resolution : float
-        World units a pixel of level 0. By default, of a cloud that `materialize` wrote, as it was; so are the tile, the
-        levels, the method and the fill value.
-    values : str, sequence of str, or array, optional
+    resolution : float, optional
+        World units a pixel of level 0. It may be left out of a cloud that `materialize` wrote: then it is as it was, and
+        so are the chunks, the levels, the method and the fill value.
+    values : str, sequence of str, or array-like, optional
         Column to show, or several as channels ("rgb" stands for red, green, blue), or an array of one entry a point.
         By default "values", then "intensity"; without either, and with ``values=()``, the count of points is shown.
     x, y, z : str, optional
@@ -144,16 +168,16 @@ def read_points(
         "latitude", or "lon" and "lat", or the columns of an array "yx" of shape ``(n, 2)``; "z" if there is one. Numbers
         stored with "scale" and "offset" (three each, in the attributes of a zarr group) are put right.
     index_path : path or True, optional
-        Where the index is kept, see `from_points`; True: beside a local file, with the suffix ".index.zarr".
+        Folder in which the index is kept, see `from_points`; True: beside a local file, with the suffix ".index.zarr".
     storage_options : mapping, optional
-        For fsspec, with a URL.
+        Options of fsspec, with a URL.
     **options
         As in `from_points`: method, fill_value, chunks, levels, crs, units, name, attrs, max_memory_bytes.
 
     Returns
     -------
     PointsPyramid
-        All other columns are in its `raw`, and shown with ``with_values(name)``.
+        Pyramid with all other columns in its `raw`; ``with_values(name)`` shows them.
 
     Raises
     ------
@@ -163,6 +187,20 @@ def read_points(
         When it can't be read, or is truncated.
     MissingExtra
         When the package that reads it is not installed.
+
+    See Also
+    --------
+    from_points : The same from arrays.
+
+    Examples
+    --------
+    >>> import lazypyr, numpy as np, zarr
+    >>> x, y, height = np.array([0.0, 1.0]), np.array([0.0, 4.0]), np.array([2.5, 3.5])
+    >>> zarr.save_group("points.zarr", x=x, y=y, height=height)
+    >>> points = lazypyr.read_points("points.zarr", resolution=2.0, values="height")
+    >>> points.read(0)
+    array([[2.5],
+           [3.5]])
     """
     table = read_table(str(path), storage_options)
     x_source, y_source = table.coordinates(x, y)

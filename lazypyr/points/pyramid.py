@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from lazypyr.geometry.windows import Window
 from lazypyr.points.aggregations import FIRST_VALID, Aggregation, CellWindow, aggregation_of
 from lazypyr.points.cloud import Cloud
 from lazypyr.points.columns import as_column, gather
-from lazypyr.points.companions import IndexPyramid, OnGrid, RawPyramid, explain_values
+from lazypyr.points.companions import IndexPyramid, OnGrid, RawPyramid, array_keys, explain_values
 from lazypyr.points.materialized import FOLDER, IndexOrderedValues, MaterializedCloud
 from lazypyr.pyramids.base import SERIAL, ComputeContext, Pyramid
 from lazypyr.pyramids.explanation import Explanation
@@ -28,14 +28,29 @@ __all__ = ["PointsPyramid"]
 
 Array = np.ndarray[Any, Any]
 
-_UNFIT = str.maketrans(dict.fromkeys("/\\{}", "_"))  # what no name of an array in a store may have
-
 
 class PointsPyramid(OnGrid):
-    """A point cloud as a pyramid; made by `lazypyr.from_points` and `lazypyr.read_points`.
+    """Point cloud as a pyramid; `lazypyr.from_points` and `lazypyr.read_points` make it.
 
     Axes are ``y, x, *channels``. Level 0 has a pixel for every ``resolution`` of the extent, with the smallest y first;
-    it is never allocated. See `lazypyr.points.aggregations.POINT_AGGREGATIONS` for what a pixel shows.
+    it is never allocated. A pixel shows what its aggregation, named by `method`, makes of the points in its cell.
+
+    Parameters
+    ----------
+    cloud : Cloud
+        Coordinates, their index and their search tree.
+    values : Source or None
+        Values by point number, shape ``(n, *channels)``.
+    aggregation : Aggregation
+        Object that computes pixels from the points of their cells.
+    chunks : (int, int)
+        Pixels of a chunk along y and x.
+    levels : int, optional
+        Number of levels; by default until y and x fit in one chunk.
+    fill_value : scalar, optional
+        Value of pixels without points, see `lazypyr.from_points`.
+    materialized : MaterializedCloud, optional
+        Values that `lazypyr.materialize` wrote in the order of the index.
 
     Attributes
     ----------
@@ -43,6 +58,22 @@ class PointsPyramid(OnGrid):
         Coordinates (z may be None) and values (None without any) by point number.
     raw : Mapping[str, Source]
         These and the other attributes of the points, by name.
+    index : Pyramid
+        Number of the point that each pixel shows: int64, -1 where there is none.
+
+    See Also
+    --------
+    lazypyr.from_points : Pyramid of arrays.
+    lazypyr.read_points : Pyramid of a file.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> points = lazypyr.from_points([0.0, 3.0, 3.2], [0.0, 0.0, 1.0], [5, 6, 7], resolution=1.0, fill_value=-1)
+    >>> points.read(0)
+    array([[ 5, -1, -1,  7]])
+    >>> points.with_values("values", method="sum", fill_value=-1).read(0)
+    array([[ 5, -1, -1, 13]])
     """
 
     def __init__(
@@ -90,34 +121,59 @@ class PointsPyramid(OnGrid):
 
     @property
     def x(self) -> Source:
+        """Coordinates along x, shape ``(n,)``."""
         return self.cloud.x
 
     @property
     def y(self) -> Source:
+        """Coordinates along y, shape ``(n,)``."""
         return self.cloud.y
 
     @property
     def z(self) -> Source | None:
+        """Heights, shape ``(n,)``; None where the cloud has none."""
         return self.cloud.z
 
     @property
     def raw(self) -> Mapping[str, Source]:
+        """All columns of the points by name, each with one entry a point."""
         return {**self.cloud.columns, **({} if self.values is None else {"values": self.values})}
 
     def query(self, bbox: Sequence[float], *, closed: str = "left") -> Array:
-        """Numbers of the points in a box, exactly.
+        """Find the numbers of the points in a box, exactly.
 
         Parameters
         ----------
         bbox : sequence of float
-            ``(x0, y0, x1, y1)`` in world units, or ``(x0, y0, z0, x1, y1, z1)`` for a cloud with z.
+            Box ``(x0, y0, x1, y1)`` in world units, or ``(x0, y0, z0, x1, y1, z1)`` for a cloud with z.
         closed : {"left", "both"}
-            "left": ``x0 <= x < x1`` and so on, so that boxes side by side share no point. "both": ``x0 <= x <= x1``.
+            Sides that belong to the box. "left": it is half-open, ``x0 <= x < x1`` and so on, so that boxes side by side
+            share no point. "both": ``x0 <= x <= x1``.
 
         Returns
         -------
         ndarray
-            int64, ascending, shape ``(n,)``.
+            Point numbers, int64, ascending, shape ``(n,)``.
+
+        Raises
+        ------
+        PlanError
+            When the box is none: a low side above its high side, NaN, six sides without z.
+        SourceError
+            When coordinates can't be read.
+
+        See Also
+        --------
+        nearest : The point nearest to a position.
+
+        Examples
+        --------
+        >>> import lazypyr
+        >>> points = lazypyr.from_points([0.0, 1.0, 2.0], [0.0, 0.0, 0.0], resolution=1.0)
+        >>> points.query((0, 0, 2, 1))
+        array([0, 1])
+        >>> points.query((0, 0, 2, 1), closed="both")
+        array([0, 1, 2])
         """
         if closed not in ("left", "both"):
             raise PlanError(f"closed: expected 'left' or 'both', got {closed!r}")
@@ -143,22 +199,41 @@ class PointsPyramid(OnGrid):
         )
 
     def nearest(self, x: Any, y: Any, *, max_distance: float | None = None) -> tuple[Array, Array]:
-        """Number of, and Euclidean distance to, the nearest point of each ``(x, y)``, in world units.
+        """Find the nearest point of each ``(x, y)``, and the Euclidean distance to it.
 
         Parameters
         ----------
         x, y : array-like
-            Any shapes that broadcast.
+            Positions in world units, of any shapes that broadcast.
         max_distance : float, optional
-            Points farther off don't count; inclusive.
+            Distance in world units, inclusive, beyond which points don't count.
 
         Returns
         -------
         index : ndarray
-            int64, of the broadcast shape; -1 where there is no point (or x or y is not finite). Of points at the same
-            distance it is the one with the lowest number.
+            Point numbers, int64, of the broadcast shape; -1 where there is no point (or x or y is not finite). Of points
+            at the same distance it is the one with the lowest number.
         distance : ndarray
-            float64, inf where index is -1.
+            Distances in world units, float64, inf where `index` is -1.
+
+        Raises
+        ------
+        PlanError
+            When `x` or `y` are no numbers, or `max_distance` is negative or NaN.
+        SourceError
+            When coordinates can't be read.
+
+        See Also
+        --------
+        query : The points in a box.
+
+        Examples
+        --------
+        >>> import lazypyr
+        >>> points = lazypyr.from_points([0.0, 1.0, 2.0], [0.0, 0.0, 0.0], resolution=1.0)
+        >>> index, distance = points.nearest([1.9, 50.0], [0.0, 0.0], max_distance=10.0)
+        >>> index.tolist(), distance.round(3).tolist()
+        ([2, -1], [0.1, inf])
         """
         reach = math.inf if max_distance is None else float(max_distance)
         if not reach >= 0:
@@ -177,12 +252,12 @@ class PointsPyramid(OnGrid):
 
     @property
     def index(self) -> IndexPyramid:
-        """The same levels, showing the number of the point that ``first_valid`` shows."""
+        """Pyramid of the number of the point that ``first_valid`` shows: int64, -1 where there is none."""
         return IndexPyramid(self.cloud, self._tile, len(self.levels))
 
     @property
     def companion_arrays(self) -> Mapping[str, Pyramid]:
-        raw = {f"points/{key}": RawPyramid(self.raw[name], name) for key, name in _keys_of(self.raw).items()}
+        raw = {f"points/{key}": RawPyramid(self.raw[name], name) for key, name in array_keys(self.raw).items()}
         if self._aggregation.in_index_order:
             for name, values in {"point": None, "values": self.values}.items():
                 raw[f"{FOLDER}/{name}"] = RawPyramid(
@@ -191,7 +266,34 @@ class PointsPyramid(OnGrid):
         return {"index/{level}": self.index, **raw}
 
     def with_values(self, values: Any, *, method: str | None = None, fill_value: Any = None) -> PointsPyramid:
-        """The same points showing other values: an array, or the name of one of `raw`. The index is shared."""
+        """Show other values, or another aggregation, of the same points; the index is shared.
+
+        Parameters
+        ----------
+        values : str or array-like
+            Name of one of `raw`, or values of shape ``(n, *channels)``.
+        method : str, optional
+            Aggregation, see `lazypyr.from_points`; by default the same, or "first_valid" if that shows no values.
+        fill_value : scalar, optional
+            Value of pixels without points, see `lazypyr.from_points`.
+
+        Returns
+        -------
+        PointsPyramid
+            Pyramid with the chunks and levels of this one.
+
+        Raises
+        ------
+        PlanError
+            When there is no such column, or the method doesn't work on its dtype.
+
+        Examples
+        --------
+        >>> import lazypyr
+        >>> points = lazypyr.from_points([0.0, 1.0], [0.0, 0.0], resolution=1.0, attributes={"height": [2.5, 4.0]})
+        >>> points.with_values("height", method="max").read(0)
+        array([[4.]])
+        """
         source = self.raw.get(values) if isinstance(values, str) else as_column(values, "values")
         if source is None:
             raise PlanError(f"values: no attribute {values!r}; there are {', '.join(self.raw)}")
@@ -200,15 +302,34 @@ class PointsPyramid(OnGrid):
         return self._with(values=source, aggregation=aggregation, fill_value=fill_value)
 
     def keep(self, path: Any) -> PointsPyramid:
-        """Keep the index and a copy of the values, in the order of the index, as a zarr group; they are used from then on.
+        """Keep the index, and a copy of the values in its order, as a zarr group.
 
         A tile then touches a few neighbouring chunks of the values instead of all. ``from_points(..., index_path=path)``
         uses them again. The values are stored uncompressed, 65536 points of one channel in a chunk.
+
+        Parameters
+        ----------
+        path : path
+            Local folder; an index that is there is replaced when all is written.
+
+        Returns
+        -------
+        PointsPyramid
+            The same pyramid, which reads from there.
 
         Raises
         ------
         DestinationError
             When it can't be written; what was there before is unchanged.
+        SourceError
+            When coordinates or values can't be read.
+
+        Examples
+        --------
+        >>> import lazypyr
+        >>> kept = lazypyr.from_points([0.0, 1.0], [0.0, 0.0], [5, 6], resolution=1.0).keep("kept.zarr")
+        >>> kept.read(0)
+        array([[6]])
         """
         return self._with(cloud=self.cloud.keep(Path(path), self.values))
 
@@ -253,8 +374,8 @@ class PointsPyramid(OnGrid):
 
     @cached_property
     def fingerprint(self) -> str:
-        said = (self.method, self.chunks, len(self.levels), str(self.fill_value))
-        digest = hashlib.blake2b(repr(said).encode(), digest_size=16)
+        options = (self.method, self.chunks, len(self.levels), str(self.fill_value))
+        digest = hashlib.blake2b(repr(options).encode(), digest_size=16)
         digest.update(self.cloud.fingerprint.encode())
         digest.update(b"" if self.values is None else self.values.fingerprint.encode())
         return digest.hexdigest()
@@ -273,13 +394,3 @@ class PointsPyramid(OnGrid):
         cloud, values = self.cloud.refreshed(), None if self.values is None else self.values.refreshed()
         fresh = self._with(cloud=cloud, values=values, materialized=self._materialized)
         return fresh if fresh.identity == self.identity else self._with(cloud=cloud, values=values)
-
-
-def _keys_of(names: Iterable[str]) -> dict[str, str]:
-    """Names of columns by the name of their array in a store; those that none can have are left out."""
-    keys: dict[str, str] = {}
-    for name in names:
-        key = name.translate(_UNFIT)
-        if key.strip(". ") and not key.startswith(("__", ".z")) and key != "zarr.json":
-            keys.setdefault(key, name)
-    return keys

@@ -197,7 +197,7 @@ def _csv_frame(pd: Any, path: str, options: dict[str, Any]) -> Any:
 
 
 def _separator(names: list[str]) -> str:
-    """What stands between the columns of a text whose first line, split at commas, gave these names."""
+    """Separator of the columns of a text whose first line, split at commas, gave these names."""
     if len(names) > 1:
         return ","
     return next((mark for mark in ";\t|" if mark in names[0]), r"\s+" if " " in names[0].strip() else ",")

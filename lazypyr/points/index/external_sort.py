@@ -107,23 +107,23 @@ def _sorted_runs(x: Source, y: Source, grid: PointGrid, folder: Path, bits: int,
 def _merged(
     runs: _Rows, lengths: list[int], grid: PointGrid, folder: Path, bits: int, rows: int
 ) -> tuple[_Rows, Array]:
-    many = len(lengths)
-    depth = max(64, rows // many)
+    n_runs = len(lengths)
+    depth = max(64, rows // n_runs)
     stops = np.cumsum(lengths)
-    at = stops - lengths
-    keys, points = np.empty((many, depth), np.uint64), np.empty((many, 0 if bits else depth), grid.number_dtype)
-    head, have = np.zeros(many, np.int64), np.zeros(many, np.int64)
+    position = stops - lengths
+    keys, points = np.empty((n_runs, depth), np.uint64), np.empty((n_runs, 0 if bits else depth), grid.number_dtype)
+    head, have = np.zeros(n_runs, np.int64), np.zeros(n_runs, np.int64)
 
     def refill(r: int) -> None:
-        count = int(min(depth, stops[r] - at[r]))
-        key, point = runs.read(int(at[r]), count)
+        count = int(min(depth, stops[r] - position[r]))
+        key, point = runs.read(int(position[r]), count)
         keys[r, :count] = key
         if not bits:
             points[r, :count] = point
         head[r], have[r] = 0, count
-        at[r] += count
+        position[r] += count
 
-    for r in range(many):
+    for r in range(n_runs):
         refill(r)
     merged, counts = _Rows(folder, "merged", grid, bits), np.zeros(kernels.N_BUCKETS, np.int64)
     key, point = np.empty(rows, np.uint64), np.empty(0 if bits else rows, grid.number_dtype)

@@ -1,4 +1,4 @@
-"""The index on disk: a zarr group of three uncompressed one-chunk arrays, which are mapped, not read, when opened again.
+"""Index on disk: a zarr group of three uncompressed one-chunk arrays, which are mapped, not read, when opened again.
 
 A kept index belongs to the coordinates whose fingerprint it carries. One that is of others, incomplete or impossible is
 never used: `open_index` says why and returns None, and the index is built anew.
@@ -92,9 +92,9 @@ def _write_values(group: Any, index: PointIndex, fingerprint: str, values: Sourc
     rows = max(1, cache.max_bytes // (values.dtype.itemsize + 24) // _ROWS) * _ROWS
     for start in range(0, n, rows):
         part = slice(start, min(start + rows, n))
-        wanted = RowGather(values, np.asarray(index.point[part]))
+        rows_read = RowGather(values, np.asarray(index.point[part]))
         for channel in np.ndindex(channels):
-            array[(part, *channel)] = wanted.gather(channel, cache, SERIAL)
+            array[(part, *channel)] = rows_read.gather(channel, cache, SERIAL)
 
 
 def _checksum(column: Array) -> int:

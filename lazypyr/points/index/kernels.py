@@ -133,7 +133,7 @@ def keys_of(
 
 @jit
 def count_digits(key: Any, low: Any, counts: Any) -> Any:
-    """How often each byte occurs: those of the keys' bits from `low` on to ``counts[0]``, and so on."""
+    """Count how often each byte occurs: those of the keys' bits from `low` on in ``counts[0]``, and so on."""
     for i in range(key.size):
         code = key[i] >> np.uint64(low)
         for d in range(counts.shape[0]):

@@ -47,7 +47,7 @@ def _bound(keys: Any, value: Any, start: Any, stop: Any) -> Any:
 
 @jit
 def _from(keys: Any, value: Any, start: Any, stop: Any) -> Any:
-    """As `_bound`, fast where the answer is near `start`."""
+    """First row as of `_bound`; fast where it is near `start`."""
     step = 1
     while start + step < stop and keys[start + step - 1] < value:
         start += step
@@ -133,15 +133,15 @@ def scatter(
             # a tile as viewers ask for it: the position in the square is the position in the window
             is_tile = size == 1 and r0 == 0 and c0 == 0 and height == 256 and width == 256
             for start in range(np.uint64(a), np.uint64(b), np.uint64(_BATCH)):
-                many = min(np.uint64(_BATCH), np.uint64(b) - start)
+                n_values = min(np.uint64(_BATCH), np.uint64(b) - start)
                 # values first, by themselves: they lie anywhere in memory, and so many waits for it overlap
-                for i in range(many):
+                for i in range(n_values):
                     batch[i] = values[start + i] if by_row else values[np.uint64(point[start + i])]
                 if is_tile:
-                    for i in range(many):
+                    for i in range(n_values):
                         out[_POSITION[(key[start + i] >> shift) & np.uint64(0xFFFF)]] = batch[i]
                     continue
-                for i in range(many):
+                for i in range(n_values):
                     r, q = _pixel((key[start + i] >> shift) - base, size, r0, c0)
                     if 0 <= r < height and 0 <= q < width:
                         out[np.uint64(r * width + q)] = batch[i]
@@ -172,7 +172,7 @@ def runs(
     shift = np.uint64(2 * level)
     start_of = np.empty(_PIECE, rank.dtype)
     none = start_of.dtype.type(key.size)
-    at = starts[:-1].copy()
+    begins = starts[:-1].copy()
     n = 0
     for i in range(ranges.shape[0]):
         low, last = ranges[i, 0], ranges[i, 1]
@@ -186,8 +186,8 @@ def runs(
             begin = key.size
             total = 0
             for c in range(starts.size - 1):
-                a, b = _rows(key, low, high, shift, at[c], starts[c + 1])
-                at[c] = b
+                a, b = _rows(key, low, high, shift, begins[c], starts[c + 1])
+                begins[c] = b
                 total += b - a
                 if c < 32 - level and a < b:
                     if begin == key.size:

@@ -78,13 +78,13 @@ def _test_blocks(
 
 
 @jit
-def _move(numbers: Any, low: Any, mask: Any, at: Any, out: Any) -> Any:
-    """Move numbers to the next free position `at` of the digit from bit `low` on, in order."""
+def _move(numbers: Any, low: Any, mask: Any, position: Any, out: Any) -> Any:
+    """Move numbers to the next free position `position` of the digit from bit `low` on, in order."""
     for i in range(numbers.size):
         number = np.uint64(numbers[i])
         digit = (number >> low) & mask
-        out[at[digit]] = number
-        at[digit] += np.uint32(1)
+        out[position[digit]] = number
+        position[digit] += np.uint32(1)
 
 
 @jit
@@ -99,19 +99,19 @@ def _starts(count: Any) -> Any:
 
 @jit
 def _few_ascending(numbers: Any, out: Any) -> Any:
-    """As `_ascending` for a few: dealt out to 256 equal parts of their range, which leaves little to exchange."""
+    """Sort a few numbers: scattered to 256 equal parts of their range, which leaves little to exchange."""
     least, most = numbers.min(), numbers.max()
     low = np.uint64(0)
     while (np.uint64(most - least) >> low) > np.uint64(255):
         low += np.uint64(1)
-    at = np.zeros(256, np.uint32)
+    position = np.zeros(256, np.uint32)
     for i in range(numbers.size):
-        at[np.uint64(numbers[i] - least) >> low] += np.uint32(1)
-    _starts(at)
+        position[np.uint64(numbers[i] - least) >> low] += np.uint32(1)
+    _starts(position)
     for i in range(numbers.size):
         part = np.uint64(numbers[i] - least) >> low
-        out[at[part]] = numbers[i]
-        at[part] += np.uint32(1)
+        out[position[part]] = numbers[i]
+        position[part] += np.uint32(1)
     for i in range(1, out.size):
         number = out[i]
         j = i
@@ -137,21 +137,21 @@ def _ascending(numbers: Any, limit: Any) -> Any:
     digits = 1
     while (limit - 1) >> (bits * digits) > 0:
         digits += 1
-    at = np.zeros((digits, 1 << bits), np.uint32)
+    position = np.zeros((digits, 1 << bits), np.uint32)
     for i in range(numbers.size):
         number = np.uint64(numbers[i])
         for d in range(np.uint64(digits)):
-            at[d, number & mask] += np.uint32(1)
+            position[d, number & mask] += np.uint32(1)
             number >>= np.uint64(bits)
     for d in range(digits):
-        _starts(at[d])
+        _starts(position[d])
     spare = np.empty(numbers.size, numbers.dtype)
     for d in range(digits - 1):
         if d % 2 == 0:
-            _move(numbers, np.uint64(bits * d), mask, at[d], spare)
+            _move(numbers, np.uint64(bits * d), mask, position[d], spare)
         else:
-            _move(spare, np.uint64(bits * d), mask, at[d], numbers)
-    _move(numbers if digits % 2 else spare, np.uint64(bits * (digits - 1)), mask, at[digits - 1], out)
+            _move(spare, np.uint64(bits * d), mask, position[d], numbers)
+    _move(numbers if digits % 2 else spare, np.uint64(bits * (digits - 1)), mask, position[digits - 1], out)
     return out
 
 
