@@ -75,19 +75,7 @@ class MissingExtra(PlanError, ImportError):
 
 
 class _Located(LazypyrError):
-    """Error that knows where it happened.
-
-    Parameters
-    ----------
-    message : str
-        Text of the error.
-    key : str, optional
-        Key of the source's store (`SourceError`), or name of the reducer or product (`ComputeError`).
-    level : int, optional
-        Level of the pyramid at which it happened.
-    window : tuple[tuple[int, int], ...], optional
-        Half-open pixel ranges, one an axis, at that level.
-    """
+    """Error that knows where it happened; its subclasses explain `key`, `level` and `window`."""
 
     def __init__(
         self,
@@ -142,9 +130,9 @@ class ComputeError(_Located, RuntimeError):
     key : str, optional
         Name of the reducer or product.
     level : int, optional
-        Level of the pyramid at which it happened.
+        Level that was computed.
     window : tuple[tuple[int, int], ...], optional
-        Half-open pixel ranges, one an axis, at that level.
+        Pixels of it that were computed: half-open ranges, one an axis.
 
     Examples
     --------

@@ -132,7 +132,7 @@ class Grid:
         bounds : (float, float, float, float)
             ``(x_first, y_first, x_last, y_last)``, in world units.
         nx, ny : int
-            Pixels of level 0.
+            Pixels from the first to the last, both included.
         centred : bool
             As in `Grid`.
 

@@ -85,9 +85,9 @@ def level_count(shape: Sequence[int], factors: Sequence[int], chunks: Sequence[i
     Parameters
     ----------
     shape : sequence of int
-        Pixels of level 0 along each axis.
+        Of level 0.
     factors : sequence of int
-        Pixels along each axis that make one of the next level.
+        As in `level_shape`.
     chunks : sequence of int
         Pixels of a chunk along each axis.
 
@@ -143,7 +143,7 @@ def chunk_window(index: Sequence[int], chunks: Sequence[int], shape: Sequence[in
     chunks : sequence of int
         Pixels of a chunk along each axis.
     shape : sequence of int
-        Pixels of the array along each axis.
+        Where the last chunk is clipped.
 
     Returns
     -------
@@ -187,14 +187,14 @@ def touched_chunks(window: Window, chunks: Sequence[int]) -> int:
     Parameters
     ----------
     window : Window
-        Half-open ranges of pixels.
+        Ranges that need not begin with a chunk.
     chunks : sequence of int
         Pixels of a chunk along each axis.
 
     Returns
     -------
     int
-        Of all axes together.
+        Counted over all axes.
 
     Examples
     --------
@@ -210,12 +210,12 @@ def full_window(shape: Sequence[int]) -> Window:
     Parameters
     ----------
     shape : sequence of int
-        Pixels along each axis.
+        Lengths of the axes.
 
     Returns
     -------
     Window
-        Half-open ranges of pixels.
+        From 0 on, along each axis.
 
     Examples
     --------
@@ -231,12 +231,12 @@ def window_shape(window: Window) -> tuple[int, ...]:
     Parameters
     ----------
     window : Window
-        Half-open ranges of pixels.
+        Ranges to cut out.
 
     Returns
     -------
     tuple[int, ...]
-        Pixels along each axis.
+        Length of each range.
 
     Examples
     --------
@@ -252,12 +252,12 @@ def pixels_in(window: Window) -> int:
     Parameters
     ----------
     window : Window
-        Half-open ranges of pixels.
+        Half-open ranges, perhaps empty.
 
     Returns
     -------
     int
-        Of all axes together.
+        Product of their lengths.
 
     Examples
     --------
@@ -279,7 +279,7 @@ def refine_window(window: Window, factors: Sequence[int], shape: Sequence[int], 
     shape : sequence of int
         Pixels of the finer level, where the window is clipped.
     levels : int
-        Levels between the two.
+        Number of levels between the two.
 
     Returns
     -------
@@ -304,9 +304,9 @@ def coarsen_window(window: Window, factors: Sequence[int], levels: int = 1) -> W
     window : Window
         Half-open ranges of fine pixels.
     factors : sequence of int
-        Pixels along each axis that make one of the next level.
+        As in `refine_window`.
     levels : int
-        Levels between the two.
+        How much coarser the result is.
 
     Returns
     -------
@@ -322,10 +322,44 @@ def coarsen_window(window: Window, factors: Sequence[int], levels: int = 1) -> W
 
 
 def overlap(a: Window, b: Window) -> Window:
-    """The pixels that two windows have in common."""
+    """Window of the pixels that two windows have in common.
+
+    Parameters
+    ----------
+    a, b : Window
+        Of the same array.
+
+    Returns
+    -------
+    Window
+        Along an axis where they have none its stop is not above its start.
+
+    Examples
+    --------
+    >>> overlap(((0, 4), (0, 4)), ((2, 9), (3, 9)))
+    ((2, 4), (3, 4))
+    """
     return tuple((max(p, r), min(q, s)) for (p, q), (r, s) in zip(a, b, strict=True))
 
 
 def slices_within(part: Window, window: Window) -> tuple[slice, ...]:
-    """Slices that cut a part out of the array of a window that holds it."""
+    """Slices that cut a part out of the array of a window that holds it.
+
+    Parameters
+    ----------
+    part : Window
+        Pixels that are wanted.
+    window : Window
+        Pixels of the array, those of `part` among them.
+
+    Returns
+    -------
+    tuple[slice, ...]
+        One an axis.
+
+    Examples
+    --------
+    >>> slices_within(((5, 7),), ((4, 9),))
+    (slice(1, 3, None),)
+    """
     return tuple([slice(a - w, b - w) for (a, b), (w, _) in zip(part, window, strict=True)])

@@ -1,6 +1,6 @@
-"""Metadata as dicts and bytes: what is written of a pyramid, and what is read from a source. No I/O, no zarr.
+"""Metadata as dicts and bytes, written of pyramids and read from sources. No I/O, no zarr.
 
-At run time this room needs `errors` and `grid` only, so that sources may read with it what others wrote.
+It imports geometry and errors only, so that sources may read with it what others wrote.
 """
 
 from lazypyr.metadata.codec import Codec

@@ -153,7 +153,24 @@ class Value:
         yield self.value[start : start + length]
 
 
-class MappingByteStore(ByteStore):
+class WholeValueStore(ByteStore):
+    """Values that are got whole."""
+
+    @abstractmethod
+    def get(self, key: str) -> Any | None:
+        """The value as a buffer; None if there is none under this key."""
+
+    @contextlib.contextmanager
+    def open(self, key: str) -> Iterator[StoredValue | None]:
+        value = self.get(key)
+        yield None if value is None else Value(value)
+
+    def version(self, key: str) -> object:
+        value = self.get(key)
+        return None if value is None else bytes(value)
+
+
+class MappingByteStore(WholeValueStore):
     """Values of any mapping from keys to bytes (a dict, zarr 2's stores, fsspec's FSMap)."""
 
     def __init__(self, mapping: Mapping[str, Any] | MutableMapping[str, Any], prefix: str = "") -> None:
@@ -171,17 +188,8 @@ class MappingByteStore(ByteStore):
             return None
         return value.to_bytes() if hasattr(value, "as_numpy_array") else value
 
-    @contextlib.contextmanager
-    def open(self, key: str) -> Iterator[StoredValue | None]:
-        value = self.get(key)
-        yield None if value is None else Value(value)
 
-    def version(self, key: str) -> object:
-        value = self.get(key)
-        return None if value is None else bytes(value)
-
-
-class ZarrByteStore(ByteStore):
+class ZarrByteStore(WholeValueStore):
     """Values of any zarr store, got whole through zarr's event loop: networks, archives, wrappers."""
 
     is_remote = True
@@ -193,7 +201,8 @@ class ZarrByteStore(ByteStore):
         from zarr.core.buffer import default_buffer_prototype
         from zarr.core.sync import sync
 
-        return sync(self.store.get(self.prefix + key, default_buffer_prototype()))
+        value = sync(self.store.get(self.prefix + key, default_buffer_prototype()))
+        return None if value is None else value.as_numpy_array()
 
     def get_many(self, keys: Sequence[str]) -> dict[str, StoredValue | BaseException | None]:
         from zarr.core.buffer import default_buffer_prototype
@@ -206,15 +215,6 @@ class ZarrByteStore(ByteStore):
 
         got = zip(keys, sync(gather()), strict=True)
         return {key: Value(value.as_numpy_array()) if hasattr(value, "as_numpy_array") else value for key, value in got}
-
-    @contextlib.contextmanager
-    def open(self, key: str) -> Iterator[StoredValue | None]:
-        value = self.get(key)
-        yield None if value is None else Value(value.as_numpy_array())
-
-    def version(self, key: str) -> object:
-        value = self.get(key)
-        return None if value is None else value.to_bytes()
 
 
 class MemoryByteStore(ZarrByteStore):
@@ -230,7 +230,7 @@ class MemoryByteStore(ZarrByteStore):
         try:
             step.send(None)
         except StopIteration as done:
-            return done.value
+            return None if done.value is None else done.value.as_numpy_array()
         step.close()
         msg = f"{self.store!r} waits for something: it is no store in memory"
         raise RuntimeError(msg)
