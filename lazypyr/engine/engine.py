@@ -163,9 +163,10 @@ class Engine:
         out = np.empty(windows.window_shape(window), pyramid.dtype)
 
         def place(index: tuple[int, ...]) -> None:
-            part = _overlap(window, windows.chunk_window(index, pyramid.chunks, shape))
-            here = tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(part, window, strict=True))
-            out[here] = _cut(self.chunk(pyramid, level, index), pyramid.chunks, index, part)
+            part = windows.overlap(window, windows.chunk_window(index, pyramid.chunks, shape))
+            out[windows.slices_within(part, window)] = _cut(
+                self.chunk(pyramid, level, index), pyramid.chunks, index, part
+            )
 
         self.run_tasks(partial(place, index) for index in indices)
         out.flags.writeable = False
@@ -360,10 +361,6 @@ def full_size(pyramid: Pyramid, block: Array) -> Array:
         chunk = np.array(block, order="C", copy=True)
     chunk.flags.writeable = False
     return chunk
-
-
-def _overlap(a: Window, b: Window) -> Window:
-    return tuple((max(p, r), min(q, s)) for (p, q), (r, s) in zip(a, b, strict=True))
 
 
 def _only_chunk(window: Window, chunks: tuple[int, ...]) -> tuple[int, ...] | None:

@@ -271,7 +271,7 @@ class Viewport:
         def read_part(part: Window) -> None:
             if stale():
                 raise RenderCancelled
-            out[_within(part, full)] = self.engine.read(self.pyramid, level, part)
+            out[windows.slices_within(part, full)] = self.engine.read(self.pyramid, level, part)
 
         self.engine.run_tasks(partial(read_part, part) for _, part in self._parts(level, full))
         return self._arranged(out)
@@ -284,22 +284,13 @@ class Viewport:
             if tile is None:
                 return None
             corner = tuple((i * c, 0) for i, c in zip(chunk_index, self.pyramid.chunks, strict=True))
-            out[_within(part, full)] = tile[_within(part, corner)]
+            out[windows.slices_within(part, full)] = tile[windows.slices_within(part, corner)]
         return self._arranged(out)
 
     def _parts(self, level: int, full: Window) -> list[tuple[tuple[int, ...], Window]]:
         shape, chunks = self.pyramid.levels[level].shape, self.pyramid.chunks
-        parts = []
-        for chunk_index in windows.chunk_index_windows(full, chunks):
-            tile = windows.chunk_window(chunk_index, chunks, shape)
-            parts.append(
-                (chunk_index, tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(full, tile, strict=True)))
-            )
-        return parts
-
-
-def _within(part: Window, outer: Window) -> tuple[slice, ...]:
-    return tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(part, outer, strict=True))
+        indices = windows.chunk_index_windows(full, chunks)
+        return [(index, windows.overlap(full, windows.chunk_window(index, chunks, shape))) for index in indices]
 
 
 def _is_rgb(pyramid: Pyramid, others: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
-from lazypyr.geometry.windows import Window
+from lazypyr.geometry.windows import Window, overlap, slices_within
 from lazypyr.pyramids.base import ComputeContext, Reduction
 from lazypyr.pyramids.plan import ReadPlan, bytes_of, expand_to_chunks
 from lazypyr.sources.base import Source
@@ -84,7 +84,7 @@ class ReadPass:
         if wide == window:
             return block
         self._put_cached(level, wide, block, except_=window)
-        return block[tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(window, wide, strict=True))].copy()
+        return block[slices_within(window, wide)].copy()
 
     # Stride without what lies between
 
@@ -103,7 +103,7 @@ class ReadPass:
             there = tuple(
                 (a * s, min((b - 1) * s + 1, n)) for (a, b), s, n in zip(here, steps, base.shape, strict=True)
             )
-            out[_inside(here, window)] = base.read(there, steps)
+            out[slices_within(here, window)] = base.read(there, steps)
 
         # A part is at least a chunk's worth of samples along each axis, so that no chunk is decoded twice.
         sizes = [max(1, c // s) for c, s in zip(base.chunks, steps, strict=True)]
@@ -142,7 +142,7 @@ class ReadPass:
 
         def part(here: Window) -> None:
             block = base.read(windows.refine_window(here, p.factors, base.shape, depth))
-            p.reducer(block, factors, nodata=p.nodata, out=out[_inside(here, window)])
+            p.reducer(block, factors, nodata=p.nodata, out=out[slices_within(here, window)])
 
         # Pieces as near to squares as the bytes allow, whole chunks wherever a chunk holds more than a box.
         sizes = [max(1, windows.ceil_div(c, f)) for c, f in zip(base.chunks, factors, strict=True)]
@@ -161,7 +161,7 @@ class ReadPass:
         if plan.window == window:
             return block
         self._put_cached(level, plan.window, block, except_=window)
-        return block[_inside(window, plan.window)].copy()
+        return block[slices_within(window, plan.window)].copy()
 
     def _node(self, level: int, window: Window, plan: ReadPlan) -> Array:
         """Pixels of a window of `level`: by blocks, or of the level before where chunks of it are cached."""
@@ -175,7 +175,7 @@ class ReadPass:
                 block = self._node(level - 1, finer, plan)
                 if level - 1 >= plan.finest_cached_level:
                     self._put_cached(level - 1, finer, block)
-            p.reducer(block, p.factors, nodata=p.nodata, out=out[_inside(here, window)])
+            p.reducer(block, p.factors, nodata=p.nodata, out=out[slices_within(here, window)])
         return out
 
     def _parts_of(self, level: int, window: Window) -> Iterator[tuple[Window, Window]]:
@@ -213,11 +213,9 @@ class ReadPass:
                 return None
             if out is None:
                 out = np.empty(windows.window_shape(window), p.dtype)
-            part = windows.chunk_window(index, p.chunks, self._shape(level))
-            part = tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(part, window, strict=True))
-            origin = [i * c for i, c in zip(index, p.chunks, strict=True)]
-            there = tuple(slice(a - o, b - o) for (a, b), o in zip(part, origin, strict=True))
-            out[_inside(part, window)] = chunk[there]
+            whole = windows.chunk_window(index, p.chunks, self._shape(level))
+            part = overlap(whole, window)
+            out[slices_within(part, window)] = chunk[slices_within(part, whole)]
         return out
 
     def _reduce_group(self, level: int, window: Window, plan: ReadPlan) -> Array:
@@ -227,7 +225,7 @@ class ReadPass:
         out = np.empty(windows.window_shape(wide), p.dtype)
 
         def block(here: Window) -> None:
-            there = out[_inside(here, wide)]
+            there = out[slices_within(here, wide)]
             known = self._cached(at, here) if at > p.last_stored_level else None
             if known is not None:
                 there[...] = known
@@ -293,7 +291,7 @@ class ReadPass:
                 block = p.reducer(block, p.factors, nodata=p.nodata)
             if k in levels:
                 part, whole = levels[k]
-                whole[_inside(windows.coarsen_window(piece, p.factors, k - p.last_stored_level), part)] = block
+                whole[slices_within(windows.coarsen_window(piece, p.factors, k - p.last_stored_level), part)] = block
 
     def _put_cached(self, level: int, window: Window, block: Array, *, except_: Window | None = None) -> None:
         """Cache the chunks that lie whole in a window; not those of `except_`, which the caller returns."""
@@ -305,7 +303,7 @@ class ReadPass:
         for index in windows.chunk_index_windows(window, p.chunks):
             chunk = windows.chunk_window(index, p.chunks, shape)
             if index not in returned and all(a <= c and d <= b for (a, b), (c, d) in zip(window, chunk, strict=True)):
-                context.put_cached(p, level, index, block if chunk == window else block[_inside(chunk, window)])
+                context.put_cached(p, level, index, block if chunk == window else block[slices_within(chunk, window)])
 
 
 def _cells(window: Window, sizes: Sequence[int]) -> Iterator[Window]:
@@ -314,7 +312,3 @@ def _cells(window: Window, sizes: Sequence[int]) -> Iterator[Window]:
     for (a, b), size in zip(window, sizes, strict=True):
         edges.append([(max(low, a), min(low + size, b)) for low in range(a // size * size, b, size)])
     return itertools.product(*edges)
-
-
-def _inside(part: Window, window: Window) -> tuple[slice, ...]:
-    return tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(part, window, strict=True))

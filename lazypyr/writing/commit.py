@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lazypyr.errors import DestinationError, PlanError
+from lazypyr.errors import PlanError
 from lazypyr.metadata.conventions import level_keys, text_keys
 from lazypyr.store.hierarchy import build_hierarchy
-from lazypyr.writing.job import Job
+from lazypyr.writing.job import Job, put
 from lazypyr.writing.sharding import sharded
 from lazypyr.writing.stages import unit_shape
 
@@ -48,14 +48,8 @@ def commit(job: Job, stage: int) -> None:
     documents = documents_of(job, stage + 1)
     for key in sorted(documents, key=_order):
         data = documents[key]
-        if job.kvstore.get(key) == data:
-            continue
-        try:
-            job.kvstore.put_atomic(key, data)
-        except Exception as error:
-            msg = f"{job.kvstore.name}: writing {len(data)} bytes of {key} failed: {type(error).__name__}: {error}"
-            code = getattr(error, "errno", None)
-            raise DestinationError(*((code, msg) if code else (msg,))) from error
+        if job.kvstore.get(key) != data:
+            put(job.kvstore, key, data, atomic=True)
 
 
 def _order(key: str) -> tuple[Any, ...]:

@@ -22,7 +22,17 @@ from lazypyr.store.keys import Keys
 from lazypyr.store.layout import StoreLayout
 from lazypyr.writing.stages import ArrayLevels, Stage
 
-__all__ = ["Cancelled", "Job", "Parallel", "RegionResult", "put", "serial", "spill_folder", "spill_key"]
+__all__ = [
+    "Cancelled",
+    "Job",
+    "Parallel",
+    "RegionResult",
+    "destination_error",
+    "put",
+    "serial",
+    "spill_folder",
+    "spill_key",
+]
 
 Array = np.ndarray[Any, Any]
 Parallel = Callable[[Iterable[Callable[[], None]]], None]
@@ -112,16 +122,29 @@ def serial(tasks: Iterable[Callable[[], None]]) -> None:
         task()
 
 
-def put(kvstore: KVStore, key: str, data: Any, *, level: int | None = None, window: Window | None = None) -> None:
+def put(
+    kvstore: KVStore,
+    key: str,
+    data: Any,
+    *,
+    level: int | None = None,
+    window: Window | None = None,
+    atomic: bool = False,
+) -> None:
     """Write a value; DestinationError names the destination, the key and its bytes."""
     try:
-        kvstore.put(key, data)
+        if atomic:
+            kvstore.put_atomic(key, data)
+        else:
+            kvstore.put(key, data)
     except Exception as error:
         where = "" if level is None else f", level {level}, window {window}"
-        size = memoryview(data).nbytes
-        msg = f"{kvstore.name}: writing {size} bytes of {key}{where} failed: {type(error).__name__}: {error}"
-        raise DestinationError(*_os_args(error, msg)) from error
+        task = f"writing {memoryview(data).nbytes} bytes of {key}{where} failed"
+        raise destination_error(kvstore, task, error) from error
 
 
-def _os_args(error: Exception, message: str) -> tuple[Any, ...]:
-    return (message,) if getattr(error, "errno", None) is None else (error.errno, message)  # type: ignore[attr-defined]
+def destination_error(kvstore: KVStore, problem: str, error: Exception) -> DestinationError:
+    """The error of a destination for one of its medium, with the same number of the operating system."""
+    message = f"{kvstore.name}: {problem}: {type(error).__name__}: {error}"
+    number = getattr(error, "errno", None)
+    return DestinationError(message) if number is None else DestinationError(number, message)

@@ -14,15 +14,15 @@ from lazypyr._util.checks import one_or_two, whole_number
 from lazypyr._util.progress import progress_bar
 from lazypyr._util.text import size_text
 from lazypyr.engine.engine import DEFAULT_INFLIGHT_BYTES, cpu_count
-from lazypyr.errors import BusyError, ComputeError, DestinationError, LazypyrError, PlanError, SourceError
+from lazypyr.errors import BusyError, ComputeError, LazypyrError, PlanError, SourceError
 from lazypyr.geometry import windows
-from lazypyr.kvstore.base import HIDDEN
+from lazypyr.kvstore.base import HIDDEN, KVStore
 from lazypyr.kvstore.open import open_kvstore
 from lazypyr.store.store import LazyPyramidStore
 from lazypyr.writing.checkpoint import Checkpoint
 from lazypyr.writing.commit import check_apart, commit, complete
 from lazypyr.writing.executors import Executor, FuturesExecutor, ThreadExecutor
-from lazypyr.writing.job import Job, RegionResult, spill_folder
+from lazypyr.writing.job import Job, RegionResult, destination_error, spill_folder
 from lazypyr.writing.lock import WriterLock
 from lazypyr.writing.stages import Stage, arrays_to_write, plan_stages, unit_shape
 
@@ -192,7 +192,7 @@ def materialize(
     if dry_run:
         summary = Summary(kvstore.name, arrays, **total, dry_run=True)
     else:
-        with _os_errors(kvstore.name), WriterLock(kvstore):
+        with _os_errors(kvstore), WriterLock(kvstore):
             summary = _run(job, regions_executor, arrays, began, shown=progress)
         _tidy(job)
     if progress:
@@ -405,12 +405,11 @@ def _tidy(job: Job) -> None:
 
 
 @contextlib.contextmanager
-def _os_errors(name: str) -> Iterator[None]:
+def _os_errors(kvstore: KVStore) -> Iterator[None]:
     """Raise errors of the medium, met at the checkpoint or the lock, as DestinationError."""
     try:
         yield
     except LazypyrError:
         raise
     except OSError as error:
-        msg = f"{name}: can't be written to: {type(error).__name__}: {error}"
-        raise DestinationError(*((error.errno, msg) if error.errno else (msg,))) from error
+        raise destination_error(kvstore, "can't be written to", error) from error
