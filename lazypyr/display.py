@@ -13,7 +13,14 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.pyramids.base import Pyramid
 
-__all__ = ["applicable_products", "auto_limits", "declared_limits", "other_axes", "percentile_limits", "read_plane"]
+__all__ = [
+    "applicable_products",
+    "auto_limits",
+    "declared_limits",
+    "other_axes",
+    "percentile_limits",
+    "read_plane",
+]
 
 Array = np.ndarray[Any, Any]
 Limits = tuple[float, float]

@@ -10,7 +10,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from lazypyr.products.apply import NAMES, apply, apply_to_source, product_of
+from lazypyr.products.apply import NAMES, apply, apply_to_source, offered_products, product_of
 from lazypyr.products.base import Input, Output, Product
 from lazypyr.products.blocks import Channels
 from lazypyr.products.cast import cast
@@ -43,6 +43,7 @@ __all__ = [
     "dequantise",
     "intensity",
     "intf",
+    "offered_products",
     "pca",
     "phase",
     "premultiply",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import lazypyr
+from lazypyr import open_pyramid
 from lazypyr.display import (
     applicable_products,
     auto_limits,
@@ -17,6 +18,7 @@ from lazypyr.display import (
     read_plane,
 )
 from lazypyr.engine.engine import Engine
+from lazypyr.product import coherence, define
 
 NAN = math.nan
 
@@ -86,3 +88,33 @@ def test_products_that_do_not_apply_are_left_out():
     plain = lazypyr.open_pyramid(np.ones((8, 8), "f4"))
     assert "intf_all" not in applicable_products(plain, names)
     assert applicable_products(waves, ["phase"])["phase"].dtype == np.float32
+
+
+FACTS = ("colormap", "first_channel", "neighbours")
+STACK = (np.ones((40, 50, 4)) + 1j).astype("c8")
+
+
+@pytest.mark.parametrize(
+    ("product", "facts"),
+    [
+        ("amplitude", {"colormap": "gray"}),
+        ("intensity", {"colormap": "gray"}),
+        ("phase", {"colormap": "phase"}),
+        ("intf_0", {"colormap": "phase", "first_channel": 1}),
+        ("intf_seq", {"colormap": "phase", "neighbours": True}),
+        ("intf_all", {"colormap": "phase", "first_channel": 1}),
+        (coherence(3), {"colormap": "gray"}),
+        (define(lambda z, i: z[i].real, name="intf_0"), {}),
+        (define(lambda z, i: z[i].real, name="phase"), {}),
+    ],
+)
+def test_facts_come_from_the_product_not_from_its_name(product, facts):
+    def facts_of(pyramid):
+        return {key: value for key, value in (pyramid.display or {}).items() if key in FACTS}
+
+    pyramid = open_pyramid(STACK, axes="yxi", chunks=(16, 16)).map(product)
+    assert facts_of(pyramid) == facts
+    assert facts_of(open_pyramid(STACK, axes="yxi", source_product=product)) == facts
+    assert facts_of(open_pyramid(STACK, axes="yxi", source_product=product, order=pyramid.axes[::-1])) == facts
+    after = pyramid.map(lambda z, *k: z[k] * 2, kdims=list(pyramid.axes[2:]), dtype="f4")
+    assert facts_of(after) == {key: value for key, value in facts.items() if key == "first_channel"}

@@ -17,11 +17,11 @@ from lazypyr.plot.render_worker import session_later
 from lazypyr.plot.style import short_name
 from lazypyr.plot.timeseries import as_times, timeseries_plot
 from lazypyr.points.pyramid import PointsPyramid
+from lazypyr.products.apply import offered_products
 from lazypyr.pyramids.base import ProductLike, Pyramid
 
 __all__ = ["choices", "server", "view"]
 
-_NAMES = ("amplitude", "intensity", "phase", "intf_0", "intf_seq", "intf_all")
 _VALUES = "values"
 _SIDE_WIDTH = 220  # screen pixels of the controls beside the picture
 
@@ -139,7 +139,7 @@ def server(
 
 def choices(pyramid: Pyramid) -> list[str]:
     """Names of the products that a pyramid allows."""
-    return [*([] if pyramid.dtype.kind == "c" else [_VALUES]), *applicable_products(pyramid, _NAMES)]
+    return [*([] if pyramid.dtype.kind == "c" else [_VALUES]), *applicable_products(pyramid, offered_products("plot"))]
 
 
 class ViewedSource:

@@ -84,6 +84,10 @@ def dimension(pyramid: Pyramid) -> tuple[str, str, str | None]:
     return "z", short, unit_of(unit if isinstance(unit, str) else None)
 
 
+# Bokeh has a cyclic colour map of its own for phases.
+_CYCLIC = {"phase": "colorwheel"}
+
+
 def is_phase(pyramid: Pyramid) -> bool:
     """True of angles that wrap."""
     return (pyramid.display or {}).get("colormap") == "phase"
@@ -91,10 +95,8 @@ def is_phase(pyramid: Pyramid) -> bool:
 
 def colours_of(pyramid: Pyramid) -> str:
     """Default colour map of a pyramid."""
-    products = pyramid.attrs.get("products") or ()
-    if is_phase(pyramid):
-        return "colorwheel"
-    return "gray" if products and products[-1].get("name") in ("amplitude", "intensity", "coherence") else "viridis"
+    colormap = str((pyramid.display or {}).get("colormap", "viridis"))
+    return _CYCLIC.get(colormap, colormap)
 
 
 def plot_size(bounds: Sequence[float]) -> tuple[int, int]:
@@ -164,10 +166,9 @@ def value_label(viewport: Viewport) -> str:
 
 def first_index(viewport: Viewport) -> tuple[int, ...]:
     """Index shown first: of interferograms the pair 0 and 1, since 0 with itself has no fringes."""
-    products: Sequence[Mapping[str, Any]] = viewport.pyramid.attrs.get("products") or ()
     index = [0] * len(viewport.sizes)
-    if index and any(product.get("name") in ("intf_0", "intf_all") for product in products):
-        index[-1] = min(1, viewport.sizes[-1] - 1)
+    if index:
+        index[-1] = min((viewport.pyramid.display or {}).get("first_channel", 0), viewport.sizes[-1] - 1)
     return tuple(index)
 
 
@@ -216,8 +217,7 @@ def _labels(
             raise PlanError(f"labels: no key dimension {given!r}; there are {', '.join(names) or 'none'}")
         size = viewport.sizes[list(names).index(name)]
         words = [label_text(text) for text in texts]
-        products: Sequence[Mapping[str, Any]] = viewport.pyramid.attrs.get("products") or ({},)
-        if len(words) == size + 1 and products[-1].get("name") == "intf_seq":
+        if len(words) == size + 1 and (viewport.pyramid.display or {}).get("neighbours"):
             words = [f"{a} – {b}" for a, b in itertools.pairwise(words)]
         if len(words) != size:
             raise PlanError(f"labels: {len(words)} for key dimension {name!r}, which has {size}")

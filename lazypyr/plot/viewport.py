@@ -17,6 +17,7 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.grid import Grid
 from lazypyr.geometry.windows import Window
+from lazypyr.products.apply import NAMES, offered_products
 from lazypyr.pyramids.base import Pyramid
 
 __all__ = [
@@ -109,8 +110,8 @@ class Viewport:
     def __init__(self, pyramid: Pyramid, engine: Engine, *, level_increase: int = 0, as_is: bool = False) -> None:
         if pyramid.dtype.kind == "c":
             raise PlanError(
-                f"{pyramid.name} is complex and can't be drawn: choose one of phase, amplitude, intensity, "
-                "intf_0, intf_seq, intf_all"
+                f"{pyramid.name} is complex and can't be drawn: choose one of "
+                f"{', '.join(name for name in NAMES if name in offered_products('plot'))}"
             )
         self.pyramid, self.engine = pyramid, engine
         self.level_increase = whole_number(level_increase, "level_increase")

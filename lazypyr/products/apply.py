@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ from lazypyr.products.stretch import rescale
 from lazypyr.pyramids.base import ProductLike, Pyramid
 from lazypyr.sources.base import Source
 
-__all__ = ["NAMES", "apply", "apply_to_source", "product_of"]
+__all__ = ["NAMES", "apply", "apply_to_source", "offered_products", "product_of"]
 
 _MADE: dict[str, Callable[..., Product]] = {
     "phase": phase,
@@ -37,6 +38,14 @@ _MADE: dict[str, Callable[..., Product]] = {
     "premultiply": premultiply,
     "straighten": straighten,
 }
+
+
+@functools.cache
+def offered_products(viewer: str) -> tuple[str, ...]:
+    """Names of the products that a kind of viewer ("plot", "server") offers of every pyramid that allows them."""
+    ranks = {name: make().display.get("offered", {}).get(viewer) for name, make in _MADE.items()}
+    return tuple(sorted((name for name in ranks if ranks[name] is not None), key=lambda name: ranks[name] or 0))
+
 
 NAMES: tuple[str, ...] = tuple(_MADE)
 """Products that are known by name."""

@@ -90,7 +90,8 @@ class Output:
     units : str or None
         UDUNITS name of the result ("radian", "1").
     display : Mapping or None
-        How a viewer may show it: ``window`` (low, high), ``colors`` and ``labels``, one a channel.
+        How a viewer may show it: ``window`` (low, high), ``colors`` and ``labels``, one a channel, and what
+        `Product.display` has.
     attrs : Mapping
         What was found out when the product was fitted, JSON-like.
     """
@@ -168,6 +169,17 @@ class Product(ABC):
     @abstractmethod
     def words(self) -> str:
         """The product in words, for the recipe."""
+
+    @property
+    def display(self) -> Mapping[str, Any]:
+        """Facts for viewers that hold whatever the inputs are; `Output.display` has more, and has the last word.
+
+        ``colormap``: name of a palette. ``first_channel``: index along the last channel axis that is shown first.
+        ``neighbours``: True where a channel is a pair of neighbouring images. ``offered``: kinds of viewers ("plot",
+        "server") that offer the product of every pyramid that allows it, with its place in their lists; ``default``: True
+        where the server begins with it.
+        """
+        return {}
 
     @property
     def then(self) -> Product | None:

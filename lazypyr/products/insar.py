@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,10 +70,16 @@ def _magnitude(z: Array, out: Array) -> None:
     np.abs(z, out=out)
 
 
-ELEMENTWISE: dict[str, tuple[Callable[[Array, Array], None], str, str | None]] = {
-    "phase": (angle, "phase angle(z)", "radian"),
-    "amplitude": (_magnitude, "amplitude abs(z)", None),
-    "intensity": (_log_power, "log intensity log(abs(z)**2)", None),
+ELEMENTWISE: dict[str, tuple[Callable[[Array, Array], None], str, str | None, dict[str, Any]]] = {
+    "phase": (angle, "phase angle(z)", "radian", {**PHASE_DISPLAY, "offered": {"plot": 2, "server": 2}}),
+    # the server shows it of complex pixels anyway
+    "amplitude": (_magnitude, "amplitude abs(z)", None, {"colormap": "gray", "offered": {"plot": 0}}),
+    "intensity": (
+        _log_power,
+        "log intensity log(abs(z)**2)",
+        None,
+        {"colormap": "gray", "offered": {"plot": 1, "server": 1}, "default": True},
+    ),
 }
 
 
@@ -96,12 +102,15 @@ class Elementwise(BuiltInProduct):
     def words(self) -> str:
         return ELEMENTWISE[self.kind][1]
 
+    @property
+    def display(self) -> Mapping[str, Any]:
+        return ELEMENTWISE[self.kind][3]
+
     def plan(self, *inputs: Input) -> Output:
         (source,) = inputs
         need_complex(self.name, source)
         units = ELEMENTWISE[self.kind][2] or (source.units if self.kind == "amplitude" else None)
-        display = PHASE_DISPLAY if self.kind == "phase" else None
-        return Output(source.axes, real_of(source.dtype), units=units, display=display)
+        return Output(source.axes, real_of(source.dtype), units=units)
 
     def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
         z = read(0, where)
@@ -127,10 +136,11 @@ def intensity() -> Product:
     return Elementwise("intensity")
 
 
-PAIRS: dict[str, tuple[tuple[str, ...], str, Callable[..., tuple[int, int]]]] = {
-    "0": (("i",), "(0, i)", lambda i: (0, i)),
-    "seq": (("i",), "(i, i+1)", lambda i: (i, i + 1)),
-    "all": (("i", "j"), "(i, j)", lambda i, j: (i, j)),
+# Of an image with itself there is nothing to see: the first channel shown is the next one.
+PAIRS: dict[str, tuple[tuple[str, ...], str, Callable[..., tuple[int, int]], dict[str, Any]]] = {
+    "0": (("i",), "(0, i)", lambda i: (0, i), {"first_channel": 1}),
+    "seq": (("i",), "(i, i+1)", lambda i: (i, i + 1), {"neighbours": True}),
+    "all": (("i", "j"), "(i, j)", lambda i, j: (i, j), {"first_channel": 1}),
 }
 
 
@@ -172,6 +182,10 @@ class Interferogram(BuiltInProduct):
     @property
     def words(self) -> str:
         return f"interferogram of the pairs {PAIRS[self.pairs][1]}: angle(z1 * conj(z2)), or z1 - z2 of real data"
+
+    @property
+    def display(self) -> Mapping[str, Any]:
+        return {**PAIRS[self.pairs][3], "offered": {"plot": 3, "server": 3}}
 
     def plan(self, *inputs: Input) -> Output:
         (source,) = inputs
@@ -244,6 +258,10 @@ class Coherence(BuiltInProduct):
         return f"coherence of the pairs {PAIRS[self.pairs][1]} over {self.window[0]} x {self.window[1]} (y, x) pixels"
 
     @property
+    def display(self) -> Mapping[str, Any]:
+        return {"window": (0.0, 1.0), "colormap": "gray"}
+
+    @property
     def halo(self) -> tuple[int, int]:
         return self.window[0] // 2, self.window[1] // 2
 
@@ -253,8 +271,7 @@ class Coherence(BuiltInProduct):
         if len(source.channel_shape) != 1:
             raise PlanError(f"{self.name}: {source.name} has axes {source.axes}; it needs one channel axis")
         sizes = pair_sizes(self.name, self.pairs, source)
-        display = {"window": (0.0, 1.0)}
-        return Output(("y", "x", *sizes), real_of(source.dtype), sizes, units="1", display=display)
+        return Output(("y", "x", *sizes), real_of(source.dtype), sizes, units="1")
 
     def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
         (source,) = inputs

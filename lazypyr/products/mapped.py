@@ -54,7 +54,7 @@ class MappedPyramid(Pyramid):
         self.levels = tuple(_level(first, level, out) for level in first.levels[:depth])
         self.chunks = _chunks(first.axes, first.chunks, out)
         self.fill_value = _fill(out)
-        self.nodata, self.units, self.display = out.nodata, out.units, out.display
+        self.nodata, self.units, self.display = out.nodata, out.units, _display(product, out, self._inputs[0][0])
         self.name = f"{product.name}({first.name})" if product.words else first.name
         self.downsampling, self.crs = first.downsampling, first.crs
         self.coords = {a: c for a, c in first.coords.items() if a in out.axes and a not in out.sizes}
@@ -207,7 +207,7 @@ class ProductSource(Source):
         self.attrs, self.crs = _attrs(first.attrs, product, out), first.crs
         self.coords = {a: c for a, c in first.coords.items() if a in out.axes and a not in out.sizes}
         self.cheap_stride = product.pixelwise and all(s.cheap_stride for s in self.parents)
-        self.units, self.display = out.units, out.display
+        self.units, self.display = out.units, _display(product, out, self._inputs[0])
         self._token = tokenize(product)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -343,14 +343,14 @@ def _same_field(product: Product, inputs: Sequence[Input]) -> None:
 def _input(pyramid: Pyramid, level: int) -> Input:
     return Input(
         pyramid.name, pyramid.axes, pyramid.levels[level].shape, pyramid.dtype, pyramid.nodata, pyramid.fill_value,
-        pyramid.attrs.get("units"), getattr(pyramid, "display", None),
+        pyramid.attrs.get("units"), pyramid.display,
     )  # fmt: skip
 
 
 def _input_of_source(source: Source) -> Input:
     return Input(
         source.name, source.axes, source.shape, source.dtype, source.nodata, source.fill_value,
-        source.attrs.get("units"), getattr(source, "display", None),
+        source.attrs.get("units"), source.display,
     )  # fmt: skip
 
 
@@ -385,6 +385,12 @@ def _attrs(parent: Mapping[str, Any], product: Product, out: Output) -> dict[str
     before = parent.get("products", ())
     attrs["products"] = [*before, {"name": product.name, "recipe": product.words, **out.attrs}]
     return attrs
+
+
+def _display(product: Product, out: Output, first: Input) -> Mapping[str, Any] | None:
+    """Facts for viewers; which channel is shown first is said of the axis, whatever is made of its channels."""
+    channel = {key: value for key, value in (first.display or {}).items() if key == "first_channel"}
+    return {**channel, **product.display, **(out.display or {})} or None
 
 
 def _stepped(block: Array, step: Sequence[int] | None) -> Array:

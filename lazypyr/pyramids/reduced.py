@@ -25,6 +25,7 @@ from lazypyr.sources.transposed import TransposedSource
 __all__ = ["ReducedPyramid"]
 
 Array = np.ndarray[Any, Any]
+_OF_VALUES = ("window", "colors", "labels")
 
 
 class ReducedPyramid(Reduction):
@@ -59,6 +60,8 @@ class ReducedPyramid(Reduction):
         base = stored_levels[0]
         self.stored_levels, self.reducer, self.factors, self.chunks = stored_levels, reducer, factors, chunks
         self.name, self.axes, self.dtype, self.attrs = base.name, base.axes, base.dtype, base.attrs
+        # Limits of the values are those of level 0 only: a sum may lie beyond them.
+        self.display = {key: value for key, value in (base.display or {}).items() if key not in _OF_VALUES} or None
         self.coords, self.crs, self.nodata, self.downsampling = base.coords, base.crs, nodata, reducer
         self.fill_value = base.fill_value if nodata is None else np.asarray(nodata).astype(base.dtype)[()]
         last = stored_levels[-1]

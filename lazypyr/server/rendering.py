@@ -14,6 +14,7 @@ import numpy as np
 from lazypyr._util.optional import need
 from lazypyr.display import applicable_products, auto_limits, declared_limits, other_axes, read_plane
 from lazypyr.engine.engine import Engine
+from lazypyr.products.apply import offered_products
 from lazypyr.products.palettes import palette
 from lazypyr.pyramids.base import Pyramid
 
@@ -24,8 +25,6 @@ TILE = 256
 PALETTES = ("gray", "viridis", "inferno", "cividis", "Turbo256", "RdBu11_r", "phase")
 # Pixels that one tile may read: a pyramid with too few levels must not be read whole for its overview.
 _MAX_PIXELS = 2**26
-_PHASE_LIMITS = (-math.pi, math.pi)
-_PAIRS = ("intf_0", "intf_seq", "intf_all")
 
 
 @dataclass(frozen=True)
@@ -244,19 +243,17 @@ def layers_of(pyramid: Pyramid) -> Mapping[str, Layer]:
         layers["rgb"] = Layer("rgb", pyramid, "gray", _limits_of(pyramid), colour)
     plain = "gray" if pyramid.dtype.kind in "bu" or is_complex else "viridis"
     layers["raw"] = Layer("raw", pyramid, plain, _limits_of(pyramid))
-    names = ["intensity", "phase"] if is_complex else []
-    if (is_complex or pyramid.dtype.kind == "f") and any(n > 1 for n in others.values()):
-        names += _PAIRS
+    several = any(n > 1 for n in others.values())
+    names = offered_products("server") if is_complex or (pyramid.dtype.kind == "f" and several) else ()
     for name, made in applicable_products(pyramid, names).items():
-        angle = is_complex and name != "intensity"
-        layer = Layer(
-            name, made, "phase" if angle else "gray" if is_complex else "viridis", _PHASE_LIMITS if angle else None
-        )
-        # Of a pair with itself there is nothing to see.
-        pair = name in ("intf_0", "intf_all") and layer.sizes[layer.others[-1]] > 1
-        layers[name] = replace(layer, start=(*(0 for _ in layer.others[1:]), 1)) if pair else layer
-    if "intensity" in layers:
-        layers = {"intensity": layers.pop("intensity"), **layers}
+        facts = made.display or {}
+        if not several and facts.keys() & {"first_channel", "neighbours"}:
+            continue  # pairs of one image
+        layer = Layer(name, made, facts.get("colormap", "viridis"), declared_limits(made))
+        first = facts.get("first_channel", 0)
+        if first and layer.sizes[layer.others[-1]] > first:
+            layer = replace(layer, start=(*(0 for _ in layer.others[1:]), first))
+        layers = {name: layer, **layers} if facts.get("default") else {**layers, name: layer}
     return layers
 
 

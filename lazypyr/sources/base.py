@@ -83,6 +83,7 @@ class Source(ABC):
     coords: Mapping[str, Coord] = {}
     crs: str | None = None
     cheap_stride: bool = False
+    display: Mapping[str, Any] | None = None
 
     @abstractmethod
     def read(self, window: Window, step: Sequence[int] | None = None) -> np.ndarray[Any, Any]:
