@@ -13,18 +13,15 @@ def source_command(
 ) -> argparse.ArgumentParser:
     """Add a command that takes SRC and the options of `lazypyr.open_pyramid` (see `source_options`)."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=description)
-    parser.add_argument(
-        "source", metavar="SRC", nargs="+" if many else None, help="a path or URL of a Zarr array or group"
-    )
-    parser.add_argument(
-        "--method", help="how levels are made: stride (default), mean, min, max, median, mode, first_valid, ..."
-    )
-    parser.add_argument("--axes", metavar="NAMES", help="the source's axes, one letter each, e.g. yxi or tczyx")
-    parser.add_argument("--order", metavar="NAMES", help="order of the axes in the pyramid")
-    parser.add_argument("--levels", type=int, metavar="N", help="number of levels, level 0 included")
-    parser.add_argument("--chunks", type=_chunks, metavar="N | NY,NX", help="pixels of a tile (default: 256)")
-    parser.add_argument("--product", metavar="NAME", help="product to compute, e.g. intf_all, phase, amplitude")
-    parser.add_argument(
+    add = parser.add_argument
+    add("source", metavar="SRC", nargs="+" if many else None, help="a path or URL of a Zarr array or group")
+    add("--method", help="how levels are made: stride (default), mean, min, max, median, mode, first_valid, ...")
+    add("--axes", metavar="NAMES", help="the source's axes, one letter each, e.g. yxi or tczyx")
+    add("--order", metavar="NAMES", help="order of the axes in the pyramid")
+    add("--levels", type=int, metavar="N", help="number of levels, level 0 included")
+    add("--chunks", type=_chunks, metavar="N | NY,NX", help="pixels of a tile (default: 256)")
+    add("--product", metavar="NAME", help="product to compute, e.g. intf_all, phase, amplitude")
+    add(
         "--storage-option",
         action="append",
         type=_option,

@@ -22,9 +22,10 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         summary="tell which chunks and bytes a tile would read",
         description="Tell what computing one tile of SRC would read. Reads metadata only.",
     )
-    parser.add_argument("--level", type=int, default=-1, metavar="K", help="0 is the finest; default: the coarsest")
-    parser.add_argument("--chunk", default="", metavar="I,J,...", help="index of the tile, by axis; default: the first")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add = parser.add_argument
+    add("--level", type=int, default=-1, metavar="K", help="0 is the finest; default: the coarsest")
+    add("--chunk", default="", metavar="I,J,...", help="index of the tile, by axis; default: the first")
+    add("--json", action="store_true", help="print JSON")
     return parser
 
 

@@ -23,33 +23,28 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         description="Write the levels of SRC to DEST, a path or URL, as an ordinary Zarr hierarchy. After an interruption "
         "the same command continues.",
     )
-    parser.add_argument("dest", metavar="DEST", help="a new path or URL, or that of an interrupted job")
-    parser.add_argument("--only", type=_numbers, metavar="N,N-M", help="the levels to write (default: all)")
-    parser.add_argument(
-        "--no-base", action="store_true", help="leave level 0 out: read it from SRC, with DEST as overlay"
-    )
-    parser.add_argument("--shards", type=_chunks, metavar="N | NY,NX", help="pixels of a shard, multiples of the tile")
-    parser.add_argument(
-        "--compressor", default="zstd", metavar="NAME", help="codec of the chunks, or none (default: zstd)"
-    )
-    parser.add_argument("--zarr-format", type=int, choices=(2, 3), default=3, help="Zarr format of DEST (default: 3)")
-    parser.add_argument("--layout", default="{level}", help="path of a level's array (default: {level})")
-    parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one for each CPU)")
+    add = parser.add_argument
+    add("dest", metavar="DEST", help="a new path or URL, or that of an interrupted job")
+    add("--only", type=_numbers, metavar="N,N-M", help="the levels to write (default: all)")
+    add("--no-base", action="store_true", help="leave level 0 out: read it from SRC, with DEST as overlay")
+    add("--shards", type=_chunks, metavar="N | NY,NX", help="pixels of a shard, multiples of the tile")
+    add("--compressor", default="zstd", metavar="NAME", help="codec of the chunks, or none (default: zstd)")
+    add("--zarr-format", type=int, choices=(2, 3), default=3, help="Zarr format of DEST (default: 3)")
+    add("--layout", default="{level}", help="path of a level's array (default: {level})")
+    add("--workers", type=int, metavar="N", help="threads (default: one for each CPU)")
     memory = DEFAULT_INFLIGHT_BYTES / 2**20
-    parser.add_argument(
+    add(
         "--memory",
         type=float,
         default=memory,
         metavar="MIB",
         help=f"bound of the memory in use, in MiB (default: {memory:g})",
     )
-    parser.add_argument(
-        "--scheduler", metavar="ADDRESS", help="compute on the dask.distributed cluster at this address"
-    )
-    parser.add_argument("--dest-option", action="append", type=_option, default=[], metavar="KEY=VALUE",
+    add("--scheduler", metavar="ADDRESS", help="compute on the dask.distributed cluster at this address")
+    add("--dest-option", action="append", type=_option, default=[], metavar="KEY=VALUE",
                         help="option of the file system of a URL as DEST; may be repeated")  # fmt: skip
-    parser.add_argument("--dry-run", action="store_true", help="write nothing, print the number of chunks and bytes")
-    parser.add_argument("--quiet", action="store_true", help="show neither progress nor summary")
+    add("--dry-run", action="store_true", help="write nothing, print the number of chunks and bytes")
+    add("--quiet", action="store_true", help="show neither progress nor summary")
     return parser
 
 

@@ -27,52 +27,50 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         many=True,
     )
     where = parser.add_argument_group("address and access")
-    where.add_argument("--port", type=int, default=8000, help="port to listen on, 0 for a free one (default: 8000)")
-    where.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
-    )
-    where.add_argument(
+    add = where.add_argument
+    add("--port", type=int, default=8000, help="port to listen on, 0 for a free one (default: 8000)")
+    add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
+    add(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
         help="name by which clients may call this machine; needed when --host is not loopback; may be repeated",
     )
-    where.add_argument(
+    add(
         "--cors",
         default="*",
         metavar="ORIGINS",
         help="origins whose pages may read, separated by commas; '*' for any, 'none' for none (default: *)",
     )
-    where.add_argument("--viewer-dir", type=Path, metavar="DIR", help="a built vizarr, served at /viewers/vizarr/")
-    where.add_argument("--open", action="store_true", help="open the index page in a browser")
+    add("--viewer-dir", type=Path, metavar="DIR", help="a built vizarr, served at /viewers/vizarr/")
+    add("--open", action="store_true", help="open the index page in a browser")
     how = parser.add_argument_group("computing and caching")
-    how.add_argument(
+    add = how.add_argument
+    add(
         "--zarr-format",
         type=int,
         choices=(2, 3),
         default=3,
         help="format at /NAME/ (default: 3); both formats are at /v2/NAME/ and /v3/NAME/",
     )
-    how.add_argument(
-        "--compressor", default="zstd", metavar="NAME", help="codec of the chunks: zstd (default), none, blosc, ..."
-    )
-    how.add_argument("--warm", action="store_true", help="compute the coarsest levels before serving")
-    how.add_argument(
+    add("--compressor", default="zstd", metavar="NAME", help="codec of the chunks: zstd (default), none, blosc, ...")
+    add("--warm", action="store_true", help="compute the coarsest levels before serving")
+    add(
         "--revalidate",
         type=_seconds,
         default=60.0,
         metavar="SECONDS",
         help="seconds between checks for sources that have changed; 'none' for no checks (default: 60)",
     )
-    how.add_argument("--workers", type=int, default=1, metavar="N", help="number of processes (default: 1)")
+    add("--workers", type=int, default=1, metavar="N", help="number of processes (default: 1)")
     cache = f"MiB of the cache of a process, shared by the sources; without it each has its own (default: {DEFAULT_CACHE_BYTES // 2**20})"
-    how.add_argument("--cache-mb", type=int, metavar="MB", help=cache)
+    add("--cache-mb", type=int, metavar="MB", help=cache)
     overlay = "materialized hierarchy whose tiles are read instead of computed (one SRC only)"
-    how.add_argument("--overlay", metavar="PATH", help=overlay)
-    how.add_argument("--write-through", action="store_true", help="store computed tiles in the overlay")
+    add("--overlay", metavar="PATH", help=overlay)
+    add("--write-through", action="store_true", help="store computed tiles in the overlay")
     timeout = f"longest wait for a chunk (default: {DEFAULT_TIMEOUT_S:g})"
-    how.add_argument("--timeout", type=float, metavar="SECONDS", help=timeout)
+    add("--timeout", type=float, metavar="SECONDS", help=timeout)
     return parser
 
 

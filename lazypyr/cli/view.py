@@ -23,39 +23,29 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         description="Show SRC in the browser: zoom, pan, products, dates, contrast, time series at a tap. No pyramid is written.",
         many=True,
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--dates",
         type=Path,
         metavar="FILE",
         help="text file with the date of each channel, one a line (20160708 or 2016-07-08)",
     )
-    parser.add_argument(
-        "--points", nargs=2, metavar=("X", "Y"), help="SRC holds values of points; these arrays are their coordinates"
-    )
-    parser.add_argument(
+    add("--points", nargs=2, metavar=("X", "Y"), help="SRC holds values of points; these arrays are their coordinates")
+    add(
         "--resolution",
         type=float,
         metavar="R",
         help="with --points: pixel size in the units of the coordinates (default: 20)",
     )
-    parser.add_argument(
-        "--bounds", type=float, nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help="centres of the first and last pixel"
-    )
-    parser.add_argument("--clim", type=float, nargs=2, metavar=("LOW", "HIGH"), help="colour limits")
-    parser.add_argument("--cmap", metavar="NAME", help="colour map")
-    parser.add_argument(
-        "--invert-y", action=argparse.BooleanOptionalAction, help="row 0 at the top, as for radar geometry"
-    )
-    parser.add_argument("--port", type=int, default=0, help="port of the page (default: a free one)")
-    parser.add_argument("--no-browser", action="store_true", help="don't open a browser window")
-    parser.add_argument(
-        "--http",
-        type=int,
-        metavar="PORT",
-        help="also serve the data as Zarr over HTTP, at this port (0: a free one)",
-    )
-    parser.add_argument("--save", type=Path, metavar="OUT", help="write a picture (.png or .html) instead")
-    parser.add_argument(
+    add("--bounds", type=float, nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help="centres of the first and last pixel")
+    add("--clim", type=float, nargs=2, metavar=("LOW", "HIGH"), help="colour limits")
+    add("--cmap", metavar="NAME", help="colour map")
+    add("--invert-y", action=argparse.BooleanOptionalAction, help="row 0 at the top, as for radar geometry")
+    add("--port", type=int, default=0, help="port of the page (default: a free one)")
+    add("--no-browser", action="store_true", help="don't open a browser window")
+    add("--http", type=int, metavar="PORT", help="also serve the data as Zarr over HTTP, at this port (0: a free one)")
+    add("--save", type=Path, metavar="OUT", help="write a picture (.png or .html) instead")
+    add(
         "--index",
         type=_index,
         default=(),

@@ -12,7 +12,7 @@ import numpy as np
 
 from lazypyr._util.optional import need
 from lazypyr.errors import DestinationError, PlanError
-from lazypyr.plot.style import colours_of, dimension, first_index, short_name, spatial_dimensions
+from lazypyr.plot.style import colours_of, first_index, short_name, spatial_dimensions, value_dimension
 from lazypyr.plot.viewport import RenderedImage, Viewport
 
 __all__ = ["draw_png", "nice_ticks", "colour_pixels", "save_html", "save_picture"]
@@ -223,8 +223,7 @@ def _draw_bar(
         position = _TOP + (high - value) / (high - low) * height
         pen.line((x + 18, position, x + 23, position), fill=_INK)
         pen.text((x + 27, position), _number_text(value), fill=_INK, font=font, anchor="lm")
-    name, label, unit = dimension(viewport.pyramid)
-    pen.text((x, _TOP - 20), hv.Dimension((name, label), unit=unit).pprint_label, fill=_INK, font=font)
+    pen.text((x, _TOP - 20), value_dimension(viewport.pyramid).pprint_label, fill=_INK, font=font)
 
 
 def _number_text(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import holoviews as hv
@@ -52,6 +52,18 @@ class InteractivePlot:
     def streams(self) -> list[Any]:
         """Streams whose events make HoloViews ask for another element."""
         return [hv.streams.RangeXY(), hv.streams.PlotSize(), self.refresh]
+
+    def _request(
+        self,
+        index: Sequence[Any],
+        x_range: Any = None,
+        y_range: Any = None,
+        width: Any = None,
+        height: Any = None,
+        **_: Any,
+    ) -> Any:
+        """Request for what the streams of `streams` report."""
+        return self.viewport.view(x_range, y_range, width, height, index)
 
     def _element(self, kind: Hashable, request: Any, make: Callable[[Any], hv.Element]) -> hv.Element:
         """Element of a request's picture; the previous one of this kind where nothing has changed."""

@@ -19,12 +19,11 @@ from lazypyr.plot.selection import cloud_of, gather_values, points_as_row, produ
 from lazypyr.plot.style import (
     colours_of,
     common_options,
-    dimension,
     index_dimensions,
     spatial_dimensions,
     state_hook,
     tooltips,
-    value_label,
+    value_dimension,
 )
 from lazypyr.plot.viewport import RenderCancelled, RenderedImage, Viewport, ViewRequest
 from lazypyr.points.pyramid import PointsPyramid
@@ -161,7 +160,6 @@ class InteractivePoints(InteractivePlot):
         self.numbers = Viewport(self.cloud.index, engine, as_is=True)
         self.renderer = ViewRenderer(self._compute, self._preview, self._refresh)
         self.place = spatial_dimensions(self.viewport)
-        self.name, self.label, self.unit = dimension(pyramid)
 
     def plots(
         self,
@@ -177,9 +175,9 @@ class InteractivePoints(InteractivePlot):
         common = common_options(self.viewport, title)
         common["cmap"] = cmap or colours_of(self.pyramid)
         hooks = [state_hook(self)]
-        label, number = value_label(self.viewport), ("idx", "@idx")
+        label, number = value_dimension(self.pyramid).pprint_label, ("idx", "@idx")
         far = tooltips(self.viewport, (label, "@image"), number)
-        near = tooltips(self.viewport, (label, f"@{self.name}"), number, place="@{}")
+        near = tooltips(self.viewport, (label, "@z"), number, place="@{}")
         return (
             images.opts(hv.opts.Image(**common, hooks=hooks, colorbar=True, hover_tooltips=far)),
             dots.opts(
@@ -187,22 +185,24 @@ class InteractivePoints(InteractivePlot):
             ),
         )
 
-    def image(
-        self, *index: Any, x_range: Any = None, y_range: Any = None, width: Any = None, height: Any = None, **_: Any
-    ) -> hv.Element:
+    def image(self, *index: Any, **view: Any) -> hv.Element:
         """Callback of HoloViews for the raster."""
-        return self._element("image", self._request(index, x_range, y_range, width, height), self._image)
+        return self._element("image", self._request(index, **view), self._image)
 
-    def dots(
-        self, *index: Any, x_range: Any = None, y_range: Any = None, width: Any = None, height: Any = None, **_: Any
-    ) -> hv.Element:
+    def dots(self, *index: Any, **view: Any) -> hv.Element:
         """Callback of HoloViews for the points."""
-        return self._element("dots", self._request(index, x_range, y_range, width, height), self._points)
+        return self._element("dots", self._request(index, **view), self._points)
 
     def _request(
-        self, index: Sequence[Any], x_range: Any, y_range: Any, width: Any, height: Any
+        self,
+        index: Sequence[Any],
+        x_range: Any = None,
+        y_range: Any = None,
+        width: Any = None,
+        height: Any = None,
+        **_: Any,
     ) -> ViewRequest | _PointsRequest:
-        view = self.viewport.view(x_range, y_range, width, height, index)
+        view: ViewRequest = super()._request(index, x_range, y_range, width, height)
         if self.viewport.level_of(x_range, y_range, width, height) >= 0:
             return view
         # Points on the extent's last edge belong to the last pixel, half a pixel beyond its centre.
@@ -242,10 +242,7 @@ class InteractivePoints(InteractivePlot):
         return x.astype("f8"), y.astype("f8"), z, numbers
 
     def _values(self) -> list[hv.Dimension]:
-        return [
-            hv.Dimension((self.name, self.label), unit=self.unit, range=self._limits or (None, None)),
-            hv.Dimension("idx"),
-        ]
+        return [value_dimension(self.pyramid, self._limits), hv.Dimension("idx")]
 
     def _image(self, rendered: _RenderedCloud | None) -> hv.Element:
         frame = None if rendered is None else rendered.frame

@@ -17,12 +17,11 @@ from lazypyr.plot.render_worker import ViewRenderer
 from lazypyr.plot.style import (
     colours_of,
     common_options,
-    dimension,
     index_dimensions,
     spatial_dimensions,
     state_hook,
     tooltips,
-    value_label,
+    value_dimension,
 )
 from lazypyr.plot.viewport import RenderedImage, Viewport, ViewRequest
 from lazypyr.products.base import Product
@@ -209,12 +208,9 @@ class InteractiveRaster(InteractivePlot):
         hooks = [state_hook(self)]
         return plot.opts(options_of(self.viewport, cmap, title, invert_yaxis=invert_yaxis, hooks=hooks))
 
-    def draw(
-        self, *index: Any, x_range: Any = None, y_range: Any = None, width: Any = None, height: Any = None, **_: Any
-    ) -> hv.Element:
+    def draw(self, *index: Any, **view: Any) -> hv.Element:
         """Callback of HoloViews: the element of a view."""
-        view = self.viewport.view(x_range, y_range, width, height, index)
-        return self._element("raster", view, self._made)
+        return self._element("raster", self._request(index, **view), self._made)
 
     def _made(self, frame: RenderedImage | None) -> hv.Element:
         seen = empty_image(self.viewport) if frame is None or is_blank(frame) else frame
@@ -244,9 +240,7 @@ def element_of(viewport: Viewport, frame: RenderedImage, limits: tuple[float, fl
     place = spatial_dimensions(viewport)
     if viewport.colour_axis is not None:
         return hv.RGB(frame.pixels, bounds=frame.bounds, kdims=place, vdims=list("RGBA"[: frame.pixels.shape[2]]))
-    name, label, unit = dimension(viewport.pyramid)
-    value = hv.Dimension((name, label), unit=unit, range=limits or (None, None))
-    return hv.Image(frame.pixels, bounds=frame.bounds, kdims=place, vdims=[value])
+    return hv.Image(frame.pixels, bounds=frame.bounds, kdims=place, vdims=[value_dimension(viewport.pyramid, limits)])
 
 
 def options_of(viewport: Viewport, cmap: Any, title: str | None, *, invert_yaxis: bool | None, **more: Any) -> Any:
@@ -255,5 +249,5 @@ def options_of(viewport: Viewport, cmap: Any, title: str | None, *, invert_yaxis
     common["invert_yaxis"] = "y" not in viewport.pyramid.coords if invert_yaxis is None else invert_yaxis
     if viewport.colour_axis is not None:
         return hv.opts.RGB(**common)
-    common["hover_tooltips"] = tooltips(viewport, (value_label(viewport), "@image"))
+    common["hover_tooltips"] = tooltips(viewport, (value_dimension(viewport.pyramid).pprint_label, "@image"))
     return hv.opts.Image(**common, cmap=cmap or colours_of(viewport.pyramid), colorbar=True)

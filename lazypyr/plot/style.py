@@ -26,7 +26,7 @@ __all__ = [
     "short_name",
     "state_hook",
     "tooltips",
-    "value_label",
+    "value_dimension",
 ]
 
 if not hv.Store.registry.get("bokeh"):  # HoloViews knows no options before a backend is loaded
@@ -158,10 +158,10 @@ def tooltips(viewport: Viewport, *values: tuple[str, str], place: str = "${}") -
     return [*axes, *values]
 
 
-def value_label(viewport: Viewport) -> str:
-    """Label of the values with their unit."""
-    name, label, unit = dimension(viewport.pyramid)
-    return str(hv.Dimension((name, label), unit=unit).pprint_label)
+def value_dimension(pyramid: Pyramid, limits: tuple[float, float] | None = None) -> hv.Dimension:
+    """Dimension of the values; colours range over `limits`."""
+    name, label, unit = dimension(pyramid)
+    return hv.Dimension((name, label), unit=unit, range=limits or (None, None))
 
 
 def first_index(viewport: Viewport) -> tuple[int, ...]:

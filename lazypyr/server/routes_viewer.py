@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Hashable, Mapping
 from importlib import resources
 from importlib.util import find_spec
@@ -27,6 +28,7 @@ __all__ = ["ViewerRoutes"]
 
 _OURS = {"page.css": "text/css", "index.js": "text/javascript", "view.js": "text/javascript"}
 _BOKEH = {"bokeh.min.js": "text/javascript", "bokeh-api.min.js": "text/javascript"}
+_NUMBER = re.compile("[0-9]{1,19}")
 _THUMBNAIL = 320
 _KEPT_SNAPSHOTS = 64
 # Body of a picture that HEAD asks about: it is not rendered.
@@ -75,10 +77,7 @@ class ViewerRoutes:
         await _html(scope, send, body)
 
     async def _view(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
-        async def compute(dataset: ServedDataset, path: str, snapshot: Snapshot) -> dict[str, Any]:
-            return self._info(dataset, path, snapshot)
-
-        result = await self._read_or_404(rest, scope, receive, send, compute)
+        result = await self._read_or_404(rest, scope, receive, send, self._info)
         if result is not None:
             if _bokeh_folder() is None:
                 await _html(scope, send, "<p>The viewer needs bokeh: <code>pip install bokeh</code>", status=404)
@@ -105,37 +104,36 @@ class ViewerRoutes:
 
     async def _tile(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
         name, *numbers = rest.removesuffix(".png").rsplit("/", 3)
-        if not rest.endswith(".png") or len(numbers) != 3:
+        if not rest.endswith(".png") or len(numbers) != 3 or not all(map(_NUMBER.fullmatch, numbers)):
             await reply(scope, send, 404)
             return
+        zoom, x, y = map(int, numbers)
 
-        async def compute(dataset: ServedDataset, path: str, snapshot: Snapshot) -> bytes | None:
-            zoom, x, y = (_number(text) for text in numbers)
-            layer, options = await self._render_options(path, snapshot, scope)
+        def draw(layer: Layer, options: RenderOptions, engine: Engine) -> tuple[Hashable, Callable[[], bytes | None]]:
             if not layer.has_tile(zoom, x, y):
                 raise _NotFound
-            if scope["method"] == "HEAD":
-                return _HEAD_ONLY
-            engine = snapshot.by_format[3].engine
-            key = ("png", layer.pyramid.key, layer.name, options, zoom, x, y)
-            png: bytes = await _cached(engine, key, lambda: layer.tile(engine, options, zoom, x, y) or b"")
-            return png
+            return ("png", zoom, x, y), lambda: layer.tile(engine, options, zoom, x, y)
 
-        await self._picture(name, scope, receive, send, compute)
+        await self._picture(name, scope, receive, send, draw)
 
     async def _thumbnail(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
-        async def compute(dataset: ServedDataset, path: str, snapshot: Snapshot) -> bytes | None:
+        def draw(layer: Layer, options: RenderOptions, engine: Engine) -> tuple[Hashable, Callable[[], bytes | None]]:
+            return "thumbnail", lambda: layer.thumbnail(engine, options, _THUMBNAIL)
+
+        await self._picture(rest.removesuffix(".png"), scope, receive, send, draw)
+
+    async def _picture(self, name: str, scope: Scope, receive: Receive, send: Send, draw: Any) -> None:
+        """Answer with the picture of the key and function that `draw` gives for a layer; HEAD draws nothing."""
+
+        async def compute(dataset: ServedDataset, path: str, snapshot: Snapshot) -> bytes:
             layer, options = await self._render_options(path, snapshot, scope)
+            engine = snapshot.by_format[3].engine
+            key, render = draw(layer, options, engine)
             if scope["method"] == "HEAD":
                 return _HEAD_ONLY
-            engine = snapshot.by_format[3].engine
-            key = ("thumbnail", layer.pyramid.key, layer.name, options)
-            png: bytes = await _cached(engine, key, lambda: layer.thumbnail(engine, options, _THUMBNAIL) or b"")
+            png: bytes = await _cached(engine, (key, layer.pyramid.key, layer.name, options), lambda: render() or b"")
             return png
 
-        await self._picture(rest.removesuffix(".png"), scope, receive, send, compute)
-
-    async def _picture(self, name: str, scope: Scope, receive: Receive, send: Send, compute: Any) -> None:
         def headers(snapshot: Snapshot) -> dict[str, str]:
             fixed = b"v=" in scope["query_string"]
             return {
@@ -165,7 +163,7 @@ class ViewerRoutes:
 
     async def _api(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
         name, _, endpoint = rest.rpartition("/")
-        computations: dict[str, Any] = {"info": self._info_of, "window": self._window, "value": self._value}
+        computations: dict[str, Any] = {"info": self._info, "window": self._window, "value": self._value}
         if endpoint not in computations:
             await reply(scope, send, 404)
             return
@@ -182,10 +180,7 @@ class ViewerRoutes:
             headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
             await reply(scope, send, 200, result[1], headers={**headers, **({"Content-Length": ""} if head else {})})
 
-    async def _info_of(self, dataset: ServedDataset, path: str, snapshot: Snapshot, scope: Scope) -> dict[str, Any]:
-        return self._info(dataset, path, snapshot)
-
-    def _info(self, dataset: ServedDataset, path: str, snapshot: Snapshot) -> dict[str, Any]:
+    async def _info(self, dataset: ServedDataset, path: str, snapshot: Snapshot, _: Any = None) -> dict[str, Any]:
         layers = self._layers_at(path, snapshot)
         pyramid = snapshot.by_format[3].pyramids[path]
         grid = pyramid.grid
@@ -328,7 +323,7 @@ def _query(scope: Scope) -> dict[str, str]:
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 19:
+    if not _NUMBER.fullmatch(text):
         raise _NotFound
     return int(text)
 
