@@ -130,7 +130,7 @@ class Grid:
         Parameters
         ----------
         bounds : (float, float, float, float)
-            ``(x_first, y_first, x_last, y_last)``, in world units.
+            ``(x_first, y_first, x_last, y_last)``, in the units of the coordinates.
         nx, ny : int
             Pixels from the first to the last, both included.
         centred : bool
@@ -243,7 +243,7 @@ class Grid:
         Returns
         -------
         tuple[float, float, float, float]
-            ``(left, bottom, right, top)``, edges of the first column, last row, last column, first row, in world units.
+            ``(left, bottom, right, top)``, edges of the first column, last row, last column, first row, in the units of the coordinates.
         """
         ny, nx = self.level_size(level)
         (r0, r1), (c0, c1) = window or ((0, ny), (0, nx))

@@ -77,7 +77,7 @@ class KVStore(ABC):
         if self.get(key) is not None:
             return False
         self.put(key, data)
-        # Without a test-and-set in the medium: the last of two who came at once has it.
+        # The medium has no atomic locks: of two writers at once the last one holds it.
         return self.get(key) == data
 
     @contextlib.contextmanager

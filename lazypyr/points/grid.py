@@ -113,7 +113,7 @@ def check_columns(x: Source, y: Source, resolution: float) -> None:
         raise PlanError(f"{x.name} has {x.shape[0]} points, {y.name} has {y.shape[0]}: they must be as many")
     if not x.shape[0]:
         raise PlanError("the cloud is empty: x and y have no point")
-    positive(resolution, "resolution", "a positive number of world units a pixel")
+    positive(resolution, "resolution", "a positive pixel size in the units of the coordinates")
 
 
 def _pixels(low: Any, high: Any, resolution: float, name: str) -> int:

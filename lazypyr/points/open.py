@@ -225,7 +225,7 @@ def read_points(
     if resolution is not None:
         known["resolution"] = resolution
     if "resolution" not in known:
-        raise PlanError(f"{table.name}: resolution: say how many world units a pixel has")
+        raise PlanError(f"{table.name}: resolution: give the size of a pixel in the units of the coordinates")
     pyramid = from_points(
         x_source, y_source, shown, z=z_source, attributes=attributes, index_path=index_path or None, **known | options
     )

@@ -145,7 +145,7 @@ class PointsPyramid(OnGrid):
         Parameters
         ----------
         bbox : sequence of float
-            Box ``(x0, y0, x1, y1)`` in world units, or ``(x0, y0, z0, x1, y1, z1)`` for a cloud with z.
+            Box ``(x0, y0, x1, y1)`` in the units of the coordinates, or ``(x0, y0, z0, x1, y1, z1)`` for a cloud with z.
         closed : {"left", "both"}
             Sides that belong to the box. "left": it is half-open, ``x0 <= x < x1`` and so on, so that boxes side by side
             share no point. "both": ``x0 <= x <= x1``.

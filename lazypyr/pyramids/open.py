@@ -116,7 +116,7 @@ def open_pyramid(
     Raises
     ------
     PlanError
-        Bad input, named.
+        For sources and options that make no pyramid.
     """
     src, whole = _unwrapped(src)
     settings = {
@@ -335,7 +335,7 @@ def from_function(
     Raises
     ------
     PlanError
-        Bad input, named.
+        For sources and options that make no pyramid.
     """
     what = name or str(getattr(read, "__name__", "function"))
     if not callable(read):

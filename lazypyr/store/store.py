@@ -57,11 +57,11 @@ class LazyPyramidStore(KeyedStore):
     legacy : bool
         Write multiscales 0.1 instead of OME-NGFF 0.4 (zarr v2 only).
     cache_bytes, inflight_bytes, workers, timeout_s
-        Of the engine; see `lazypyr.engine.Engine`.
+        Options of the engine, see `lazypyr.engine.Engine`.
     engine : Engine, optional
         An engine to share with other stores.
     overlay : path, URL, mapping of bytes or zarr store, optional
-        Chunks found there win over computing: levels that `materialize` wrote, and what earlier stores kept.
+        Chunks found there are read instead of computed: levels that `materialize` wrote, and chunks that earlier stores kept.
     write_through, overlay_bytes : bool; int, optional
         Keep there what is computed; at most so many bytes, those not used for longest go first.
     **recipe
