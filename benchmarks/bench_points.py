@@ -103,7 +103,7 @@ def first_tile(report: Report, kind: str, points: tuple[np.ndarray, ...], folder
         shutil.rmtree(folder / "moraine")
     note = "peak memory: a fifth is the aim"
     reach = 20 if len(timings) > 1 else None
-    report.add(f"{kind}: zarr columns to the first coarsest tile", timings, reach=reach, note=note)
+    report.add(f"{kind}: zarr columns to one tile of the coarsest level", timings, reach=reach, note=note)
 
 
 def cold_tiles(report: Report, kind: str, points: tuple[np.ndarray, ...], repeats: int) -> None:

@@ -105,3 +105,21 @@ def test_commands_that_end_by_themselves_run(tmp_path, monkeypatch, capsys):
     assert {"info", "materialize", "view", "demo"} <= set(run)
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "means.zarr" / "0", mode="r")[:], looks(4))
     assert (tmp_path / "pair.png").read_bytes()[:4] == b"\x89PNG"
+
+
+# What readers of the first hour did not understand.
+UNCLEAR = """worth computing; without the store; costs no byte; first coarsest tile; did not reach; disk tier; rooms of the house;
+its flights; Zarr face; win over computing; left alone; counts anew; leave aside; test-and-set; its own affair; NaT hold; wins its
+pixel; Dealt out; What is where; take amiss; at any price; nobody has begun; began when it was; fact stand once; change places; a blink;
+What travels; first knob; most so often; Bad input; boxed; world units; pixel of ones; "as it is\""""
+
+
+def test_unclear_words_are_gone(capsys):
+    texts = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES if page != "docs/design.md"}
+    for command in ("info", "view", "serve", "materialize", "explain", "demo"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        texts[command] = capsys.readouterr().out
+    phrases = [" ".join(phrase.split()) for phrase in UNCLEAR.split(";")]
+    spoken = {name: " ".join(text.split()) for name, text in texts.items()}
+    assert [(name, phrase) for name, text in spoken.items() for phrase in phrases if phrase in text] == []
