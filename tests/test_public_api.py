@@ -37,7 +37,8 @@ NAMES = [
 
 def test_names_are_these():
     assert sorted(lazypyr.__all__) == NAMES
-    assert set(NAMES) <= set(dir(lazypyr))
+    assert dir(lazypyr) == sorted(lazypyr.__all__)
+    assert dir(lazypyr.plot) == sorted(lazypyr.plot.__all__)
 
 
 def test_every_name_is_there():
