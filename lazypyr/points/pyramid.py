@@ -204,9 +204,9 @@ class PointsPyramid(OnGrid):
         Parameters
         ----------
         x, y : array-like
-            Positions in world units, of any shapes that broadcast.
+            Positions in the units of the coordinates, of any shapes that broadcast.
         max_distance : float, optional
-            Distance in world units, inclusive, beyond which points don't count.
+            Distance in the units of the coordinates, inclusive, beyond which points don't count.
 
         Returns
         -------
@@ -214,7 +214,7 @@ class PointsPyramid(OnGrid):
             Point numbers, int64, of the broadcast shape; -1 where there is no point (or x or y is not finite). Of points
             at the same distance it is the one with the lowest number.
         distance : ndarray
-            Distances in world units, float64, inf where `index` is -1.
+            Distances in the units of the coordinates, float64, inf where `index` is -1.
 
         Raises
         ------
