@@ -25,7 +25,9 @@ def axes_label(axes: Sequence[str]) -> str:
 
     Examples
     --------
-    >>> axes_label(("y", "x")), axes_label(("band", "y", "x"))
-    ('yx', 'band, y, x')
+    >>> axes_label(("y", "x"))
+    'yx'
+    >>> axes_label(("band", "y", "x"))
+    'band, y, x'
     """
     return ("" if all(len(axis) == 1 for axis in axes) else ", ").join(axes)
