@@ -13,7 +13,7 @@ import numpy as np
 from lazypyr._util.cache import SingleFlightCache
 from lazypyr._util.forksafe import remake_after_fork
 from lazypyr.errors import PlanError
-from lazypyr.geometry.windows import Window, ceil_div
+from lazypyr.geometry.windows import Window, ceil_div, chunk_window
 from lazypyr.pyramids.base import ComputeContext
 from lazypyr.sources.array import ArraySource, NumpySource
 from lazypyr.sources.base import Source, fresh_identity, identity_of, native
@@ -286,9 +286,7 @@ class RowGather:
 
         def read_chunk(part: Array) -> None:
             index = (int(self._number[part[0]]), *chunk)
-            window = tuple(
-                (i * n, min((i + 1) * n, m)) for i, n, m in zip(index, source.chunks, source.shape, strict=True)
-            )
+            window = chunk_window(index, source.chunks, source.shape)
             block = cache.cache.get((source.identity, index), partial(source.read, window))
             out[part] = block[(rows[part] - index[0] * source.chunks[0], *offset)]
 

@@ -80,13 +80,13 @@ class PointIndex:
     def runs(self, level: int, window: Window) -> tuple[Array, Array, Array]:
         """Occupied pixels of a window (row-major position) and the half-open run of ranks of all points in each."""
         pixel, first, stop = self._buffers(level, window, 3)
-        n = query_kernels.runs(*self._cells(level, window), self.rank, False, _NO_COUNT, pixel, first, stop)
+        n = query_kernels.runs(*self._cells(level, window), self.rank, False, _NO_COUNT, (pixel, first, stop))
         return pixel[:n], first[:n], stop[:n]
 
     def count(self, level: int, window: Window, out: Array) -> None:
         """Write the number of points in each occupied pixel of a window to `out`, flat, int64."""
         unused = self._buffers(level, ((0, 0), (0, 0)), 3)
-        query_kernels.runs(*self._cells(level, window), self.rank, True, out, *unused)
+        query_kernels.runs(*self._cells(level, window), self.rank, True, out, unused)
 
     def _cells(self, level: int, window: Window) -> tuple[Any, ...]:
         """First arguments of the kernels: keys, buckets, and the cells of a window."""
@@ -134,12 +134,12 @@ def build(x: Source, y: Source, grid: PointGrid, rows: int) -> PointIndex:
         left -= keys_of(grid, a, b, start, bits, (shift - bits) // 2, key[:left], point[:left])
     key, point = sort(key, point, bits)
     if shift > bits:
-        kernels.last_materialized_first(key, bits, shift)
+        kernels.highest_number_first(key, bits, shift)
     counts = np.zeros(kernels.N_BUCKETS, np.int64)
     kernels.count_buckets(key, shift, np.uint64(0), False, counts)
     starts = bucket_starts(counts)
     out = np.empty(n, np.uint64), np.empty(n, grid.number_dtype), np.empty(n, grid.number_dtype)
-    kernels.scatter_by_level(key, point, bits, shift, np.uint64(0), False, 0, starts[:-1].copy(), *out)
+    kernels.scatter_by_level(key, point, bits, shift, np.uint64(0), False, 0, starts[:-1].copy(), out)
     return PointIndex(grid, *out, starts)
 
 
@@ -173,15 +173,10 @@ def packing(grid: PointGrid) -> tuple[int, int]:
 
 def keys_of(grid: PointGrid, x: Array, y: Array, start: int, bits: int, fine: int, key: Array, point: Array) -> int:
     """Keys of a block of points, see `kernels.keys_of`; returns how many of them have one."""
-    steps = (_step(x.dtype, grid.resolution), _step(y.dtype, grid.resolution))
-    n = kernels.keys_of(
-        x, y, x.dtype.type(grid.x0), y.dtype.type(grid.y0), *steps, grid.nx, grid.ny, start, bits, fine, key, point
-    )
-    return int(n)
-
-
-def _step(dtype: np.dtype[Any], resolution: float) -> Any:
-    return dtype.type(resolution) if dtype.kind == "f" else np.float64(resolution)
+    origin = x.dtype.type(grid.x0), y.dtype.type(grid.y0)
+    # integers are divided as float64
+    step = tuple((c.dtype if c.dtype.kind == "f" else np.dtype("f8")).type(grid.resolution) for c in (x, y))
+    return int(kernels.keys_of(x, y, origin, step, (grid.nx, grid.ny), start, bits, fine, key, point))
 
 
 def bucket_starts(counts: Array) -> Array:

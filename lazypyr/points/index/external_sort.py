@@ -157,19 +157,8 @@ def _scattered(merged: _Rows, counts: Array, grid: PointGrid, folder: Path, bits
             kernels.count_buckets(key, bits, before, start > 0, sizes)
             local = bucket_starts(sizes)
             out = {name: np.empty(key.size, dtype) for name, dtype in dtypes.items()}
-            kernels.scatter_by_level(
-                key,
-                point,
-                bits,
-                bits,
-                before,
-                start > 0,
-                start,
-                local[:-1].copy(),
-                out["key"],
-                out["point"],
-                out["rank"],
-            )
+            at = local[:-1].copy()
+            kernels.scatter_by_level(key, point, bits, bits, before, start > 0, start, at, tuple(out.values()))
             for c in np.flatnonzero(sizes):
                 for name, dtype in dtypes.items():
                     files[name].seek(int(free[c]) * dtype.itemsize)

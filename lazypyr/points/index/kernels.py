@@ -21,7 +21,7 @@ __all__ = [
     "limits",
     "morton",
     "move",
-    "last_materialized_first",
+    "highest_number_first",
 ]
 
 # Of the levels 31 ... 0, then of points that are first nowhere: another one in their pixel has a higher number.
@@ -86,26 +86,16 @@ def limits(x: Any, y: Any) -> Any:
 
 @jit
 def keys_of(
-    x: Any,
-    y: Any,
-    x0: Any,
-    y0: Any,
-    x_step: Any,
-    y_step: Any,
-    nx: Any,
-    ny: Any,
-    first: Any,
-    bits: Any,
-    fine: Any,
-    key: Any,
-    point: Any,
+    x: Any, y: Any, origin: Any, step: Any, size: Any, first: Any, bits: Any, fine: Any, key: Any, point: Any
 ) -> Any:
     """Key and number of each finite point, written to `key` and `point` from their ends backwards; returns how many.
 
     Backwards, so that a stable sort has the highest number first within a pixel. With ``bits > 0`` the key gets the
     point's number below it, complemented in `bits` bits, and nothing is written to `point`; between the two there are
-    `fine` levels of Morton order within the pixel. Pixels are worked out in the dtype of the coordinates.
+    `fine` levels of Morton order within the pixel. Pixels are worked out in the dtype of the coordinates. `origin`, `step`
+    and `size` (in pixels) of the grid are along x and y; `first` is the number of the first point.
     """
+    (x0, y0), (x_step, y_step), (nx, ny) = origin, step, size
     n = 0
     last = key.size - 1
     mask = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
@@ -153,7 +143,7 @@ def move(key: Any, point: Any, paired: Any, low: Any, at: Any, key_out: Any, poi
 
 
 @jit
-def last_materialized_first(packed: Any, bits: Any, shift: Any) -> Any:
+def highest_number_first(packed: Any, bits: Any, shift: Any) -> Any:
     """Move the highest number of each pixel to the front of its run of sorted keys; the others stay in order."""
     mask = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
     a = 0
@@ -185,23 +175,14 @@ def count_buckets(packed: Any, shift: Any, before: Any, seen: Any, counts: Any) 
 
 @jit
 def scatter_by_level(
-    packed: Any,
-    point: Any,
-    bits: Any,
-    shift: Any,
-    before: Any,
-    seen: Any,
-    base: Any,
-    at: Any,
-    key_out: Any,
-    point_out: Any,
-    rank_out: Any,
+    packed: Any, point: Any, bits: Any, shift: Any, before: Any, seen: Any, base: Any, at: Any, out: Any
 ) -> Any:
     """Scatter sorted keys to level buckets, in order: `at` holds the next free row of each bucket and is moved on.
 
     `base` is the rank of the first key in the whole Morton order. With ``bits > 0`` the point's number is in the lowest
     bits of the key, complemented; a cell's key is what is left after a shift by `shift` bits.
     """
+    key_out, point_out, rank_out = out
     mask = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
     for i in range(packed.size):
         code = packed[i] >> np.uint64(shift)

@@ -149,25 +149,16 @@ def scatter(
 
 @jit
 def runs(
-    key: Any,
-    starts: Any,
-    level: Any,
-    ranges: Any,
-    window: Any,
-    rank: Any,
-    counting: Any,
-    out: Any,
-    pixel: Any,
-    first: Any,
-    stop: Any,
+    key: Any, starts: Any, level: Any, ranges: Any, window: Any, rank: Any, counting: Any, counts: Any, out: Any
 ) -> Any:
-    """All points of each occupied cell of a window: its position, and its half-open run of ranks. Returns how many.
+    """All points of each occupied cell of a window: its position, and its half-open run of ranks, to `out`.
 
-    When `counting`, the flat window `out` gets the number of points instead.
+    Returns how many. When `counting`, the flat window `counts` gets the number of points instead.
 
     A first point's rank is where its cell's run starts; the next occupied cell's start is where it stops. Cells come in
     descending order of rank within pieces.
     """
+    pixel, first, stop = out
     height, width = window[0, 1] - window[0, 0], window[1, 1] - window[1, 0]
     shift = np.uint64(2 * level)
     start_of = np.empty(_PIECE, rank.dtype)
@@ -207,7 +198,7 @@ def runs(
                 r, q = r0 + (position >> 8), c0 + (position & 255)
                 if 0 <= r < height and 0 <= q < width:
                     if counting:
-                        out[r * width + q] = end - np.int64(start_of[k])
+                        counts[r * width + q] = end - np.int64(start_of[k])
                     else:
                         pixel[n] = r * width + q
                         first[n] = start_of[k]

@@ -39,18 +39,7 @@ def _copy_runs(nodes: Any, n: Any, first: Any, order: Any, out: Any, count: Any)
 
 @jit
 def _test_blocks(
-    nodes: Any,
-    n: Any,
-    first: Any,
-    order: Any,
-    pixel_xy: Any,
-    x: Any,
-    y: Any,
-    box: Any,
-    sides: Any,
-    closed: Any,
-    out: Any,
-    count: Any,
+    nodes: Any, n: Any, first: Any, order: Any, pixel_xy: Any, x: Any, y: Any, query: Any, out: Any, count: Any
 ) -> Any:
     """Append those points of blocks that lie in the box, see `_copy_runs`."""
     touched = np.float32(0)
@@ -58,8 +47,7 @@ def _test_blocks(
         a, b = first[nodes[w]], first[nodes[w] + 1] - 1
         touched += pixel_xy[a, 0] + pixel_xy[b, 0] + np.float32(order[a]) + np.float32(order[b])
     count += 0 if touched == touched else 1  # noqa: PLR0124
-    xa, ya, xb, yb = box
-    pxa, pya, pxb, pyb = sides
+    (xa, ya, xb, yb), (pxa, pya, pxb, pyb), closed = query
     for w in range(n):
         start, stop = first[nodes[w]], first[nodes[w] + 1]
         if count + stop - start > out.size:
@@ -165,7 +153,7 @@ def _numbers_in(tree: Any, xa: Any, ya: Any, xb: Any, yb: Any, closed: Any, out:
     order, pixel_xy, bounds, child, first, leaves, x, y, x0, y0, resolution = tree
     pxa, pya = np.float32((xa - x0) / resolution), np.float32((ya - y0) / resolution)
     pxb, pyb = np.float32((xb - x0) / resolution), np.float32((yb - y0) / resolution)
-    box, sides = (xa, ya, xb, yb), (pxa, pya, pxb, pyb)
+    query = (xa, ya, xb, yb), (pxa, pya, pxb, pyb), closed
     # at most 16 x 16 nodes of each level wait, and a level has a quarter of the nodes of that below
     nodes = np.empty(32 * 256, np.int64)
     inner = np.empty(16, np.int64)
@@ -205,10 +193,10 @@ def _numbers_in(tree: Any, xa: Any, ya: Any, xb: Any, yb: Any, closed: Any, out:
             count = _copy_runs(run, runs, first, order, out, count)
             runs = 0
         if blocks > block.size - 16:
-            count = _test_blocks(block, blocks, first, order, pixel_xy, x, y, box, sides, closed, out, count)
+            count = _test_blocks(block, blocks, first, order, pixel_xy, x, y, query, out, count)
             blocks = 0
     count = _copy_runs(run, runs, first, order, out, count)
-    count = _test_blocks(block, blocks, first, order, pixel_xy, x, y, box, sides, closed, out, count)
+    count = _test_blocks(block, blocks, first, order, pixel_xy, x, y, query, out, count)
     return count if touched == touched else 0  # noqa: PLR0124
 
 
