@@ -15,8 +15,8 @@ from docs_setup import SETUP, looks, scene, stack
 from lazypyr.cli import _parser, main
 from support.paths import ROOT
 
-# These have tests of their own (tests/plot/test_docs.py, tests/products/test_docs.py); the design shows signatures.
-ELSEWHERE = {"docs/plotting.md", "docs/products.md", "docs/design.md"}
+# These have tests of their own.
+ELSEWHERE = {"docs/plotting.md", "docs/products.md"}
 PAGES = sorted(str(page.relative_to(ROOT)) for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
