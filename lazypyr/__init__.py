@@ -24,6 +24,7 @@ from lazypyr.pyramids.base import Pyramid, provide_products
 if TYPE_CHECKING:
     from lazypyr import plot as plot
     from lazypyr import viewers as viewers
+    from lazypyr.engine import Engine as Engine
     from lazypyr.points import PointsPyramid as PointsPyramid
     from lazypyr.points import from_points as from_points
     from lazypyr.points import read_points as read_points
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from lazypyr.reducers import Reducer as Reducer
     from lazypyr.reducers import reducer as reducer
     from lazypyr.server import serve as serve
+    from lazypyr.sources.base import Source as Source
     from lazypyr.store import LazyPyramidStore as LazyPyramidStore
+    from lazypyr.store import StoreLayout as StoreLayout
     from lazypyr.store import collection as collection
     from lazypyr.writing import materialize as materialize
 
@@ -42,6 +45,7 @@ __all__ = [
     "BusyError",
     "ComputeError",
     "DestinationError",
+    "Engine",
     "LazyPyramidStore",
     "LazypyrError",
     "MissingExtra",
@@ -50,7 +54,9 @@ __all__ = [
     "Product",
     "Pyramid",
     "Reducer",
+    "Source",
     "SourceError",
+    "StoreLayout",
     "__version__",
     "collection",
     "from_function",
@@ -66,7 +72,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Engine": "lazypyr.engine",
     "LazyPyramidStore": "lazypyr.store",
+    "Source": "lazypyr.sources.base",
+    "StoreLayout": "lazypyr.store",
     "collection": "lazypyr.store",
     "from_function": "lazypyr.pyramids.open",
     "open_pyramid": "lazypyr.pyramids.open",

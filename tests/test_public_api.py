@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from importlib.metadata import version
 
+import numpy as np
+
 import lazypyr
 
 NAMES = [
     "BusyError",
     "ComputeError",
     "DestinationError",
+    "Engine",
     "LazyPyramidStore",
     "LazypyrError",
     "MissingExtra",
@@ -19,7 +22,9 @@ NAMES = [
     "Product",
     "Pyramid",
     "Reducer",
+    "Source",
     "SourceError",
+    "StoreLayout",
     "__version__",
     "collection",
     "from_function",
@@ -39,6 +44,38 @@ def test_names_are_these():
     assert sorted(lazypyr.__all__) == NAMES
     assert dir(lazypyr) == sorted(lazypyr.__all__)
     assert dir(lazypyr.plot) == sorted(lazypyr.plot.__all__)
+
+
+def test_tab_on_a_pyramid_shows_what_users_need():
+    pyramid = lazypyr.open_pyramid(np.zeros((8, 8), "c8"))
+    cloud = lazypyr.from_points([0, 1], [0, 1], [0, 1], resolution=1)
+    common = [
+        "attrs", "axes", "chunks", "companion_arrays", "coords", "crs", "description", "display", "downsampling", "dtype",
+        "explain", "fill_value", "fingerprint", "grid", "levels", "map", "method", "name", "ndim", "nodata", "parents",
+        "read", "shape", "sources",
+    ]  # fmt: skip
+    shown = {
+        one: [name for name in dir(one) if not name.startswith("_")] for one in (pyramid, pyramid.map("phase"), cloud)
+    }
+    assert shown.pop(pyramid) == sorted([*common, "factors", "reducer", "stored_levels"])
+    assert shown.pop(cloud) == sorted(
+        [
+            *common,
+            "cloud",
+            "index",
+            "keep",
+            "nearest",
+            "query",
+            "raw",
+            "values",
+            "with_materialized",
+            "with_values",
+            "x",
+            "y",
+            "z",
+        ]
+    )
+    assert shown.popitem()[1] == sorted([*common, "parent", "product", "units"])
 
 
 def test_every_name_is_there():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +17,7 @@ from lazypyr.geometry.windows import Window
 from lazypyr.metadata.protocol import SupportsDownsampling
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.key import Key
+from lazypyr.pyramids.level import Level, checked_window
 from lazypyr.reducers import REDUCERS
 
 if TYPE_CHECKING:
@@ -36,15 +36,6 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """One level: `shape` by axis; `scale` level-0 pixels a pixel; its first sample sits `translation` level-0 pixels in."""
-
-    shape: tuple[int, ...]
-    scale: tuple[float, ...]
-    translation: tuple[float, ...]
 
 
 class ComputeContext(Protocol):
@@ -109,6 +100,29 @@ def provide_products(load: Callable[[], Products]) -> None:
 def load_products() -> Products:
     """The products, imported when first asked for."""
     return _load()
+
+
+# Members that the engine, the writers and the viewers call, and that completion leaves out.
+_INTERNAL = frozenset(
+    [
+        "checked",
+        "coarsest_bringing",
+        "compute",
+        "decoded_bytes",
+        "georeference",
+        "identity",
+        "indexed_values",
+        "key",
+        "last_stored_level",
+        "n_stored_levels",
+        "planned",
+        "read_region",
+        "reductions",
+        "refreshed",
+        "transposed",
+        "working_bytes",
+    ]
+)
 
 
 class Pyramid(ABC):
@@ -302,31 +316,7 @@ class Pyramid(ABC):
         if not -n <= level < n:
             raise PlanError(f"{self.name}: no level {level}; there are {n}, 0 (finest) to {n - 1}")
         level %= n
-        shape = self.levels[level].shape
-        if window is None:
-            return level, windows.full_window(shape)
-        if len(window) > len(shape):
-            raise PlanError(
-                f"{self.name}: a window of {len(window)} axes for an array of axes {axes_label(self.axes)!r}"
-            )
-        clean: list[tuple[int, int]] = []
-        for axis, n in enumerate(shape):
-            part = window[axis] if axis < len(window) else slice(None)
-            if isinstance(part, slice):
-                start, stop, step = part.indices(n)
-                if step != 1:
-                    raise PlanError(
-                        f"{self.name}: a window takes every pixel, got step {step} along {self.axes[axis]!r}"
-                    )
-                part = (start, max(start, stop))
-            a, b = part
-            if not 0 <= a <= b <= n:
-                raise PlanError(
-                    f"{self.name}: window {tuple(part)} along {self.axes[axis]!r} is outside level {level}, "
-                    f"which has {n} pixels there"
-                )
-            clean.append((int(a), int(b)))
-        return level, tuple(clean)
+        return level, checked_window(self.name, self.axes, level, self.levels[level].shape, window)
 
     def map(self, product: ProductLike, **options: Any) -> Pyramid:
         """The pyramid of a product of this one, e.g. ``map("intf_all")``; see `lazypyr.product`."""
@@ -334,6 +324,9 @@ class Pyramid(ABC):
 
     def __lazypyr_token__(self) -> Any:
         return "pyramid", self.fingerprint
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in _INTERNAL]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pyramid) and self.key == other.key

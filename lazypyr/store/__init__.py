@@ -1,6 +1,7 @@
 """The Zarr layout of pyramids."""
 
 from lazypyr.store.collection import collection
+from lazypyr.store.layout import StoreLayout
 from lazypyr.store.store import LazyPyramidStore
 
-__all__ = ["LazyPyramidStore", "collection"]
+__all__ = ["LazyPyramidStore", "StoreLayout", "collection"]

@@ -268,7 +268,7 @@ def test_materialized_levels_are_served(tmp_path, counted, shards, more):
     group = zarr.open(store)
     counted.reads.clear()
     for level in range(1, 5):
-        assert np.array_equal(group[store._face.layout.format(level=level)][:], truth[str(level)])
+        assert np.array_equal(group[store.layout.level_path.format(level=level)][:], truth[str(level)])
     assert not counted.chunk_reads()
     with pytest.raises(PlanError, match="now it is"):
         lazy(counted, method="max", overlay=tmp_path / "out")
