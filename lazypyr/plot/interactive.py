@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import holoviews as hv
@@ -12,7 +12,7 @@ from lazypyr.plot.render_worker import ViewRenderer
 from lazypyr.plot.viewport import Viewport
 from lazypyr.pyramids.base import Pyramid
 
-__all__ = ["InteractivePlot", "Refresh"]
+__all__ = ["InteractivePlot", "Refresh", "visible_part"]
 
 Refresh = hv.streams.Stream.define("Refresh", count=0)
 
@@ -53,17 +53,9 @@ class InteractivePlot:
         """Streams whose events make HoloViews ask for another element."""
         return [hv.streams.RangeXY(), hv.streams.PlotSize(), self.refresh]
 
-    def _request(
-        self,
-        index: Sequence[Any],
-        x_range: Any = None,
-        y_range: Any = None,
-        width: Any = None,
-        height: Any = None,
-        **_: Any,
-    ) -> Any:
-        """Request for what the streams of `streams` report."""
-        return self.viewport.view(x_range, y_range, width, height, index)
+    def _request(self, index: Sequence[Any], **view: Any) -> Any:
+        """Request for the visible part that the streams report."""
+        return self.viewport.view(*visible_part(view), index)
 
     def _element(self, kind: Hashable, request: Any, make: Callable[[Any], hv.Element]) -> hv.Element:
         """Element of a request's picture; the previous one of this kind where nothing has changed."""
@@ -79,3 +71,8 @@ class InteractivePlot:
 
     def _refresh(self) -> None:
         self.refresh.event(count=self.refresh.count + 1)
+
+
+def visible_part(view: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
+    """Ranges of x and y, width and height that streams report; None for those that they don't."""
+    return view.get("x_range"), view.get("y_range"), view.get("width"), view.get("height")

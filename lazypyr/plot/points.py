@@ -12,7 +12,7 @@ import numpy as np
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.geometry.grid import clean_range
-from lazypyr.plot.interactive import InteractivePlot
+from lazypyr.plot.interactive import InteractivePlot, visible_part
 from lazypyr.plot.raster import as_product, empty_image, is_blank, open_for_plot, plain_arguments
 from lazypyr.plot.render_worker import ViewRenderer
 from lazypyr.plot.selection import cloud_of, gather_values, points_as_row, product_of_numbers
@@ -193,23 +193,16 @@ class InteractivePoints(InteractivePlot):
         """Callback of HoloViews for the points."""
         return self._element("dots", self._request(index, **view), self._points)
 
-    def _request(
-        self,
-        index: Sequence[Any],
-        x_range: Any = None,
-        y_range: Any = None,
-        width: Any = None,
-        height: Any = None,
-        **_: Any,
-    ) -> ViewRequest | _PointsRequest:
-        view: ViewRequest = super()._request(index, x_range, y_range, width, height)
+    def _request(self, index: Sequence[Any], **view: Any) -> ViewRequest | _PointsRequest:
+        x_range, y_range, width, height = visible_part(view)
+        request: ViewRequest = super()._request(index, **view)
         if self.viewport.level_of(x_range, y_range, width, height) >= 0:
-            return view
-        # Points on the extent's last edge belong to the last pixel, half a pixel beyond its centre.
+            return request
+        # The last points of an extent may lie up to half a pixel beyond the edge of the last pixel, to which they belong.
         margin = abs(self.viewport.grid.dx)
         left, bottom, right, top = self.viewport.bounds
         xs, ys = clean_range(x_range), clean_range(y_range)
-        return _PointsRequest(xs or (left - margin, right + margin), ys or (bottom - margin, top + margin), view)
+        return _PointsRequest(xs or (left - margin, right + margin), ys or (bottom - margin, top + margin), request)
 
     def _compute(self, request: ViewRequest | _PointsRequest, stale: Callable[[], bool]) -> _RenderedCloud:
         if self._limits is None:
