@@ -167,7 +167,7 @@ class Product(ABC):
 
     @property
     @abstractmethod
-    def words(self) -> str:
+    def description(self) -> str:
         """The product in words, for the recipe."""
 
     @property

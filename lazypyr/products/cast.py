@@ -29,7 +29,7 @@ class Cast(BuiltInProduct):
         return "cast"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"cast to {self.dtype}" if self.dtype is not None else "cast"
 
     def plan(self, *inputs: Input) -> Output:

@@ -44,7 +44,7 @@ class Planes(BuiltInProduct):
         return "planes"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return ""
 
     def plan(self, *inputs: Input) -> Output:
@@ -91,7 +91,7 @@ class Colormap(BuiltInProduct):
         return "colormap"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"colours of {self.label}" + (
             "" if self.stretch.open else f" from {self.stretch.low:g} to {self.stretch.high:g}"
         )
@@ -215,7 +215,7 @@ class Composite(BuiltInProduct):
         return "composite"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"bands {', '.join(map(str, self.bands))} as red, green, blue"
 
     @property

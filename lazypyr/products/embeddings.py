@@ -36,7 +36,7 @@ class Dequantise(BuiltInProduct):
         return 2
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return "codes times the scale of their pixel"
 
     def plan(self, *inputs: Input) -> Output:
@@ -100,7 +100,7 @@ class Pca(BuiltInProduct):
         return "pca"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"first {self.n} principal components"
 
     @property
@@ -202,7 +202,7 @@ class Premultiply(BuiltInProduct):
         return "premultiply"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return "colours times alpha"
 
     def plan(self, *inputs: Input) -> Output:
@@ -240,7 +240,7 @@ class Straighten(BuiltInProduct):
         return "straighten"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return "colours divided by alpha"
 
     @property

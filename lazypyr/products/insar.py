@@ -99,7 +99,7 @@ class Elementwise(BuiltInProduct):
         return self.kind
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return ELEMENTWISE[self.kind][1]
 
     @property
@@ -180,7 +180,7 @@ class Interferogram(BuiltInProduct):
         return f"intf_{self.pairs}"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"interferogram of the pairs {PAIRS[self.pairs][1]}: angle(z1 * conj(z2)), or z1 - z2 of real data"
 
     @property
@@ -254,7 +254,7 @@ class Coherence(BuiltInProduct):
         return "coherence"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"coherence of the pairs {PAIRS[self.pairs][1]} over {self.window[0]} x {self.window[1]} (y, x) pixels"
 
     @property

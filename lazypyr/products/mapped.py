@@ -55,7 +55,7 @@ class MappedPyramid(Pyramid):
         self.chunks = _chunks(first.axes, first.chunks, out)
         self.fill_value = _fill(out)
         self.nodata, self.units, self.display = out.nodata, out.units, _display(product, out, self._inputs[0][0])
-        self.name = f"{product.name}({first.name})" if product.words else first.name
+        self.name = f"{product.name}({first.name})" if product.description else first.name
         self.downsampling, self.crs = first.downsampling, first.crs
         self.coords = {a: c for a, c in first.coords.items() if a in out.axes and a not in out.sizes}
         self.attrs = _attrs(first.attrs, product, out)
@@ -139,7 +139,7 @@ class MappedPyramid(Pyramid):
     @property
     def description(self) -> str:
         """The first parent's recipe, then the product in words."""
-        return "; ".join(filter(None, [self.parent.description, self.product.words]))
+        return "; ".join(filter(None, [self.parent.description, self.product.description]))
 
     def refreshed(self) -> Pyramid:
         """The same product of the refreshed parents; what was estimated of them stays."""
@@ -200,7 +200,7 @@ class ProductSource(Source):
         self._out = out = _planned(product, self._inputs)
         _same_field(product, self._inputs)
         sizes = dict(zip(first.axes, first.shape, strict=True)) | dict(out.sizes)
-        self.name = f"{product.name}({first.name})" if product.words else first.name
+        self.name = f"{product.name}({first.name})" if product.description else first.name
         self.axes, self.dtype, self.shape = out.axes, out.dtype, tuple(sizes[a] for a in out.axes)
         self.chunks = _chunks(first.axes, first.chunks, out)
         self.fill_value, self.nodata = _fill(out), out.nodata
@@ -377,13 +377,13 @@ def _fill(out: Output) -> Any:
 
 
 def _attrs(parent: Mapping[str, Any], product: Product, out: Output) -> dict[str, Any]:
-    if not product.words:
+    if not product.description:
         return dict(parent)
     attrs = {key: value for key, value in parent.items() if key not in _OF_VALUES}
     if out.units is not None:
         attrs["units"] = out.units
     before = parent.get("products", ())
-    attrs["products"] = [*before, {"name": product.name, "recipe": product.words, **out.attrs}]
+    attrs["products"] = [*before, {"name": product.name, "recipe": product.description, **out.attrs}]
     return attrs
 
 

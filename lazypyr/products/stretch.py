@@ -102,7 +102,7 @@ class Rescale(BuiltInProduct):
         return "rescale"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"{self.stretch.low:g} to {self.stretch.high:g} rescaled to {self.dtype}" if self.ready else "rescaled"
 
     @property

@@ -55,7 +55,7 @@ class Function(HoldsFunction, Product):
         return self.label
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         along = ", ".join(name for name, _ in self.kdims)
         return f"{WORDS[self.style]} {self.label}" + (f" along {along}" if along else "")
 

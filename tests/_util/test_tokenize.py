@@ -249,7 +249,7 @@ def test_a_users_product_counts_by_its_text(module_of):
     class Twice(Product):
         factor: int = 2
         name = "twice"
-        words = "twice"
+        description = "twice"
         def plan(self, source):
             return Output(source.axes, source.dtype)
         def compute(self, inputs, out, where, read, place):
