@@ -182,7 +182,7 @@ class Product(ABC):
         return {}
 
     @property
-    def then(self) -> Product | None:
+    def followed_by(self) -> Product | None:
         """A product that is always applied to this one's result."""
         return None
 

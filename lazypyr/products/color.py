@@ -97,7 +97,7 @@ class Colormap(BuiltInProduct):
         )
 
     @property
-    def then(self) -> Product | None:
+    def followed_by(self) -> Product | None:
         return Planes(self.axis)
 
     def fitted(self, inputs: Sequence[Input], sample: Sample) -> Product:
@@ -219,7 +219,7 @@ class Composite(BuiltInProduct):
         return f"bands {', '.join(map(str, self.bands))} as red, green, blue"
 
     @property
-    def then(self) -> Product | None:
+    def followed_by(self) -> Product | None:
         return Planes(self.axis)
 
     def fitted(self, inputs: Sequence[Input], sample: Sample) -> Product:

@@ -244,7 +244,7 @@ class Straighten(BuiltInProduct):
         return "colours divided by alpha"
 
     @property
-    def then(self) -> Product | None:
+    def followed_by(self) -> Product | None:
         return Planes(self.axis)
 
     def fitted(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:

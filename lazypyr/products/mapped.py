@@ -269,7 +269,7 @@ def map_pyramids(parents: Sequence[Pyramid], product: Product) -> MappedPyramid:
     _counted(product, parents)
     product = product.fitted([_input(p, 0) for p in parents], sample)
     mapped = MappedPyramid(parents, product)
-    return mapped if product.then is None else map_pyramids([mapped], product.then)
+    return mapped if product.followed_by is None else map_pyramids([mapped], product.followed_by)
 
 
 def map_sources(parents: Sequence[Source], product: Product) -> ProductSource:
@@ -289,7 +289,7 @@ def map_sources(parents: Sequence[Source], product: Product) -> ProductSource:
     _counted(product, parents)
     product = product.fitted(inputs, sample)
     mapped = ProductSource(parents, product)
-    return mapped if product.then is None else map_sources([mapped], product.then)
+    return mapped if product.followed_by is None else map_sources([mapped], product.followed_by)
 
 
 def _evaluated(
