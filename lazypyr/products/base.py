@@ -186,7 +186,7 @@ class Product(ABC):
         """A product that is always applied to this one's result."""
         return None
 
-    def fitted(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:
+    def fit(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:
         """The product with its data-dependent numbers found out; itself where there are none.
 
         ``sample(channels)`` gives pixels of the first input, shape ``(n, channels)``, from a bounded read: of the

@@ -100,7 +100,7 @@ class Colormap(BuiltInProduct):
     def followed_by(self) -> Product | None:
         return Planes(self.axis)
 
-    def fitted(self, inputs: Sequence[Input], sample: Sample) -> Product:
+    def fit(self, inputs: Sequence[Input], sample: Sample) -> Product:
         (source,) = inputs
         need_real(self.name, source)
         product = replace(self, axis=colour_axis(self.name, source.axes))
@@ -117,7 +117,7 @@ class Colormap(BuiltInProduct):
             )
             return replace(product, stretch=stretch)
         pixels = sample(None)
-        return replace(product, stretch=self.stretch.fitted(pixels[~source.invalid(pixels)]))
+        return replace(product, stretch=self.stretch.fit(pixels[~source.invalid(pixels)]))
 
     def plan(self, *inputs: Input) -> Output:
         (source,) = inputs
@@ -222,7 +222,7 @@ class Composite(BuiltInProduct):
     def followed_by(self) -> Product | None:
         return Planes(self.axis)
 
-    def fitted(self, inputs: Sequence[Input], sample: Sample) -> Product:
+    def fit(self, inputs: Sequence[Input], sample: Sample) -> Product:
         (source,) = inputs
         need_real(self.name, source)
         along = band_axis(self.name, source, self.along)
@@ -236,7 +236,7 @@ class Composite(BuiltInProduct):
             if stretch.open:
                 pixels = sample(_flat(source, along, band))
                 values = pixels[~source.invalid(pixels)]
-            stretches.append(stretch.fitted(values) if stretch.open else stretch)
+            stretches.append(stretch.fit(values) if stretch.open else stretch)
         rest = [a for a in source.axes if a != along]
         axis = colour_axis(self.name, rest)
         return replace(self, bands=bands, stretches=tuple(stretches), along=along, axis=axis)

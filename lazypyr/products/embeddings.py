@@ -107,7 +107,7 @@ class Pca(BuiltInProduct):
     def takes_all(self) -> bool:
         return True
 
-    def fitted(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:
+    def fit(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:
         (source,) = inputs
         along = self._checked(source)
         pixels = sample(range(source.channel_shape[0]))
@@ -247,7 +247,7 @@ class Straighten(BuiltInProduct):
     def followed_by(self) -> Product | None:
         return Planes(self.axis)
 
-    def fitted(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:
+    def fit(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:
         return replace(self, axis=_rgba_axis(self.name, inputs[0]))
 
     def plan(self, *inputs: Input) -> Output:

@@ -267,7 +267,7 @@ def map_pyramids(parents: Sequence[Pyramid], product: Product) -> MappedPyramid:
         )
 
     _counted(product, parents)
-    product = product.fitted([_input(p, 0) for p in parents], sample)
+    product = product.fit([_input(p, 0) for p in parents], sample)
     mapped = MappedPyramid(parents, product)
     return mapped if product.followed_by is None else map_pyramids([mapped], product.followed_by)
 
@@ -287,7 +287,7 @@ def map_sources(parents: Sequence[Source], product: Product) -> ProductSource:
         )
 
     _counted(product, parents)
-    product = product.fitted(inputs, sample)
+    product = product.fit(inputs, sample)
     mapped = ProductSource(parents, product)
     return mapped if product.followed_by is None else map_sources([mapped], product.followed_by)
 

@@ -63,7 +63,7 @@ class Stretch:
         """Whether something has to be estimated."""
         return self.low is None or self.high is None
 
-    def fitted(self, values: Array) -> Stretch:
+    def fit(self, values: Array) -> Stretch:
         """With the percentiles of valid values where nothing was given; 0 and 1 where there are none."""
         asked = self.percentiles or (0.0, 100.0)
         low, high = np.percentile(values.astype(np.float64), asked) if values.size else (0.0, 1.0)
@@ -110,12 +110,12 @@ class Rescale(BuiltInProduct):
         """Whether the range is known."""
         return not self.stretch.open
 
-    def fitted(self, inputs: Sequence[Input], sample: Sample) -> Product:
+    def fit(self, inputs: Sequence[Input], sample: Sample) -> Product:
         need_real(self.name, inputs[0])
         if self.ready:
             return self
         pixels = sample(None)
-        return replace(self, stretch=self.stretch.fitted(pixels[~inputs[0].invalid(pixels)]))
+        return replace(self, stretch=self.stretch.fit(pixels[~inputs[0].invalid(pixels)]))
 
     def _range(self) -> tuple[float, float]:
         if self.dtype.kind == "f":

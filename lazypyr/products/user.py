@@ -81,7 +81,7 @@ class Function(HoldsFunction, Product):
             values["func"] = _Reference.to(self)
         return _rebuilt, (values, self.__lazypyr_token__())
 
-    def fitted(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:
+    def fit(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:
         """With the dtype filled in, found on one pixel of ones."""
         if self.dtype is not None:
             return self
