@@ -161,7 +161,7 @@ class Product(ABC):
         return self.halo == (0, 0)
 
     @property
-    def takes_all(self) -> bool:
+    def needs_all_channels(self) -> bool:
         """Whether it reads all channels of its input at once."""
         return False
 

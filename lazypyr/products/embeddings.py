@@ -104,7 +104,7 @@ class Pca(BuiltInProduct):
         return f"first {self.n} principal components"
 
     @property
-    def takes_all(self) -> bool:
+    def needs_all_channels(self) -> bool:
         return True
 
     def fit(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:

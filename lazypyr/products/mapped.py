@@ -109,7 +109,7 @@ class MappedPyramid(Pyramid):
         meanwhile = []
         for p in self.parents:
             sizes = zip(p.axes, p.levels[level].shape, p.chunks, strict=True)
-            reach = tuple(known.get(a, (0, n if self.product.takes_all else min(n, c))) for a, n, c in sizes)
+            reach = tuple(known.get(a, (0, n if self.product.needs_all_channels else min(n, c))) for a, n, c in sizes)
             own += windows.pixels_in(reach) * p.dtype.itemsize
             tile = tuple(known.get(a, (0, c)) for a, c in zip(p.axes, p.chunks, strict=True))
             meanwhile.append(p.working_bytes(level, tile, block_bytes))

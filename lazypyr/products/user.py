@@ -68,7 +68,7 @@ class Function(HoldsFunction, Product):
         return self.margin == (0, 0) and self.style != "slices"
 
     @property
-    def takes_all(self) -> bool:
+    def needs_all_channels(self) -> bool:
         return self.style == "block"
 
     def __call__(self, *args: Any, **options: Any) -> Any:
