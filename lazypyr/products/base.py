@@ -195,7 +195,7 @@ class Product(ABC):
         return self
 
     @abstractmethod
-    def plan(self, *inputs: Input) -> Output:
+    def output_spec(self, *inputs: Input) -> Output:
         """Axes, sizes and dtype of the result, without reading a pixel.
 
         Raises

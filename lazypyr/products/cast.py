@@ -32,7 +32,7 @@ class Cast(BuiltInProduct):
     def description(self) -> str:
         return f"cast to {self.dtype}" if self.dtype is not None else "cast"
 
-    def plan(self, *inputs: Input) -> Output:
+    def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         need_real(self.name, source)
         dtype = self.dtype or np.dtype(_READ.get(source.dtype.name, source.dtype))

@@ -47,7 +47,7 @@ class Planes(BuiltInProduct):
     def description(self) -> str:
         return ""
 
-    def plan(self, *inputs: Input) -> Output:
+    def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         sizes = {self.axis: source.shape[-3]}
         return Output(source.axes, source.dtype, sizes, fill_value=0, units=source.units, display=source.display)
@@ -119,7 +119,7 @@ class Colormap(BuiltInProduct):
         pixels = sample(None)
         return replace(product, stretch=self.stretch.fit(pixels[~source.invalid(pixels)]))
 
-    def plan(self, *inputs: Input) -> Output:
+    def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         need_real(self.name, source)
         size = 4 if self.alpha else 3
@@ -241,7 +241,7 @@ class Composite(BuiltInProduct):
         axis = colour_axis(self.name, rest)
         return replace(self, bands=bands, stretches=tuple(stretches), along=along, axis=axis)
 
-    def plan(self, *inputs: Input) -> Output:
+    def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         need_real(self.name, source)
         size = 4 if self.alpha else 3

@@ -39,7 +39,7 @@ class Dequantise(BuiltInProduct):
     def description(self) -> str:
         return "codes times the scale of their pixel"
 
-    def plan(self, *inputs: Input) -> Output:
+    def output_spec(self, *inputs: Input) -> Output:
         codes, scales = inputs
         for source in inputs:
             need_real(self.name, source)
@@ -130,7 +130,7 @@ class Pca(BuiltInProduct):
             raise PlanError(f"pca: {self.n} components of {source.channel_shape[0]} bands of {source.name}")
         return along
 
-    def plan(self, *inputs: Input) -> Output:
+    def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         self._checked(source)
         sizes = {"component": self.n}
@@ -205,7 +205,7 @@ class Premultiply(BuiltInProduct):
     def description(self) -> str:
         return "colours times alpha"
 
-    def plan(self, *inputs: Input) -> Output:
+    def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         axis = _rgba_axis(self.name, source)
         return Output((*_others(source, axis), "y", "x", axis), np.dtype("f4"), {axis: 4}, {axis: 4})
@@ -250,7 +250,7 @@ class Straighten(BuiltInProduct):
     def fit(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:
         return replace(self, axis=_rgba_axis(self.name, inputs[0]))
 
-    def plan(self, *inputs: Input) -> Output:
+    def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         axis = _rgba_axis(self.name, source)
         axes = (*_others(source, axis), axis, "y", "x")

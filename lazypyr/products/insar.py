@@ -106,7 +106,7 @@ class Elementwise(BuiltInProduct):
     def display(self) -> Mapping[str, Any]:
         return ELEMENTWISE[self.kind][3]
 
-    def plan(self, *inputs: Input) -> Output:
+    def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         need_complex(self.name, source)
         units = ELEMENTWISE[self.kind][2] or (source.units if self.kind == "amplitude" else None)
@@ -187,7 +187,7 @@ class Interferogram(BuiltInProduct):
     def display(self) -> Mapping[str, Any]:
         return {**PAIRS[self.pairs][3], "offered": {"plot": 3, "server": 3}}
 
-    def plan(self, *inputs: Input) -> Output:
+    def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         kdims = PAIRS[self.pairs][0]
         sizes = pair_sizes(self.name, self.pairs, source)
@@ -265,7 +265,7 @@ class Coherence(BuiltInProduct):
     def halo(self) -> tuple[int, int]:
         return self.window[0] // 2, self.window[1] // 2
 
-    def plan(self, *inputs: Input) -> Output:
+    def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         need_complex(self.name, source)
         if len(source.channel_shape) != 1:

@@ -322,7 +322,7 @@ def _widened(first: Input, out: Output, where: Ranges, halo: tuple[int, int]) ->
 
 
 def _planned(product: Product, inputs: Sequence[Input]) -> Output:
-    out = product.plan(*inputs)
+    out = product.output_spec(*inputs)
     if len(set(out.axes)) != len(out.axes):
         raise PlanError(f"product {product.name!r} of {inputs[0].name}: the result's axes {out.axes} have a name twice")
     return out

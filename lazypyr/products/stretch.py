@@ -124,7 +124,7 @@ class Rescale(BuiltInProduct):
         # the value that marks holes stays free for them
         return (1, top) if self.hole == 0 else (0, top - 1) if self.hole == top else (0, top)
 
-    def plan(self, *inputs: Input) -> Output:
+    def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         need_real(self.name, source)
         fill = self.hole if self.hole is not None else 0 if self.dtype.kind != "f" else None

@@ -103,7 +103,7 @@ class Function(HoldsFunction, Product):
             ) from error
         return replace(self, dtype=supported(self.name, got.dtype))
 
-    def plan(self, *inputs: Input) -> Output:
+    def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         if self.dtype is None:
             raise PlanError(f"product {self.name!r} has no dtype yet: declare dtype=")

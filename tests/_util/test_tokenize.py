@@ -250,7 +250,7 @@ def test_a_users_product_counts_by_its_text(module_of):
         factor: int = 2
         name = "twice"
         description = "twice"
-        def plan(self, source):
+        def output_spec(self, source):
             return Output(source.axes, source.dtype)
         def compute(self, inputs, out, where, read, place):
             return read(0, where) * self.factor
