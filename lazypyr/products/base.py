@@ -51,23 +51,23 @@ class Input:
         return tuple(n for a, n in zip(self.axes, self.shape, strict=True) if a not in SPATIAL_AXES)
 
     @cached_property
-    def holes(self) -> bool:
+    def has_nodata(self) -> bool:
         """Whether a declared value other than NaN marks pixels that hold nothing."""
         return self.nodata is not None and self.nodata == self.nodata
 
     def invalid(self, block: Array) -> Array:
         """Where a block of this input holds nothing: NaN, infinite, or equal to `nodata`; bool of the block's shape."""
         bad = ~np.isfinite(block) if block.dtype.kind in "fc" else np.zeros(block.shape, bool)
-        if self.holes:
+        if self.has_nodata:
             bad |= block == self.nodata
         return bad
 
-    def gaps(self, run: Array, memory: Array) -> Array | None:
+    def invalid_mask(self, run: Array, memory: Array) -> Array | None:
         """As `invalid`, of a run of pixels; None where each holds something. `memory`: booleans, as many at least."""
-        if not self.holes and run.dtype.kind not in "fc":
+        if not self.has_nodata and run.dtype.kind not in "fc":
             return None
         good = np.isfinite(run, out=memory[: run.size])
-        if self.holes:
+        if self.has_nodata:
             good &= run != self.nodata
         return None if good.all() else ~good
 

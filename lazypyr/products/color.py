@@ -138,7 +138,7 @@ class Colormap(BuiltInProduct):
             for at in np.ndindex(block.shape[:-2]):
                 for pixels, into in strips(block[at], result[at]):
                     n = pixels.size
-                    bad = source.gaps(pixels, flags)
+                    bad = source.invalid_mask(pixels, flags)
                     self._paint(pixels, bad, doubles[:n], numbers[:n], colours[:n], into)
         return chosen_planes(result, where[-3])
 
@@ -276,7 +276,7 @@ class Composite(BuiltInProduct):
             into[n] = np.rint(unit, out=unit)
         into[3:] = 255
         for run in runs:
-            bad = source.gaps(run, flags)
+            bad = source.invalid_mask(run, flags)
             if bad is not None:
                 into[:, bad] = 0
 

@@ -116,7 +116,7 @@ class Elementwise(BuiltInProduct):
         z = read(0, where)
         result = np.empty(z.shape, out.dtype)
         ELEMENTWISE[self.kind][0](z, result)
-        if inputs[0].holes:
+        if inputs[0].has_nodata:
             result[z == inputs[0].nodata] = np.nan
         return result
 
@@ -160,11 +160,11 @@ def pair_sizes(product: str, pairs: str, source: Input) -> dict[str, int]:
     return {"i": last} if pairs == "0" else {"i": first, "j": last}
 
 
-def widened(dtype: np.dtype[Any], *, holes: bool) -> np.dtype[Any]:
-    """A dtype in which differences neither wrap nor, with `holes`, lack a NaN."""
+def widened(dtype: np.dtype[Any], *, has_nodata: bool) -> np.dtype[Any]:
+    """A dtype in which differences neither wrap nor, with `has_nodata`, lack a NaN."""
     if dtype.kind == "f":
         return dtype
-    if holes or dtype.itemsize == 8:
+    if has_nodata or dtype.itemsize == 8:
         return np.dtype("f4" if dtype.itemsize <= 2 else "f8")
     return np.dtype(f"i{2 * dtype.itemsize}")
 
@@ -199,7 +199,7 @@ class Interferogram(BuiltInProduct):
             return Output(
                 axes, source.dtype, sizes, fill_value=source.fill_value, nodata=source.nodata, units=source.units
             )
-        return Output(axes, widened(source.dtype, holes=source.holes), sizes, units=source.units)
+        return Output(axes, widened(source.dtype, has_nodata=source.has_nodata), sizes, units=source.units)
 
     def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
         (source,) = inputs
@@ -220,7 +220,7 @@ class Interferogram(BuiltInProduct):
                 phase_between(z[first], z[second], plane, sign=np.sign(j - i))
             else:
                 np.subtract(z[i], z[j], out=plane, dtype=plane.dtype)
-            if source.holes:
+            if source.has_nodata:
                 for block in (z[i, j],) if paired else (z[i], z[j]):
                     plane[block == source.nodata] = np.nan
 

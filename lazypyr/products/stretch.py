@@ -95,7 +95,7 @@ class Rescale(BuiltInProduct):
 
     stretch: Stretch
     dtype: np.dtype[Any]
-    hole: int | None
+    nodata: int | None
 
     @property
     def name(self) -> str:
@@ -122,17 +122,17 @@ class Rescale(BuiltInProduct):
             return 0.0, 1.0
         top = int(np.iinfo(self.dtype).max)
         # the value that marks holes stays free for them
-        return (1, top) if self.hole == 0 else (0, top - 1) if self.hole == top else (0, top)
+        return (1, top) if self.nodata == 0 else (0, top - 1) if self.nodata == top else (0, top)
 
     def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         need_real(self.name, source)
-        fill = self.hole if self.hole is not None else 0 if self.dtype.kind != "f" else None
+        fill = self.nodata if self.nodata is not None else 0 if self.dtype.kind != "f" else None
         return Output(
             source.axes,
             self.dtype,
             fill_value=fill,
-            nodata=self.hole,
+            nodata=self.nodata,
             display={"window": self._range()},
             attrs=self.stretch.attrs(),
         )
@@ -143,13 +143,13 @@ class Rescale(BuiltInProduct):
         with scratch("f8", "?") as (doubles, flags):
             for pixels, into in strips(block, result):
                 unit = doubles[: pixels.size]
-                self._scale(pixels, inputs[0].gaps(pixels, flags), unit)
+                self._scale(pixels, inputs[0].invalid_mask(pixels, flags), unit)
                 into[...] = unit
         return result
 
     def _scale(self, block: Array, bad: Array | None, unit: Array) -> None:
         self.stretch.unit(block, unit)
-        hole = np.nan if self.dtype.kind == "f" else self.hole or 0
+        hole = np.nan if self.dtype.kind == "f" else self.nodata or 0
         if self.dtype.kind != "f":
             low, high = self._range()
             unit *= high - low
