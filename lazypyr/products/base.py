@@ -138,7 +138,7 @@ class Product(ABC):
         How messages, metadata and caches call it.
     inputs : int
         Number of inputs.
-    halo : tuple[int, int]
+    depth : tuple[int, int]
         Pixels along y and x around a window that its result depends on. The caller widens the window, clipped at the
         edges of the level, and crops the result.
     """
@@ -152,13 +152,13 @@ class Product(ABC):
         return 1
 
     @property
-    def halo(self) -> tuple[int, int]:
+    def depth(self) -> tuple[int, int]:
         return 0, 0
 
     @property
     def pixelwise(self) -> bool:
         """Whether a pixel depends on the input pixels at its own y, x only, and not on where that is."""
-        return self.halo == (0, 0)
+        return self.depth == (0, 0)
 
     @property
     def needs_all_channels(self) -> bool:

@@ -26,7 +26,7 @@ def define(
     name: str | None = None,
     units: str | None = None,
     fill_value: Any = None,
-    halo: int | tuple[int, int] = 0,
+    depth: int | tuple[int, int] = 0,
     serial: bool = False,
     version: str | None = None,
 ) -> Any:
@@ -55,7 +55,7 @@ def define(
         UDUNITS name of the result.
     fill_value : scalar
         What stands for "nothing here"; NaN for floats, otherwise 0.
-    halo : int or (int, int)
+    depth : int or (int, int)
         Pixels along y and x around a block that the result depends on. Blocks come wider by that much (less at the
         edges of the level) and so does the result; it is cropped here.
     serial : bool
@@ -78,15 +78,15 @@ def define(
     if func is None:
         return lambda func: define(
             func, kdims=kdims, channels=channels, dtype=dtype, name=name, units=units, fill_value=fill_value,
-            halo=halo, serial=serial, version=version,
+            depth=depth, serial=serial, version=version,
         )  # fmt: skip
     if not callable(func):
         raise PlanError(f"a product is a name, a function or a Product; got {func!r}")
     label = str(name or getattr(func, "__name__", type(func).__name__))
     style, axes = _signature(func, label, kdims, channels)
-    margin = one_or_two(halo, f"product {label!r}: halo is one or two whole numbers of at least 0", 0)
+    reach = one_or_two(depth, f"product {label!r}: depth is one or two whole numbers of at least 0", 0)
     declared = None if dtype is None else supported(label, dtype)
-    return Function(func, label, style, axes, declared, units, fill_value, margin, serial, version)
+    return Function(func, label, style, axes, declared, units, fill_value, reach, serial, version)
 
 
 def _signature(

@@ -262,7 +262,7 @@ class Coherence(BuiltInProduct):
         return {"window": (0.0, 1.0), "colormap": "gray"}
 
     @property
-    def halo(self) -> tuple[int, int]:
+    def depth(self) -> tuple[int, int]:
         return self.window[0] // 2, self.window[1] // 2
 
     def output_spec(self, *inputs: Input) -> Output:

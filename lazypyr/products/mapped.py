@@ -295,11 +295,11 @@ def map_sources(parents: Sequence[Source], product: Product) -> ProductSource:
 def _evaluated(
     product: Product, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place
 ) -> Array:
-    """The product's pixels, from a window wider by its halo; what goes wrong in it is a ComputeError."""
+    """The product's pixels, from a window wider by its depth; what goes wrong in it is a ComputeError."""
     if not all(where):
         return np.empty([len(r) for r in where], out.dtype)
-    halo = product.halo
-    wide, crop = (where, None) if halo == (0, 0) else _widened(inputs[0], out, where, halo)
+    depth = product.depth
+    wide, crop = (where, None) if depth == (0, 0) else _widened(inputs[0], out, where, depth)
     try:
         with np.errstate(all="ignore"):
             block = product.compute(inputs, out, wide, read, place)
@@ -310,13 +310,13 @@ def _evaluated(
     return block if crop is None else block[crop].copy()
 
 
-def _widened(first: Input, out: Output, where: Ranges, halo: tuple[int, int]) -> tuple[Ranges, tuple[slice, ...]]:
-    """A window wider by a halo, clipped at the edges of the level, and what to cut out of it."""
+def _widened(first: Input, out: Output, where: Ranges, depth: tuple[int, int]) -> tuple[Ranges, tuple[slice, ...]]:
+    """Window wider by the depth of a product, clipped at the edges of the level, and what to cut out of it."""
     wide, crop = list(where), [slice(None)] * len(where)
-    for axis, margin in zip("yx", halo, strict=True):
+    for axis, reach in zip("yx", depth, strict=True):
         n, at = first.shape[first.axes.index(axis)], out.axes.index(axis)
         a, b = where[at].start, where[at].stop
-        wide[at] = range(max(0, a - margin), min(n, b + margin)) if margin else where[at]
+        wide[at] = range(max(0, a - reach), min(n, b + reach)) if reach else where[at]
         crop[at] = slice(a - wide[at].start, a - wide[at].start + len(where[at]))
     return tuple(wide), tuple(crop)
 

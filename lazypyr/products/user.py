@@ -41,13 +41,13 @@ class Function(HoldsFunction, Product):
     dtype: np.dtype[Any] | None = None
     units: str | None = None
     fill_value: Any = None
-    margin: tuple[int, int] = (0, 0)
+    depth: tuple[int, int] = (0, 0)
     serial: bool = False
     version: str | None = None
 
     def token_parts(self) -> Any:
         function = Versioned(self.func, self.version)
-        facts = self.label, self.style, self.kdims, self.dtype, self.units, self.fill_value, self.margin
+        facts = self.label, self.style, self.kdims, self.dtype, self.units, self.fill_value, self.depth
         return "product", function, facts
 
     @property
@@ -60,12 +60,8 @@ class Function(HoldsFunction, Product):
         return f"{WORDS[self.style]} {self.label}" + (f" along {along}" if along else "")
 
     @property
-    def halo(self) -> tuple[int, int]:
-        return self.margin
-
-    @property
     def pixelwise(self) -> bool:
-        return self.margin == (0, 0) and self.style != "slices"
+        return self.depth == (0, 0) and self.style != "slices"
 
     @property
     def needs_all_channels(self) -> bool:
@@ -87,7 +83,7 @@ class Function(HoldsFunction, Product):
             return self
         (source,) = inputs
         sizes = self._sizes(source)
-        window = tuple(range(2 * n + 1) for n in self.margin)
+        window = tuple(range(2 * n + 1) for n in self.depth)
         out = Output(("y", "x", *sizes), source.dtype, sizes)
         first = tuple(range(n if self.style == "block" else min(n, 1)) for n in sizes.values())
         place = Place(self.name, source.name, 0, ("y", "x"), tuple((r.start, r.stop) for r in window))

@@ -386,7 +386,7 @@ def slopes(block):
 @recipe()
 def product_of_blocks_with_a_halo():
     src = open_pyramid(data.real((30, 44, 2)), axes="yxi", method="mean", chunks=(16, 16))
-    return LazyPyramidStore(src.map(slopes, channels={"slope": 1}, halo=1))
+    return LazyPyramidStore(src.map(slopes, channels={"slope": 1}, depth=1))
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ def test_halo_is_clipped_at_the_edge_and_leaves_no_seam():
         p = np.pad(z[i].real, 1)
         return p[1:-1, :-2] + p[1:-1, 2:] + p[:-2, 1:-1] + p[2:, 1:-1]
 
-    product = opened().map(neighbours, halo=1)
+    product = opened().map(neighbours, depth=1)
     wide = np.pad(Z.real, ((1, 1), (1, 1), (0, 0)))
     wanted = wide[1:-1, :-2] + wide[1:-1, 2:] + wide[:-2, 1:-1] + wide[2:, 1:-1]
     np.testing.assert_allclose(product.read(0), wanted, rtol=1e-6)
@@ -463,8 +463,8 @@ def test_decorator():
         (lambda z: 0, {"dtype": "no"}, "not a dtype"),
         (lambda z: 0, {"dtype": "O"}, "can't be stored"),
         (lambda z: 0, {"dtype": "U4"}, "can't be stored"),
-        (lambda z: 0, {"halo": -1}, "halo"),
-        (lambda z: 0, {"halo": 1.5}, "halo is one or two"),
+        (lambda z: 0, {"depth": -1}, "depth"),
+        (lambda z: 0, {"depth": 1.5}, "depth is one or two"),
         (lambda z: 0, {"kdims": 1.5}, "kdims is a number, names"),
         (lambda z: 0, {"channels": 4}, "channels is a mapping"),
         (lambda z: 0, {"halos": 1}, "unknown option.*halos.*it takes kdims"),
