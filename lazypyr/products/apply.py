@@ -13,7 +13,7 @@ from lazypyr.products.base import Product
 from lazypyr.products.cast import cast
 from lazypyr.products.color import colormap, composite
 from lazypyr.products.define import define
-from lazypyr.products.embeddings import pca, premultiply, straighten
+from lazypyr.products.embeddings import pca, premultiply, unpremultiply
 from lazypyr.products.insar import amplitude, coherence, intensity, intf, phase
 from lazypyr.products.mapped import LevelSource, map_pyramids, map_sources
 from lazypyr.products.stretch import rescale
@@ -36,7 +36,7 @@ _MADE: dict[str, Callable[..., Product]] = {
     "composite": composite,
     "pca": pca,
     "premultiply": premultiply,
-    "straighten": straighten,
+    "unpremultiply": unpremultiply,
 }
 
 

@@ -18,7 +18,7 @@ from lazypyr.products.user import supported
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.sources.base import Source
 
-__all__ = ["dequantise", "pca", "premultiply", "straighten"]
+__all__ = ["dequantise", "pca", "premultiply", "unpremultiply"]
 
 P = TypeVar("P", Pyramid, Source)
 
@@ -223,13 +223,13 @@ def premultiply() -> Product:
     """Colours times alpha (float32) and alpha, of an axis of red, green, blue, alpha.
 
     Averages of it weigh colours by alpha: ``open_pyramid(rgba, source_product="premultiply", method="mean")`` and then
-    ``.map("straighten")``.
+    ``.map("unpremultiply")``.
     """
     return Premultiply()
 
 
 @dataclass(frozen=True)
-class Straighten(BuiltInProduct):
+class Unpremultiply(BuiltInProduct):
     """Premultiplied colours divided by their alpha again."""
 
     dtype: np.dtype[Any]
@@ -237,7 +237,7 @@ class Straighten(BuiltInProduct):
 
     @property
     def name(self) -> str:
-        return "straighten"
+        return "unpremultiply"
 
     @property
     def description(self) -> str:
@@ -264,12 +264,12 @@ class Straighten(BuiltInProduct):
         return chosen_planes(both, where[-3]).astype(self.dtype)
 
 
-def straighten(dtype: Any = "uint8") -> Product:
+def unpremultiply(dtype: Any = "uint8") -> Product:
     """The colours of premultiplied ones: axes c, y, x; black and transparent where alpha is 0."""
-    kind = supported("straighten", dtype)
+    kind = supported("unpremultiply", dtype)
     if kind.kind != "u":
-        raise PlanError(f"straighten: dtype is an unsigned integer, got {kind}")
-    return Straighten(kind)
+        raise PlanError(f"unpremultiply: dtype is an unsigned integer, got {kind}")
+    return Unpremultiply(kind)
 
 
 def _rgba_axis(product: str, source: Input) -> str:

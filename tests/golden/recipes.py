@@ -363,7 +363,7 @@ def components():
 def colours_weighed_by_alpha():
     rgba = data.whole((40, 52, 4)).astype("u1")
     src = open_pyramid(rgba, axes="yxc", source_product="premultiply", method="mean", chunks=(16, 16))
-    return LazyPyramidStore(src.map("straighten"))
+    return LazyPyramidStore(src.map("unpremultiply"))
 
 
 @lazypyr.product(units="1", dtype="f4")

@@ -129,7 +129,7 @@ def test_what_is_given_of_a_range_stays_as_it_is():
         (lambda: rescale(percentiles="ab"), "two ascending.*got 'ab'"),
         (lambda: rescale(dtype="c8"), "integer of at most 32 bits or a float"),
         (lambda: rescale(dtype="nope"), "'nope' is not a dtype"),
-        (lambda: product_of("straighten", dtype="nope"), "'straighten': 'nope' is not"),
+        (lambda: product_of("unpremultiply", dtype="nope"), "'unpremultiply': 'nope' is not"),
         (lambda: composite((0, 1, 1.5)), "three bands.*1.5"),
         (lambda: composite(3), "three bands.*got 3"),
         (lambda: composite(windows=[1, 2, 3]), "three windows"),
@@ -142,7 +142,7 @@ def test_what_is_given_of_a_range_stays_as_it_is():
         (lambda: opened(image()).map("composite", bands=(0, 1, 3)), "there are 3"),
         (lambda: opened(image()).map("composite", axis="time"), "no channel axis 'time'"),
         (lambda: opened(image()[..., 0]).map("composite"), "needs bands"),
-        (lambda: opened(image(), axes="yxc").map("straighten"), "3 channels; expected red"),
+        (lambda: opened(image(), axes="yxc").map("unpremultiply"), "3 channels; expected red"),
     ],
 )
 def test_bad_input(make, words):

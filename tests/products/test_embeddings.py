@@ -181,7 +181,7 @@ def test_means_weigh_by_alpha():
     rgba[0, 2] = 200, 100, 0, 255
     rgba[1, 2] = 0, 0, 250, 85
     rgba[2:, 2:] = 250, 250, 250, 255  # no overflow of bytes
-    product = opened(rgba, axes="yxc", source_product="premultiply", method="mean", levels=2).map("straighten")
+    product = opened(rgba, axes="yxc", source_product="premultiply", method="mean", levels=2).map("unpremultiply")
     assert (product.axes, product.dtype) == (("c", "y", "x"), "u1")
     fine, coarse = (np.moveaxis(product.read(level), 0, -1) for level in (0, 1))
     np.testing.assert_array_equal(fine, np.where(rgba[..., 3:] > 0, rgba, 0))
@@ -193,7 +193,7 @@ def test_means_weigh_by_alpha():
 @given(hnp.arrays("u1", (4, 6, 4)))
 def test_means_weighed_by_alpha_equal_numpy(rgba):
     product = lazypyr.open_pyramid(rgba, axes="yxc", source_product="premultiply", method="mean", levels=2).map(
-        "straighten"
+        "unpremultiply"
     )
     a = rgba[..., 3:].astype("f8")
     boxes = lambda z: z.reshape(2, 2, 3, 2, -1).sum(axis=(1, 3))
