@@ -16,7 +16,7 @@ from lazypyr.products.blocks import Channels
 from lazypyr.products.cast import cast
 from lazypyr.products.color import colormap, composite
 from lazypyr.products.define import define
-from lazypyr.products.embeddings import dequantise, pca, premultiply, unpremultiply
+from lazypyr.products.embeddings import dequantize, pca, premultiply, unpremultiply
 from lazypyr.products.insar import amplitude, coherence, intensity, intf, phase
 from lazypyr.products.mapped import LevelSource, MappedPyramid, ProductSource
 from lazypyr.products.stretch import rescale
@@ -40,7 +40,7 @@ __all__ = [
     "colormap",
     "composite",
     "define",
-    "dequantise",
+    "dequantize",
     "intensity",
     "intf",
     "offered_products",

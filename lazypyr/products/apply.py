@@ -76,8 +76,8 @@ def product_of(product: ProductLike, /, **options: Any) -> Product:
         if product not in _MADE:
             near = difflib.get_close_matches(product, NAMES, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            if product == "dequantise":
-                hint = "; it has two inputs: lazypyr.product.dequantise(codes, scales)"
+            if product == "dequantize":
+                hint = "; it has two inputs: lazypyr.product.dequantize(codes, scales)"
             raise PlanError(f"no product is called {product!r}; there are {', '.join(NAMES)}{hint}")
         make: Callable[..., Product] = _MADE[product]
     elif callable(product):

@@ -18,18 +18,18 @@ from lazypyr.products.user import supported
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.sources.base import Source
 
-__all__ = ["dequantise", "pca", "premultiply", "unpremultiply"]
+__all__ = ["dequantize", "pca", "premultiply", "unpremultiply"]
 
 P = TypeVar("P", Pyramid, Source)
 
 
 @dataclass(frozen=True)
-class Dequantise(BuiltInProduct):
+class Dequantize(BuiltInProduct):
     """Codes times a scale for each pixel."""
 
     @property
     def name(self) -> str:
-        return "dequantise"
+        return "dequantize"
 
     @property
     def inputs(self) -> int:
@@ -44,7 +44,7 @@ class Dequantise(BuiltInProduct):
         for source in inputs:
             need_real(self.name, source)
         if scales.channel_axes:
-            raise PlanError(f"dequantise: the scales {scales.name} have axes {scales.axes}; expected y and x only")
+            raise PlanError(f"dequantize: the scales {scales.name} have axes {scales.axes}; expected y and x only")
         dtype = np.dtype("f8" if max(codes.dtype.itemsize, scales.dtype.itemsize) > 4 else "f4")
         return Output(codes.axes, dtype, units=scales.units)
 
@@ -61,7 +61,7 @@ class Dequantise(BuiltInProduct):
         return result
 
 
-def dequantise(codes: P, scales: P) -> P:
+def dequantize(codes: P, scales: P) -> P:
     """Codes (y, x, bands) times a scale for each pixel (y, x): floats, NaN where the scale isn't finite.
 
     Parameters
@@ -76,11 +76,11 @@ def dequantise(codes: P, scales: P) -> P:
         float32 (float64 if either has 64 bits), axes of `codes`.
     """
     if isinstance(codes, Pyramid) and isinstance(scales, Pyramid):
-        return map_pyramids([codes, scales], Dequantise())
+        return map_pyramids([codes, scales], Dequantize())
     if isinstance(codes, Source) and isinstance(scales, Source):
-        return map_sources([codes, scales], Dequantise())
+        return map_sources([codes, scales], Dequantize())
     raise PlanError(
-        f"dequantise: expected two pyramids or two sources, got {type(codes).__name__} and {type(scales).__name__}; "
+        f"dequantize: expected two pyramids or two sources, got {type(codes).__name__} and {type(scales).__name__}; "
         "open them with lazypyr.open_pyramid"
     )
 

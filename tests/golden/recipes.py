@@ -346,10 +346,10 @@ def colours():
 
 
 @recipe()
-def dequantised():
+def dequantized():
     codes = open_pyramid((data.whole((30, 44, 4)) - 125).astype("i1"), axes="yxi", chunks=(16, 16))
     scales = open_pyramid(data.with_gaps(data.real((30, 44)), np.nan), chunks=(16, 16))
-    return LazyPyramidStore(lazypyr.product.dequantise(codes, scales))
+    return LazyPyramidStore(lazypyr.product.dequantize(codes, scales))
 
 
 @recipe(exact=False, fingerprint=False)

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 import lazypyr
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
-from lazypyr.product import LevelSource, dequantise
+from lazypyr.product import LevelSource, dequantize
 from lazypyr.products.embeddings import _components
 
 random = np.random.default_rng(7)
@@ -31,7 +31,7 @@ def embedding(bands=8):
 
 def test_codes_times_scales():
     codes, scales = embedding()
-    product = dequantise(opened(codes), opened(scales))
+    product = dequantize(opened(codes), opened(scales))
     assert (product.dtype, product.axes, product.chunks) == ("f4", ("y", "x", "i"), (16, 16, 1))
     for level in range(3):
         s = scales[:: 2**level, :: 2**level, None]
@@ -48,13 +48,13 @@ def test_codes_times_scales():
 def test_codes_in_any_order(axes):
     codes, scales = embedding()
     turn = ["yxi".index(a) for a in axes]
-    product = dequantise(opened(codes.transpose(turn), axes=axes), opened(scales.T, axes="xy"))
-    np.testing.assert_array_equal(product.read(1), dequantise(opened(codes), opened(scales)).read(1).transpose(turn))
+    product = dequantize(opened(codes.transpose(turn), axes=axes), opened(scales.T, axes="xy"))
+    np.testing.assert_array_equal(product.read(1), dequantize(opened(codes), opened(scales)).read(1).transpose(turn))
 
 
 def test_before_reduction_it_is_the_product_that_is_averaged():
     codes, scales = embedding()
-    source = dequantise(LevelSource(opened(codes)), LevelSource(opened(scales)))
+    source = dequantize(LevelSource(opened(codes)), LevelSource(opened(scales)))
     values = codes * np.where(np.isfinite(scales), scales, np.nan)[..., None]
     with np.errstate(invalid="ignore"):
         wanted = np.stack([values[a::2, b::2] for a in (0, 1) for b in (0, 1)])
@@ -74,14 +74,14 @@ def test_before_reduction_it_is_the_product_that_is_averaged():
 )
 def test_bad_codes_and_scales(codes, scales, words):
     with pytest.raises(PlanError, match=words):
-        dequantise(opened(codes), opened(scales))
+        dequantize(opened(codes), opened(scales))
     with pytest.raises(PlanError, match="open them"):
-        dequantise(codes, opened(np.zeros((4, 4), "f4")))
+        dequantize(codes, opened(np.zeros((4, 4), "f4")))
 
 
 def test_declared_nodata_of_codes():
     codes, scales = embedding()
-    got = dequantise(opened(codes, nodata=-128), opened(np.ones_like(scales))).read(0)
+    got = dequantize(opened(codes, nodata=-128), opened(np.ones_like(scales))).read(0)
     np.testing.assert_array_equal(np.isnan(got), codes == -128)
 
 
@@ -110,13 +110,13 @@ def test_components_equal_numpy():
 
 def test_the_preview_of_an_embedding():
     codes, scales = embedding(64)
-    values = dequantise(opened(codes), opened(scales))
+    values = dequantize(opened(codes), opened(scales))
     preview = values.map("pca", n=3).map("composite", alpha=True)
     assert (preview.axes, preview.dtype, preview.shape) == (("c", "y", "x"), "u1", (4, 40, 50))
     picture = preview.read(0)
     np.testing.assert_array_equal(picture[3] == 0, ~np.isfinite(scales))
     assert picture[:3, 10:].std() > 20
-    assert [p["name"] for p in preview.attrs["products"]] == ["dequantise", "pca", "composite"]
+    assert [p["name"] for p in preview.attrs["products"]] == ["dequantize", "pca", "composite"]
 
 
 @pytest.mark.fault("U6")

@@ -299,7 +299,7 @@ def test_declared_nodata_is_no_phase():
     [
         (stack(), "intf_9", {}, "there are phase, amplitude"),
         (stack(), "intf-all", {}, "did you mean 'intf_all'"),
-        (stack(), "dequantise", {}, r"two inputs: lazypyr.product.dequantise\(codes, scales\)"),
+        (stack(), "dequantize", {}, r"two inputs: lazypyr.product.dequantize\(codes, scales\)"),
         (stack(), "phase", {"vmin": 3}, "unknown option.*vmin"),
         (stack(), 5, {}, "a function or a Product"),
         (stack(), "coherence", {"window": 0}, "at least 1"),
