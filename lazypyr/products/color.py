@@ -27,14 +27,14 @@ from lazypyr.products.palettes import palette
 from lazypyr.products.stretch import Sample, Stretch
 from lazypyr.products.strip import scratch, strips
 
-__all__ = ["Planes", "colormap", "composite"]
+__all__ = ["ColorPlanes", "colormap", "composite"]
 
 # alpha in black: viewers that add up channels would paint everything white with it
 RGBA_DISPLAY = {"window": (0, 255), "colors": ("FF0000", "00FF00", "0000FF", "000000"), "labels": ("R", "G", "B", "A")}
 
 
 @dataclass(frozen=True)
-class Planes(BuiltInProduct):
+class ColorPlanes(BuiltInProduct):
     """The colours that another product makes (axes ..., c, y, x) all at once, each in tiles of its own."""
 
     axis: str
@@ -98,7 +98,7 @@ class Colormap(BuiltInProduct):
 
     @property
     def followed_by(self) -> Product | None:
-        return Planes(self.axis)
+        return ColorPlanes(self.axis)
 
     def fit(self, inputs: Sequence[Input], sample: Sample) -> Product:
         (source,) = inputs
@@ -220,7 +220,7 @@ class Composite(BuiltInProduct):
 
     @property
     def followed_by(self) -> Product | None:
-        return Planes(self.axis)
+        return ColorPlanes(self.axis)
 
     def fit(self, inputs: Sequence[Input], sample: Sample) -> Product:
         (source,) = inputs

@@ -12,7 +12,7 @@ from lazypyr._util.checks import whole_number
 from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.products.base import Array, BuiltInProduct, Input, Output, Place, Product, Ranges, Read, need_real
-from lazypyr.products.color import RGBA_DISPLAY, Planes, band_axis, chosen_planes, read_as
+from lazypyr.products.color import RGBA_DISPLAY, ColorPlanes, band_axis, chosen_planes, read_as
 from lazypyr.products.mapped import map_pyramids, map_sources
 from lazypyr.products.user import supported
 from lazypyr.pyramids.base import Pyramid
@@ -245,7 +245,7 @@ class Unpremultiply(BuiltInProduct):
 
     @property
     def followed_by(self) -> Product | None:
-        return Planes(self.axis)
+        return ColorPlanes(self.axis)
 
     def fit(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:
         return replace(self, axis=_rgba_axis(self.name, inputs[0]))

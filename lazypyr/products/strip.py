@@ -1,4 +1,4 @@
-"""Planes worked on in runs of pixels: what lies between two steps stays in the processor's cache, in memory used again.
+"""ColorPlanes worked on in runs of pixels: what lies between two steps stays in the processor's cache, in memory used again.
 
 Fresh memory for what lies between costs more than most of the steps themselves.
 """
