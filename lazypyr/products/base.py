@@ -15,7 +15,7 @@ from lazypyr.errors import ComputeError, PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.windows import Window
 
-__all__ = ["BuiltInProduct", "Input", "Output", "Place", "Product", "Read"]
+__all__ = ["BuiltInProduct", "Input", "Output", "ProductContext", "Product", "Read"]
 
 Array = np.ndarray[Any, Any]
 Ranges = tuple[range, ...]
@@ -108,7 +108,7 @@ class Output:
 
 
 @dataclass(slots=True)
-class Place:
+class ProductContext:
     """Where a product is being computed, for its error messages."""
 
     product: str
@@ -205,7 +205,9 @@ class Product(ABC):
         """
 
     @abstractmethod
-    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+    def compute(
+        self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
+    ) -> Array:
         """Output pixels ``where`` (one range for each axis of ``out``), of its dtype, in memory nobody else holds."""
 
     def __lazypyr_token__(self) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.products.base import Array, BuiltInProduct, Input, Output, Place, Product, Ranges, Read, need_real
+from lazypyr.products.base import Array, BuiltInProduct, Input, Output, Product, ProductContext, Ranges, Read, need_real
 from lazypyr.sources.base import native
 
 __all__ = ["cast"]
@@ -52,13 +52,15 @@ class Cast(BuiltInProduct):
             raise PlanError(f"cast: the {what} {value!r} of {source.name} does not fit {dtype}")
         return made[()].item()
 
-    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+    def compute(
+        self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
+    ) -> Array:
         block = read(0, where)
         with np.errstate(all="ignore"):
             result = block.astype(out.dtype)
         lost = _lost(block, result)
         if lost.any():
-            raise place.error(f"{block[lost][0]} does not fit {out.dtype}")
+            raise context.error(f"{block[lost][0]} does not fit {out.dtype}")
         return result
 
 

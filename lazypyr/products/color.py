@@ -16,8 +16,8 @@ from lazypyr.products.base import (
     BuiltInProduct,
     Input,
     Output,
-    Place,
     Product,
+    ProductContext,
     Ranges,
     Read,
     converted,
@@ -52,7 +52,9 @@ class ColorPlanes(BuiltInProduct):
         sizes = {self.axis: source.shape[-3]}
         return Output(source.axes, source.dtype, sizes, fill_value=0, units=source.units, display=source.display)
 
-    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+    def compute(
+        self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
+    ) -> Array:
         return read(0, where).copy()
 
 
@@ -129,7 +131,9 @@ class Colormap(BuiltInProduct):
             axes, np.dtype("u1"), {self.axis: size}, {self.axis: size}, 0, display=_display(size), attrs=attrs
         )
 
-    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+    def compute(
+        self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
+    ) -> Array:
         (source,) = inputs
         order = (*source.channel_axes, "y", "x")
         block = read_as(source, read, dict(zip(out.axes, where, strict=True)), order)
@@ -255,7 +259,9 @@ class Composite(BuiltInProduct):
             axes, np.dtype("u1"), {self.axis: size}, {self.axis: size}, 0, display=_display(size), attrs=attrs
         )
 
-    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+    def compute(
+        self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
+    ) -> Array:
         (source,) = inputs
         along = band_axis(self.name, source, self.along)
         rest, known = out.axes[:-3], dict(zip(out.axes, where, strict=True))

@@ -11,7 +11,7 @@ import numpy as np
 from lazypyr._util.checks import whole_number
 from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
-from lazypyr.products.base import Array, BuiltInProduct, Input, Output, Place, Product, Ranges, Read, need_real
+from lazypyr.products.base import Array, BuiltInProduct, Input, Output, Product, ProductContext, Ranges, Read, need_real
 from lazypyr.products.color import RGBA_DISPLAY, ColorPlanes, band_axis, chosen_planes, read_as
 from lazypyr.products.mapped import map_pyramids, map_sources
 from lazypyr.products.user import supported
@@ -48,7 +48,9 @@ class Dequantize(BuiltInProduct):
         dtype = np.dtype("f8" if max(codes.dtype.itemsize, scales.dtype.itemsize) > 4 else "f4")
         return Output(codes.axes, dtype, units=scales.units)
 
-    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+    def compute(
+        self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
+    ) -> Array:
         codes, scales = inputs
         known = dict(zip(codes.axes, where, strict=True))
         order = tuple(a for a in codes.axes if a in SPATIAL_AXES)
@@ -148,7 +150,9 @@ class Pca(BuiltInProduct):
             },
         )
 
-    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+    def compute(
+        self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
+    ) -> Array:
         (source,) = inputs
         rows, columns, chosen = where
         (band,) = source.channel_axes
@@ -210,7 +214,9 @@ class Premultiply(BuiltInProduct):
         axis = _rgba_axis(self.name, source)
         return Output((*_others(source, axis), "y", "x", axis), np.dtype("f4"), {axis: 4}, {axis: 4})
 
-    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+    def compute(
+        self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
+    ) -> Array:
         block = _rgba(inputs[0], out, where, read)
         alpha = block[..., 3].astype(np.float64)
         result = np.empty((*alpha.shape, len(where[-1])), out.dtype)
@@ -256,7 +262,9 @@ class Unpremultiply(BuiltInProduct):
         axes = (*_others(source, axis), axis, "y", "x")
         return Output(axes, self.dtype, {axis: 4}, {axis: 4}, 0, display=RGBA_DISPLAY)
 
-    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+    def compute(
+        self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
+    ) -> Array:
         block = _rgba(inputs[0], out, where, read).astype(np.float64)
         colours, alpha = block[..., :3, :, :], block[..., 3:, :, :]
         straight = np.where(alpha > 0, colours / np.where(alpha > 0, alpha, 1), 0)

@@ -15,8 +15,8 @@ from lazypyr.products.base import (
     BuiltInProduct,
     Input,
     Output,
-    Place,
     Product,
+    ProductContext,
     Ranges,
     Read,
     by_channel,
@@ -112,7 +112,9 @@ class Elementwise(BuiltInProduct):
         units = ELEMENTWISE[self.kind][2] or (source.units if self.kind == "amplitude" else None)
         return Output(source.axes, real_of(source.dtype), units=units)
 
-    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+    def compute(
+        self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
+    ) -> Array:
         z = read(0, where)
         result = np.empty(z.shape, out.dtype)
         ELEMENTWISE[self.kind][0](z, result)
@@ -201,7 +203,9 @@ class Interferogram(BuiltInProduct):
             )
         return Output(axes, widened(source.dtype, has_nodata=source.has_nodata), sizes, units=source.units)
 
-    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+    def compute(
+        self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
+    ) -> Array:
         (source,) = inputs
         rows, columns = where[:2]
         z = Channels(source, rows, columns, Blocks(lambda ranges: read(0, ranges)))
@@ -273,7 +277,9 @@ class Coherence(BuiltInProduct):
         sizes = pair_sizes(self.name, self.pairs, source)
         return Output(("y", "x", *sizes), real_of(source.dtype), sizes, units="1")
 
-    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+    def compute(
+        self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
+    ) -> Array:
         (source,) = inputs
         rows, columns = where[:2]
         z = Channels(source, rows, columns, Blocks(lambda ranges: read(0, ranges)))

@@ -13,7 +13,7 @@ from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.windows import Window
-from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, empty_of
+from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, Read, empty_of
 from lazypyr.products.sampling import enough, sample_pixels
 from lazypyr.pyramids.base import SERIAL, ComputeContext, Level, Pyramid
 from lazypyr.pyramids.context import RecordingContext
@@ -98,9 +98,9 @@ class MappedPyramid(Pyramid):
         def read(n: int, ranges: Ranges) -> Array:
             return context.read(self.parents[n], level, tuple([(r.start, r.stop) for r in ranges]))
 
-        place = Place(self.product.name, self.parents[0].name, level, self.axes, window)
+        within = ProductContext(self.product.name, self.parents[0].name, level, self.axes, window)
         where = tuple([range(a, b) for a, b in window])
-        return _evaluated(self.product, self._inputs[level], self._out, where, read, place)
+        return _evaluated(self.product, self._inputs[level], self._out, where, read, within)
 
     def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
         """Its own pixels, those it may read of its parents, and what the hungriest parent holds meanwhile."""
@@ -223,8 +223,8 @@ class ProductSource(Source):
             bounds = tuple((r.start, r.stop) for r in ranges)
             return self.parents[n].read(bounds, steps if any(s != 1 for s in steps) else None)
 
-        place = Place(self.product.name, self.parents[0].name, 0, self.axes, window)
-        block = _evaluated(self.product, self._inputs, self._out, where, read, place)
+        context = ProductContext(self.product.name, self.parents[0].name, 0, self.axes, window)
+        block = _evaluated(self.product, self._inputs, self._out, where, read, context)
         return block if inner is step else _stepped(block, step)
 
     @property
@@ -293,7 +293,7 @@ def map_sources(parents: Sequence[Source], product: Product) -> ProductSource:
 
 
 def _evaluated(
-    product: Product, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place
+    product: Product, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
 ) -> Array:
     """The product's pixels, from a window wider by its depth; what goes wrong in it is a ComputeError."""
     if not all(where):
@@ -302,11 +302,11 @@ def _evaluated(
     wide, crop = (where, None) if depth == (0, 0) else _widened(inputs[0], out, where, depth)
     try:
         with np.errstate(all="ignore"):
-            block = product.compute(inputs, out, wide, read, place)
+            block = product.compute(inputs, out, wide, read, context)
     except (LazypyrError, MemoryError):
         raise
     except Exception as error:
-        raise place.error(f"{type(error).__name__}: {error}") from error
+        raise context.error(f"{type(error).__name__}: {error}") from error
     return block if crop is None else block[crop].copy()
 
 

@@ -14,8 +14,8 @@ from lazypyr.products.base import (
     BuiltInProduct,
     Input,
     Output,
-    Place,
     Product,
+    ProductContext,
     Ranges,
     Read,
     converted,
@@ -137,7 +137,9 @@ class Rescale(BuiltInProduct):
             attrs=self.stretch.attrs(),
         )
 
-    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+    def compute(
+        self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
+    ) -> Array:
         block = read(0, where)
         result = np.empty(block.shape, out.dtype)
         with scratch("f8", "?") as (doubles, flags):

@@ -19,7 +19,7 @@ import numpy as np
 from lazypyr._util.forksafe import remake_after_fork
 from lazypyr._util.tokenize import HoldsFunction, Versioned
 from lazypyr.errors import ComputeError, PlanError
-from lazypyr.products.base import Array, Input, Output, Place, Product, Ranges, Read, by_channel
+from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, Read, by_channel
 from lazypyr.products.blocks import Blocks, Channels, SlicedLevel
 from lazypyr.sources.base import native
 
@@ -86,11 +86,11 @@ class Function(HoldsFunction, Product):
         window = tuple(range(2 * n + 1) for n in self.depth)
         out = Output(("y", "x", *sizes), source.dtype, sizes)
         first = tuple(range(n if self.style == "block" else min(n, 1)) for n in sizes.values())
-        place = Place(self.name, source.name, 0, ("y", "x"), tuple((r.start, r.stop) for r in window))
+        context = ProductContext(self.name, source.name, 0, ("y", "x"), tuple((r.start, r.stop) for r in window))
         try:
             with np.errstate(all="ignore"):
                 got = self._answer(
-                    source, (*window, *first), Blocks(lambda ranges: _ones(ranges, source.dtype)), place, out
+                    source, (*window, *first), Blocks(lambda ranges: _ones(ranges, source.dtype)), context, out
                 )
         except ComputeError as error:
             raise PlanError(
@@ -107,18 +107,20 @@ class Function(HoldsFunction, Product):
         chunks = sizes if self.style == "block" else {}
         return Output(("y", "x", *sizes), self.dtype, sizes, chunks, fill_value=self.fill_value, units=self.units)
 
-    def compute(self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, place: Place) -> Array:
+    def compute(
+        self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
+    ) -> Array:
         (source,) = inputs
         blocks = Blocks(lambda ranges: read(0, ranges))
         if self.style == "block":
-            got = [self._answer(source, where, blocks, place, out)]
+            got = [self._answer(source, where, blocks, context, out)]
             return _owned(got, (..., *[slice(r.start, r.stop, r.step) for r in where[2:]]), where, out.dtype)
         if all(len(k) == 1 for k in where[2:]):
-            return _owned([self._answer(source, where, blocks, place, out)], ..., where, out.dtype)
+            return _owned([self._answer(source, where, blocks, context, out)], ..., where, out.dtype)
 
         def write(plane: Array, *k: int) -> None:
             at = (*where[:2], *(range(n, n + 1) for n in k))
-            plane[...] = self._answer(source, at, blocks, place, out)
+            plane[...] = self._answer(source, at, blocks, context, out)
 
         return by_channel(out, where, write)
 
@@ -134,7 +136,7 @@ class Function(HoldsFunction, Product):
             for n, (name, size) in enumerate(self.kdims)
         }
 
-    def _answer(self, source: Input, where: Ranges, blocks: Blocks, place: Place, out: Output) -> Array:
+    def _answer(self, source: Input, where: Ranges, blocks: Blocks, context: ProductContext, out: Output) -> Array:
         """What the function returns for one index of each kdim (a block function: for all), of the right shape."""
         rows, columns, *k = where
         shape: tuple[int, ...] = len(rows), len(columns)
@@ -150,22 +152,22 @@ class Function(HoldsFunction, Product):
             block = blocks.get("whole", tuple(whole.values()))
             args = [np.moveaxis(block, (source.axes.index("y"), source.axes.index("x")), (0, 1))]
             shape = (*shape, *out.sizes.values())
-        return self._checked(self._called(args, blocks, place), shape, place)
+        return self._checked(self._called(args, blocks, context), shape, context)
 
-    def _called(self, args: list[Any], blocks: Blocks, place: Place) -> Any:
+    def _called(self, args: list[Any], blocks: Blocks, context: ProductContext) -> Any:
         if not self.serial:
-            return self._guarded(args, blocks, place)
+            return self._guarded(args, blocks, context)
         # Whoever holds the lock must not wait for pixels that another thread may be computing with the same function.
         # So it is stopped where it asks for a block that isn't here, and called again when it is.
         blocks.hold = True
         while True:
             with _turn_of(self.func):
-                got = self._guarded(args, blocks, place)
+                got = self._guarded(args, blocks, context)
             if blocks.wanted is None:
                 return got
             blocks.fetch()
 
-    def _guarded(self, args: list[Any], blocks: Blocks, place: Place) -> Any:
+    def _guarded(self, args: list[Any], blocks: Blocks, context: ProductContext) -> Any:
         got = None
         try:
             got = self.func(*args)
@@ -173,12 +175,12 @@ class Function(HoldsFunction, Product):
             raise
         except BaseException as error:
             if blocks.failed is None and blocks.wanted is None:
-                raise place.error(f"it raised {type(error).__name__}: {error}") from error
+                raise context.error(f"it raised {type(error).__name__}: {error}") from error
         if blocks.failed is not None:
             raise blocks.failed
         return got
 
-    def _checked(self, got: Any, shape: tuple[int, ...], place: Place) -> Array:
+    def _checked(self, got: Any, shape: tuple[int, ...], context: ProductContext) -> Array:
         if not isinstance(got, np.ndarray) or isinstance(got, np.ma.MaskedArray):
             problem = f"{type(got).__module__}.{type(got).__qualname__}"
         elif got.shape != shape:
@@ -188,7 +190,7 @@ class Function(HoldsFunction, Product):
         else:
             return got
         expected = f"an ndarray of shape {shape}" + (f" and dtype {self.dtype}" if self.dtype else "")
-        raise place.error(f"it returned {problem}, expected {expected}")
+        raise context.error(f"it returned {problem}, expected {expected}")
 
 
 def supported(label: str, dtype: Any) -> np.dtype[Any]:

@@ -252,7 +252,7 @@ def test_a_users_product_counts_by_its_text(module_of):
         description = "twice"
         def output_spec(self, source):
             return Output(source.axes, source.dtype)
-        def compute(self, inputs, out, where, read, place):
+        def compute(self, inputs, out, where, read, context):
             return read(0, where) * self.factor
     """
     tokens = [
