@@ -17,6 +17,8 @@ from lazypyr.product import colormap, composite, product_of, rescale
 from lazypyr.products.palettes import palette
 from lazypyr.products.sampling import ENOUGH, SAMPLE_BYTES
 from lazypyr.products.strip import STRIP
+from lazypyr.pyramids.reduced import ReducedPyramid
+from lazypyr.reducers import REDUCERS
 from lazypyr.sources.base import Source
 
 random = np.random.default_rng(6)
@@ -215,12 +217,11 @@ def test_an_estimate_of_large_chunks_decodes_few():
 
 def test_an_estimate_reads_a_level_that_exists():
     fine, coarse = Big((2**14, 2**14), "yx"), Big((2**10, 2**10), "yx")
-    from lazypyr.products.mapped import _present
-
-    class Two:
-        bases = (fine, coarse)
-
-    assert _present(Two()) == 2
+    pyramid = ReducedPyramid((fine, coarse), REDUCERS["mean"], factors=(16, 16), chunks=(256, 256))
+    assert pyramid.n_stored_levels == 2
+    pyramid.map("rescale")
+    assert not fine.windows
+    assert coarse.windows
     assert 2**20 >= ENOUGH
 
 
