@@ -194,7 +194,7 @@ def test_what_a_function_raises_is_a_compute_error(kind, channels):
         raise kind("what the user sees")
 
     product = opened().map(broken, dtype="f4", channels=channels)
-    for read in (lambda: product.read(1, [slice(2, 5), slice(0, 9)]), lambda: Engine().tile(product, 1, (0, 0))):
+    for read in (lambda: product.read(1, [slice(2, 5), slice(0, 9)]), lambda: Engine().chunk(product, 1, (0, 0))):
         with pytest.raises(ComputeError, match=r"'broken' of numpy array, level 1, y .*what the user sees") as caught:
             read()
         assert isinstance(caught.value.__cause__, kind)
@@ -341,7 +341,7 @@ def test_what_a_function_gives_away_is_not_copied_what_it_keeps_is(channels):
             held.append(hold(result))
             return result
 
-        tile = Engine().tile(opened().map(giver, channels=channels, dtype="f4"), 0, (0, 0))
+        tile = Engine().chunk(opened().map(giver, channels=channels, dtype="f4"), 0, (0, 0))
         np.testing.assert_array_equal(tile, Z[:16, :16, 0].real)
         assert (tile.ctypes.data == where[-1]) == (name == "nothing"), name
         assert not tile.flags.writeable
