@@ -19,7 +19,8 @@ from lazypyr.errors import (
     PlanError,
     SourceError,
 )
-from lazypyr.pyramids.base import Pyramid, provide_products
+from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.products import provide_products
 
 if TYPE_CHECKING:
     from lazypyr import plot as plot

@@ -20,7 +20,7 @@ from lazypyr.products.embeddings import dequantize, pca, premultiply, unpremulti
 from lazypyr.products.insar import amplitude, coherence, intensity, intf, phase
 from lazypyr.products.mapped import LevelSource, MappedPyramid, ProductSource
 from lazypyr.products.stretch import rescale
-from lazypyr.pyramids.base import ProductLike
+from lazypyr.pyramids.products import ProductLike
 
 __all__ = [
     "NAMES",

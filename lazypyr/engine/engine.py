@@ -18,9 +18,10 @@ import numpy as np
 from lazypyr._util.cache import CacheInfo, Computation, SingleFlightCache, current_computation
 from lazypyr._util.checks import positive, whole_number
 from lazypyr._util.forksafe import remake_after_fork
+from lazypyr.engine.chunks import checked_chunk, full_size
 from lazypyr.engine.limiter import MemoryLimiter
 from lazypyr.engine.pools import DaemonThreadPool, run_tasks
-from lazypyr.errors import BusyError, ComputeError, LazypyrError, SourceError
+from lazypyr.errors import BusyError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import ComputeContext, Pyramid
@@ -68,6 +69,24 @@ class Engine:
         Threads that compute; by default one for each CPU that this process may use.
     timeout_s : float
         Seconds that a request waits for its turn, or for a chunk that another thread computes, before `BusyError`.
+
+    Raises
+    ------
+    PlanError
+        When an option is out of range.
+
+    See Also
+    --------
+    lazypyr.LazyPyramidStore : Stores take an engine, so that several share a cache and a limit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lazypyr
+    >>> engine = lazypyr.Engine(cache_bytes=64 * 2**20)
+    >>> one, two = (lazypyr.LazyPyramidStore(np.full((600, 400), n), engine=engine) for n in (1, 2))
+    >>> len(one["1/c/0/0"]), len(two["1/c/0/0"]), engine.cache_info().computes
+    (524288, 524288, 2)
     """
 
     def __init__(
@@ -203,7 +222,7 @@ class Engine:
         return self.submit(key, lambda: self._compute(pyramid, level, index))
 
     def submit(self, key: Hashable, compute: Callable[[], Any]) -> tuple[Any, None] | tuple[None, Computation]:
-        """As `request`, for any value that the cache may hold."""
+        """Value of a key if it is cached, else its computation; `request` for any value that the cache may hold."""
         value, computation = self._cache.submit(key, compute, urgent=id(self) in _reserved.get())
         if computation is None:
             return value, None
@@ -217,7 +236,7 @@ class Engine:
         return self._cache.waiting(computation)
 
     def get(self, key: Hashable, compute: Callable[[], Any]) -> Any:
-        """As `chunk`, for any value that the cache may hold (arrays, bytes)."""
+        """Value of a key (an array, or bytes), computed in this thread if need be."""
         return self._cache.get(key, compute, timeout_s=self.timeout_s, urgent=id(self) in _reserved.get())
 
     def _compute(
@@ -237,7 +256,7 @@ class Engine:
     def _block(
         self, pyramid: Pyramid, level: int, index: tuple[int, ...], window: Window, context: ComputeContext
     ) -> Array:
-        """What the recipe computes; who finds a neighbour at the same pass waits for what it brings along."""
+        """Compute one chunk; if another thread runs the pass that yields it as a by-product, wait for that pass instead."""
         wide = pyramid.read_region(level, window, context)
         if wide == window:
             return self._admitted(pyramid, level, window, context)
@@ -319,48 +338,6 @@ def _quietly(cache: SingleFlightCache, computation: Computation) -> None:
     # The error is the future's; in a pool's thread there is nobody else to tell.
     with contextlib.suppress(BaseException):
         cache.run(computation)
-
-
-def checked_chunk(pyramid: Pyramid, level: int, window: Window, compute: Callable[[], Array]) -> Array:
-    """What `compute` gives for the window of a chunk, as the chunk.
-
-    Raises
-    ------
-    SourceError, ComputeError
-        What failed, with level and window; ComputeError too for another shape or dtype than the pyramid's.
-    """
-    try:
-        block = compute()
-    except LazypyrError as error:
-        if isinstance(error, SourceError | ComputeError) and error.level is None:
-            error.level, error.window = level, window
-        raise
-    except MemoryError:
-        raise
-    except Exception as error:
-        msg = f"{pyramid.name}: computing level {level}, window {window} failed: {type(error).__name__}: {error}"
-        raise ComputeError(msg, key=pyramid.name, level=level, window=window) from error
-    if block.shape != windows.window_shape(window) or block.dtype != pyramid.dtype:
-        msg = (
-            f"{pyramid.name}: level {level}, window {window} came out as {block.dtype} {block.shape}, "
-            f"expected {pyramid.dtype} {windows.window_shape(window)}"
-        )
-        raise ComputeError(msg, key=pyramid.name, level=level, window=window)
-    return full_size(pyramid, block)
-
-
-def full_size(pyramid: Pyramid, block: Array) -> Array:
-    """A block as a chunk: padded to the chunk with the fill value, C order, read-only."""
-    if block.shape != pyramid.chunks:
-        chunk = np.full(pyramid.chunks, pyramid.fill_value, pyramid.dtype)
-        chunk[tuple(slice(0, n) for n in block.shape)] = block
-    elif block.flags.writeable and block.flags.c_contiguous and block.base is None:
-        chunk = block
-    else:
-        # A view may belong to somebody who goes on writing to it, and keeps more alive than the cache counts.
-        chunk = np.array(block, order="C", copy=True)
-    chunk.flags.writeable = False
-    return chunk
 
 
 def _only_chunk(window: Window, chunks: tuple[int, ...]) -> tuple[int, ...] | None:

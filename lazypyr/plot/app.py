@@ -18,7 +18,8 @@ from lazypyr.plot.style import short_name
 from lazypyr.plot.timeseries import as_times, timeseries_plot
 from lazypyr.points.pyramid import PointsPyramid
 from lazypyr.products.apply import offered_products
-from lazypyr.pyramids.base import ProductLike, Pyramid
+from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.products import ProductLike
 
 __all__ = ["choices", "server", "view"]
 

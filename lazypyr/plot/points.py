@@ -29,7 +29,8 @@ from lazypyr.plot.viewport import RenderCancelled, RenderedImage, Viewport, View
 from lazypyr.points.pyramid import PointsPyramid
 from lazypyr.products.base import Product
 from lazypyr.products.mapped import MappedPyramid
-from lazypyr.pyramids.base import SERIAL, ProductLike, Pyramid
+from lazypyr.pyramids.base import SERIAL, Pyramid
+from lazypyr.pyramids.products import ProductLike
 
 __all__ = ["InteractivePoints", "points_plot"]
 

@@ -26,7 +26,8 @@ from lazypyr.plot.style import (
 from lazypyr.plot.viewport import RenderedImage, Viewport, ViewRequest
 from lazypyr.products.base import Product
 from lazypyr.products.define import define
-from lazypyr.pyramids.base import ProductLike, Pyramid
+from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.products import ProductLike
 
 __all__ = [
     "InteractiveRaster",

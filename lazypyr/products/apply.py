@@ -17,7 +17,8 @@ from lazypyr.products.embeddings import pca, premultiply, unpremultiply
 from lazypyr.products.insar import amplitude, coherence, intensity, intf, phase
 from lazypyr.products.mapped import LevelSource, map_pyramids, map_sources
 from lazypyr.products.stretch import rescale
-from lazypyr.pyramids.base import ProductLike, Pyramid
+from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.products import ProductLike
 from lazypyr.sources.base import Source
 
 __all__ = ["NAMES", "apply", "apply_to_source", "offered_products", "product_of"]

@@ -18,6 +18,7 @@ from lazypyr.metadata.protocol import SupportsDownsampling
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.key import Key
 from lazypyr.pyramids.level import Level, checked_window
+from lazypyr.pyramids.products import ProductLike, load_products
 from lazypyr.reducers import REDUCERS
 
 if TYPE_CHECKING:
@@ -28,11 +29,9 @@ __all__ = [
     "SERIAL",
     "ComputeContext",
     "Level",
-    "ProductLike",
     "Pyramid",
     "Reduction",
     "SerialContext",
-    "provide_products",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -66,67 +65,15 @@ class ComputeContext(Protocol):
         """Run tasks, which wait for nothing, on all cores; returns when all are done, raises the first error."""
 
 
-class SupportsName(Protocol):
-    """A product, as far as this package knows one: `lazypyr.product.Product` is."""
-
-    @property
-    def name(self) -> str:
-        """Name in messages and metadata."""
-
-
-ProductLike = str | Callable[..., Any] | SupportsName
-"""A product by name, a function, or a `lazypyr.product.Product`."""
-
-
-class Products(Protocol):
-    """Application of products to pyramids and sources, implemented by `lazypyr.products`, which builds on this package."""
-
-    def apply(self, pyramid: Pyramid, product: ProductLike, /, **options: Any) -> Pyramid:
-        """The product of a pyramid, after reduction."""
-
-    def apply_to_source(self, source: Any, product: ProductLike, /, **options: Any) -> Any:
-        """The product of a source, before reduction."""
-
-
-_load: Callable[[], Products]
-
-
-def provide_products(load: Callable[[], Products]) -> None:
-    """Set the function that imports `lazypyr.products`; the package root does, so that imports run one way."""
-    global _load
-    _load = load
-
-
-def load_products() -> Products:
-    """The products, imported when first asked for."""
-    return _load()
-
-
 # Members that the engine, the writers and the viewers call, and that completion leaves out.
 _INTERNAL = frozenset(
-    [
-        "checked",
-        "coarsest_bringing",
-        "compute",
-        "decoded_bytes",
-        "georeference",
-        "identity",
-        "indexed_values",
-        "key",
-        "last_stored_level",
-        "n_stored_levels",
-        "planned",
-        "read_region",
-        "reductions",
-        "refreshed",
-        "transposed",
-        "working_bytes",
-    ]
+    "checked coarsest_bringing compute decoded_bytes georeference identity indexed_values key last_stored_level "  # noqa: SIM905
+    "n_stored_levels planned read_region reductions refreshed transposed working_bytes".split()
 )
 
 
 class Pyramid(ABC):
-    """Levels over the same field of view, each computed when asked for. Immutable and picklable.
+    """Levels over the same field of view, each computed when it is read. Immutable and picklable.
 
     Attributes
     ----------
@@ -152,7 +99,22 @@ class Pyramid(ABC):
     attrs : Mapping[str, Any]
         Attributes that are passed on to readers, JSON-like.
     display : Mapping[str, Any] or None
-        How viewers may show it: "window" (low, high), "colors", "labels".
+        Hints for viewers: "window" (low, high), "colors", "labels".
+
+    See Also
+    --------
+    lazypyr.open_pyramid : Pyramid of an array, a file or a URL.
+    lazypyr.from_function : Pyramid whose chunks a function computes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lazypyr
+    >>> pyramid = lazypyr.open_pyramid(np.arange(600 * 400, dtype="f4").reshape(600, 400), method="mean")
+    >>> [level.shape for level in pyramid.levels]
+    [(600, 400), (300, 200), (150, 100)]
+    >>> pyramid.read(1, [slice(0, 1), slice(0, 2)])
+    array([[200.5, 202.5]], dtype=float32)
     """
 
     name: str
@@ -175,7 +137,7 @@ class Pyramid(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Of the recipe and its source; the same in every process."""
+        """Hash of the recipe and its source; the same in every process."""
 
     @property
     @abstractmethod
@@ -277,7 +239,7 @@ class Pyramid(ABC):
 
     @property
     def georeference(self) -> tuple[Any, ...]:
-        """What the axes mean and where they lie: pyramids of equal pixels may differ in it."""
+        """Axes, coordinates and CRS: pyramids of equal pixels may differ in them."""
         return self.axes, dict(self.coords), self.crs
 
     @property
@@ -292,7 +254,7 @@ class Pyramid(ABC):
 
     @property
     def grid(self) -> Grid:
-        """Where level 0 lies in the plane of x and y (in pixels where the source doesn't say)."""
+        """Grid of level 0 in the plane of x and y (in pixels where the source doesn't say)."""
         y, x = self.axes.index("y"), self.axes.index("x")
         centred = any(t for level in self.levels for t in level.translation)
         return Grid.of(self.coords, self.shape[x], self.shape[y], centred=centred)
@@ -306,6 +268,16 @@ class Pyramid(ABC):
             0 is the finest; negative counts from the coarsest.
         window : sequence of slices or of ``(start, stop)``, one an axis; half-open
             The whole level without it. Axes left out at the end are taken whole.
+
+        Returns
+        -------
+        ndarray
+            Of the window's shape and of `dtype`.
+
+        Raises
+        ------
+        PlanError
+            When there is no such level, or the window is outside it.
         """
         level, clean = self.checked(level, window)
         return SERIAL.read(self, level, clean)
@@ -319,8 +291,22 @@ class Pyramid(ABC):
         return level, checked_window(self.name, self.axes, level, self.levels[level].shape, window)
 
     def map(self, product: ProductLike, **options: Any) -> Pyramid:
-        """The pyramid of a product of this one, e.g. ``map("intf_all")``; see `lazypyr.product`."""
-        return load_products().apply(self, product, **options)
+        """Pyramid of a product of this one, e.g. ``map("intf_all")``.
+
+        Parameters
+        ----------
+        product : str, callable or Product
+            See `lazypyr.product`.
+        **options
+            Parameters of the product.
+
+        Returns
+        -------
+        Pyramid
+            Of the product, computed after reduction.
+        """
+        mapped: Pyramid = load_products().apply(self, product, **options)
+        return mapped
 
     def __lazypyr_token__(self) -> Any:
         return "pyramid", self.fingerprint

@@ -46,7 +46,7 @@ class ReadPass:
         return ways[self.strategy(level)](level, window)
 
     def strategy(self, level: int) -> str:
-        """How a window of a level is computed: "stored", "sampled", "boxes" or "reduced"."""
+        """Strategy that computes a window of a level: "stored", "sampled", "boxes" or "reduced"."""
         p = self.pyramid
         if level <= p.last_stored_level:
             return "stored"
@@ -89,7 +89,7 @@ class ReadPass:
     # Stride without what lies between
 
     def _sampling_is_cheaper(self, level: int) -> bool:
-        """Whether few chunks hold a sample, or a sample costs no more than itself."""
+        """True where few chunks hold a sample, or a sample costs no more than itself."""
         p, base = self.pyramid, self.pyramid.stored_levels[-1]
         steps = [f ** (level - p.last_stored_level) for f in p.factors]
         return base.cheap_stride or any(s > c for s, c, f in zip(steps, base.chunks, p.factors, strict=True) if f > 1)

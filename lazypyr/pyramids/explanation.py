@@ -10,7 +10,7 @@ __all__ = ["Explanation"]
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where the pixels of a window would come from.
+    """Account of the stored chunks and bytes, and the cached chunks, that the pixels of a window would take.
 
     Attributes
     ----------

@@ -12,14 +12,16 @@ from lazypyr._util.tokenize import tokenize
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES, axes_label
-from lazypyr.geometry.grid import Coord, Grid
-from lazypyr.pyramids.base import SERIAL, ProductLike, Pyramid, load_products
+from lazypyr.geometry.grid import Grid
+from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.function import FunctionPyramid
+from lazypyr.pyramids.level_source import LevelSource
+from lazypyr.pyramids.products import ProductLike, load_products
 from lazypyr.pyramids.reduced import ReducedPyramid
 from lazypyr.pyramids.transposed import TransposedPyramid
 from lazypyr.reducers import REDUCERS, Reducer, reducer_of
 from lazypyr.sources.axes import given_axes
-from lazypyr.sources.base import Source, native
+from lazypyr.sources.base import native
 from lazypyr.sources.open import OpenedSource, open_source
 from lazypyr.sources.transposed import TransposedSource
 
@@ -29,41 +31,6 @@ Array = np.ndarray[Any, Any]
 # Readers hold many chunks at once; a larger one is nearly always a mistake.
 _MAX_CHUNK_BYTES = 2**30
 _MAX_LEVELS = 64
-
-
-class LevelSource(Source):
-    """A level of a pyramid as a source."""
-
-    def __init__(self, pyramid: Pyramid, level: int = 0) -> None:
-        self._pyramid, self._level = pyramid, level
-        at = pyramid.levels[level]
-        self.name, self.dtype, self.axes = f"{pyramid.name}, level {level}", pyramid.dtype, pyramid.axes
-        self.shape, self.chunks, self.attrs, self.crs = at.shape, pyramid.chunks, pyramid.attrs, pyramid.crs
-        self.nodata, self.fill_value = pyramid.nodata, pyramid.fill_value
-        self.coords = {
-            axis: Coord(coord.at(shift), coord.step * scale, coord.unit)
-            for axis, scale, shift in zip(pyramid.axes, at.scale, at.translation, strict=True)
-            if (coord := pyramid.coords.get(axis)) is not None
-        }
-
-    def read(self, window: windows.Window, step: Sequence[int] | None = None) -> Array:
-        block = SERIAL.read(self._pyramid, self._level, window)
-        return block[tuple(slice(None, None, s) for s in step)] if step else block
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        return self._pyramid.sources
-
-    @property
-    def fingerprint(self) -> str:
-        return f"{self._pyramid.fingerprint}:{self._level}"
-
-    @property
-    def identity(self) -> Any:
-        return self._pyramid.identity, self._level
-
-    def refreshed(self) -> Source:
-        return LevelSource(self._pyramid.refreshed(), self._level)
 
 
 def open_pyramid(
@@ -81,19 +48,19 @@ def open_pyramid(
     bounds: Sequence[float] | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Pyramid:
-    """The pyramid of a source: a recipe. No pixel is read.
+    """Open a source as a pyramid. No pixel is read.
 
     Parameters
     ----------
-    src
+    src : object
         Path, URL (fsspec), zarr.Array, zarr.Group, zarr store, mapping of chunks, numpy, dask or xarray array, Source,
         Pyramid, or lazypyr store. Of a multiscale group the levels that it has are used as they are.
     method : str, callable or Reducer, optional
-        How a coarser level is made: "stride" (default), "mean", ...; see `lazypyr.reducers`. A pyramid that lazypyr wrote
+        Reducer that makes coarser levels: "stride" (default), "mean", ...; see `lazypyr.reducers`. A pyramid that lazypyr wrote
         goes on by the method it was made by.
-    product : optional
+    product : str, callable or Product, optional
         Applied to every level, after reduction; see `lazypyr.product`.
-    source_product : optional
+    source_product : str, callable or Product, optional
         Applied to level 0, before reduction.
     axes : str or sequence of str, optional
         Names of the source's axes, "yxi" or ("azimuth"-like names, with "y" and "x" among them).
@@ -101,7 +68,7 @@ def open_pyramid(
         The same names in the order in which the pyramid has them: a virtual transpose.
     levels : int, optional
         How many, level 0 included; by default until y and x fit in one chunk.
-    chunks : sequence of int
+    chunks : sequence of int, optional
         Shape of a chunk along y and x, or along every axis in `order`; by default 256 x 256. Other axes have chunks of one
         pixel.
     factors : mapping, optional
@@ -113,10 +80,26 @@ def open_pyramid(
     storage_options : mapping, optional
         For fsspec, with a URL.
 
+    Returns
+    -------
+    Pyramid
+        Recipe of its levels: what is read is read when they are.
+
     Raises
     ------
     PlanError
         For sources and options that make no pyramid.
+
+    See Also
+    --------
+    lazypyr.LazyPyramidStore : Zarr store of a pyramid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lazypyr
+    >>> lazypyr.open_pyramid(np.zeros((600, 400, 5), "c8"), axes="yxi", product="intf_seq").shape
+    (600, 400, 4)
     """
     src, whole = _unwrapped(src)
     settings = {
@@ -147,7 +130,7 @@ def open_pyramid(
 
 
 def _is_so(pyramid: Pyramid, name: str, value: Any) -> bool:
-    """Whether a pyramid has a setting already."""
+    """True where a pyramid has a setting already."""
     if name == "method":
         return tokenize(reducer_of(value)) == tokenize(pyramid.downsampling)
     if name == "chunks":
@@ -156,7 +139,7 @@ def _is_so(pyramid: Pyramid, name: str, value: Any) -> bool:
 
 
 def is_pyramid(src: Any) -> bool:
-    """Whether a source is a pyramid already, or a lazypyr store: its recipe is settled."""
+    """True for a pyramid or a lazypyr store, whose recipe is settled."""
     found, whole = _unwrapped(src)
     return whole and isinstance(found, Pyramid)
 
@@ -308,7 +291,7 @@ def from_function(
     name: str | None = None,
     version: str | None = None,
 ) -> Pyramid:
-    """A pyramid whose every chunk is the answer of a function.
+    """Pyramid whose every chunk a function computes.
 
     Parameters
     ----------
@@ -316,26 +299,47 @@ def from_function(
         ``read(level, window) -> ndarray``: the pixels of a half-open window ``((start, stop), ...)``, one pair an axis,
         of that level. Pure, and able to run in several threads at once.
     shape : sequence of int
-        Of level 0, by axis; level k has ``ceil(n / 2**k)`` along y and x.
+        Pixels of level 0, by axis; level k has ``ceil(n / 2**k)`` along y and x.
     dtype : dtype-like
+        Numbers, booleans or times.
     levels : int, optional
         How many; by default until y and x fit in one chunk.
-    axes : optional
+    axes : str or sequence of str, optional
         Names of the axes; by default y and x are the last two.
     chunks : sequence of int
         Shape of a chunk along y and x, or along every axis.
+    fill_value : scalar
+        Value beyond the edge of a level, in edge chunks.
     centred : bool
-        Whether coarser samples stand for the centre of a box (else for its first pixel).
+        True where coarser samples stand for the centre of a box (else for its first pixel).
     bounds : (x_first, y_first, x_last, y_last), optional
         World coordinates of the centres of the first and last pixel of level 0.
+    attrs : mapping, optional
+        Attributes for readers, JSON-like.
+    name : str, optional
+        For messages and metadata; by default that of the function.
     version : str, optional
         Stands for the function's source text in fingerprints, also of the functions that it calls; see
         `lazypyr.product.define`.
+
+    Returns
+    -------
+    Pyramid
+        Levels that call `read` when they are read.
 
     Raises
     ------
     PlanError
         For sources and options that make no pyramid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lazypyr
+    >>> def zoom(level, window):
+    ...     return np.full([stop - start for start, stop in window], level, "u1")
+    >>> lazypyr.from_function(zoom, shape=(600, 400), dtype="u1").read(2)[0, 0]
+    np.uint8(2)
     """
     what = name or str(getattr(read, "__name__", "function"))
     if not callable(read):

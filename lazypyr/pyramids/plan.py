@@ -1,4 +1,4 @@
-"""How a window of a reduced pyramid is computed: what is read at once, what is kept on the way."""
+"""Plan of a pass over a reduced pyramid: the windows that are read together, the levels that are cached on the way."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def expand_to_chunks(p: Pyramid, base: Source, window: Window, scale: Index, sha
 
 
 def _common_depth(base: Source, factors: Index) -> int:
-    """How many levels every chunk can be reduced by itself."""
+    """Number of levels that every chunk can be reduced by itself."""
     depths = [64]
     for chunk, n, f in zip(base.chunks, base.shape, factors, strict=True):
         if f > 1 and chunk < n:

@@ -12,19 +12,32 @@ __all__ = ["collection"]
 
 
 def collection(sources: Mapping[str, Any], **options: Any) -> LazyPyramidStore:
-    """One store with a group for each source: one engine, one cache, one bound; inputs that they share are cached once.
+    """Store with a group for each source, on one engine; inputs that they share are cached once.
 
     Parameters
     ----------
     sources : Mapping[str, source]
         By name of the group; each as `LazyPyramidStore` takes it (a store's own engine is left aside).
     **options
-        As for `LazyPyramidStore`; recipe options apply to every source that isn't a pyramid yet.
+        Options of `LazyPyramidStore`; recipe options apply to every source that isn't a pyramid yet.
+
+    Returns
+    -------
+    LazyPyramidStore
+        With the pyramid of each source in the group of its name.
 
     Raises
     ------
     PlanError
         For names that can't be a group's, and whatever `LazyPyramidStore` refuses.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lazypyr
+    >>> store = lazypyr.collection({"a": np.zeros((600, 400)), "b": np.ones((300, 200))}, method="mean")
+    >>> "a/1/c/0/0" in store, [level.shape for level in store.pyramids["b"].levels]
+    (True, [(300, 200), (150, 100)])
     """
     for name in sources:
         if not isinstance(name, str) or not name or "/" in name or name.startswith(".") or name in ("c", "zarr.json"):

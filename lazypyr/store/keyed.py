@@ -28,7 +28,7 @@ class KeyedStore(ReadOnlyStore, MutableMapping[str, bytes]):
             return prototype
 
     async def exists(self, key: str) -> bool:
-        """Whether there is such a key; nothing is computed."""
+        """Test for a key; nothing is computed."""
         return key in self._keys
 
     async def list(self) -> AsyncIterator[str]:

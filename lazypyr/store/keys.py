@@ -33,7 +33,7 @@ class ServedArray:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What a chunk's key means."""
+    """Array and index that a chunk's key names."""
 
     served: ServedArray
     index: tuple[int, ...]

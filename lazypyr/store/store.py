@@ -39,27 +39,29 @@ class Groups(dict[str, Any]):
 
 
 class LazyPyramidStore(KeyedStore):
-    """A read-only zarr store whose coarser levels, and whose products, are computed when they are read.
+    """Read-only zarr store whose coarser levels, and whose products, are computed when they are read.
 
     ``zarr.open(store)`` is a multiscale group; ``store["0/zarr.json"]`` and ``"3/c/0/1" in store`` serve readers that
     want a mapping.
 
     Parameters
     ----------
-    src
+    src : object
         Path, URL, zarr array, group or store, mapping, numpy, dask or xarray array, or a `Pyramid`.
     zarr_format : {3, 2}
+        Format of keys and documents.
     layout : str
         Path of a level's array; ``"{level}/image"`` gives one group a level, as `xarray.open_datatree` wants.
     compressor : None, str or codec
         Of the chunks; None (default) is fastest for readers in the same process, "zstd" for others.
     dimension_separator : {"/", "."}
+        Between the indices in a chunk's key.
     legacy : bool
         Write multiscales 0.1 instead of OME-NGFF 0.4 (zarr v2 only).
-    cache_bytes, inflight_bytes, workers, timeout_s
-        Options of the engine, see `lazypyr.engine.Engine`.
     engine : Engine, optional
         An engine to share with other stores.
+    cache_bytes, inflight_bytes, workers, timeout_s : int, int, int, float, optional
+        Options of the engine that is made otherwise, see `lazypyr.Engine`.
     overlay : path, URL, mapping of bytes or zarr store, optional
         Chunks found there are read instead of computed: levels that `materialize` wrote, and chunks that earlier stores kept.
     write_through, overlay_bytes : bool; int, optional
@@ -72,6 +74,17 @@ class LazyPyramidStore(KeyedStore):
     ------
     PlanError
         At opening: what was given, what was expected, what to do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import zarr
+    >>> import lazypyr
+    >>> store = lazypyr.LazyPyramidStore(np.ones((600, 400), "f4"), method="mean")
+    >>> zarr.open(store)["1"]
+    <Array lazypyr://.../1 shape=(300, 200) dtype=float32>
+    >>> len(store["2/c/0/0"])
+    262144
     """
 
     _overlay: Overlay | None = None
@@ -200,7 +213,7 @@ class LazyPyramidStore(KeyedStore):
 
     @property
     def fingerprint(self) -> str:
-        """Of the sources, the recipes, and the way they are shown."""
+        """Hash of the sources and the recipes."""
         return "-".join(p.fingerprint for p in self._pyramids.values())
 
     def cache_info(self) -> CacheInfo:
@@ -237,7 +250,7 @@ class LazyPyramidStore(KeyedStore):
             warm(pyramid, self._engine, min_level=min_level, progress=progress)
 
     def explain(self, key: str) -> Explanation:
-        """What getting a chunk would read, from where, how many chunks and bytes; nothing is read.
+        """Explanation of the chunks and bytes that getting a chunk would read; nothing is read.
 
         Raises
         ------

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr.engine.engine import checked_chunk
+from lazypyr.engine.chunks import checked_chunk
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Pyramid, SerialContext

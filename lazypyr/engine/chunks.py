@@ -1,0 +1,59 @@
+"""Full-size chunks of computed pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lazypyr.errors import ComputeError, LazypyrError, SourceError
+from lazypyr.geometry import windows
+from lazypyr.geometry.windows import Window
+from lazypyr.pyramids.base import Pyramid
+
+__all__ = ["checked_chunk", "full_size"]
+
+Array = np.ndarray[Any, Any]
+
+
+def checked_chunk(pyramid: Pyramid, level: int, window: Window, compute: Callable[[], Array]) -> Array:
+    """Chunk made of the pixels that `compute` gives for its window.
+
+    Raises
+    ------
+    SourceError, ComputeError
+        What failed, with level and window; ComputeError too for another shape or dtype than the pyramid's.
+    """
+    try:
+        block = compute()
+    except LazypyrError as error:
+        if isinstance(error, SourceError | ComputeError) and error.level is None:
+            error.level, error.window = level, window
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:
+        msg = f"{pyramid.name}: computing level {level}, window {window} failed: {type(error).__name__}: {error}"
+        raise ComputeError(msg, key=pyramid.name, level=level, window=window) from error
+    if block.shape != windows.window_shape(window) or block.dtype != pyramid.dtype:
+        msg = (
+            f"{pyramid.name}: level {level}, window {window} came out as {block.dtype} {block.shape}, "
+            f"expected {pyramid.dtype} {windows.window_shape(window)}"
+        )
+        raise ComputeError(msg, key=pyramid.name, level=level, window=window)
+    return full_size(pyramid, block)
+
+
+def full_size(pyramid: Pyramid, block: Array) -> Array:
+    """A block as a chunk: padded to the chunk with the fill value, C order, read-only."""
+    if block.shape != pyramid.chunks:
+        chunk = np.full(pyramid.chunks, pyramid.fill_value, pyramid.dtype)
+        chunk[tuple(slice(0, n) for n in block.shape)] = block
+    elif block.flags.writeable and block.flags.c_contiguous and block.base is None:
+        chunk = block
+    else:
+        # A view may belong to somebody who goes on writing to it, and keeps more alive than the cache counts.
+        chunk = np.array(block, order="C", copy=True)
+    chunk.flags.writeable = False
+    return chunk

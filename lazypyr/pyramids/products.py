@@ -1,0 +1,44 @@
+"""Entrance to the products, which build on this package: the package root says how they are imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+__all__ = ["ProductLike", "load_products", "provide_products"]
+
+
+class SupportsName(Protocol):
+    """A product, as far as this package knows one: `lazypyr.product.Product` is."""
+
+    @property
+    def name(self) -> str:
+        """Name in messages and metadata."""
+
+
+ProductLike = str | Callable[..., Any] | SupportsName
+"""A product by name, a function, or a `lazypyr.product.Product`."""
+
+
+class Products(Protocol):
+    """Application of products to pyramids and sources, implemented by `lazypyr.products`, which builds on this package."""
+
+    def apply(self, pyramid: Any, product: ProductLike, /, **options: Any) -> Any:
+        """The product of a pyramid, after reduction."""
+
+    def apply_to_source(self, source: Any, product: ProductLike, /, **options: Any) -> Any:
+        """The product of a source, before reduction."""
+
+
+_load: Callable[[], Products]
+
+
+def provide_products(load: Callable[[], Products]) -> None:
+    """Set the function that imports `lazypyr.products`; the package root does, so that imports run one way."""
+    global _load
+    _load = load
+
+
+def load_products() -> Products:
+    """The products, imported when first asked for."""
+    return _load()
