@@ -161,7 +161,7 @@ def test_a_pyramid_knows_the_sources_at_its_bottom(kind):
 
 def test_sources_of_products_of_sources_are_those_at_the_bottom():
     stack, weight = Counted((40, 30, 3), ("y", "x", "i")), Counted((40, 30), ("y", "x"))
-    scaled = product.dequantise(stack, weight)
+    scaled = product.dequantize(stack, weight)
     assert scaled.sources == (stack, weight)
     assert open_pyramid(scaled).sources == open_pyramid(scaled, order="ixy").sources == (stack, weight)
 
