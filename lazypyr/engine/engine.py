@@ -153,20 +153,20 @@ class Engine:
     def get_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
         """The finished chunk if it is cached, without computing it."""
         value: Array | None = self._cache.peek((pyramid.key, level, index), count=False)
-        return self._found(pyramid, level, index, quick=True) if value is None else value
+        return self._from_sinks(pyramid, level, index, quick=True) if value is None else value
 
-    def _found(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, quick: bool = False) -> Array | None:
-        found = (sink.get(pyramid, level, index, quick=quick) for sink in self._sinks)
-        return next((chunk for chunk in found if chunk is not None), None)
+    def _from_sinks(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, quick: bool = False) -> Array | None:
+        chunks = (sink.get(pyramid, level, index, quick=quick) for sink in self._sinks)
+        return next((chunk for chunk in chunks if chunk is not None), None)
 
     def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], chunk: Array) -> None:
         """Keep a chunk that came out on the way, clipped or full-size."""
         computation = current_computation()
         generation = self._cache.generation() if computation is None else computation.generation
-        whole = full_size(pyramid, chunk)
-        self._cache.put((pyramid.key, level, index), whole, generation)
+        full = full_size(pyramid, chunk)
+        self._cache.put((pyramid.key, level, index), full, generation)
         for sink in self._sinks:
-            sink.put(pyramid, level, index, whole)
+            sink.put(pyramid, level, index, full)
 
     def run_tasks(self, tasks: Iterable[Callable[[], None]]) -> None:
         """Run tasks on all cores; see `lazypyr.engine.pools.run_tasks`."""
@@ -242,9 +242,9 @@ class Engine:
     def _compute(
         self, pyramid: Pyramid, level: int, index: tuple[int, ...], context: ComputeContext | None = None
     ) -> Array:
-        found = self._found(pyramid, level, index)
-        if found is not None:
-            return found
+        kept = self._from_sinks(pyramid, level, index)
+        if kept is not None:
+            return kept
         window = windows.chunk_window(index, pyramid.chunks, pyramid.levels[level].shape)
         chunk = checked_chunk(
             pyramid, level, window, lambda: self._block(pyramid, level, index, window, context or self)
@@ -260,14 +260,14 @@ class Engine:
         wide = pyramid.read_region(level, window, context)
         if wide == window:
             return self._admitted(pyramid, level, window, context)
-        mine: list[Array] = []
-        begun = False
+        computed: list[Array] = []
+        started = False
 
         def unless_brought() -> None:  # by a pass that ended a moment ago
-            nonlocal begun
+            nonlocal started
             if self.get_cached(pyramid, level, index) is None:
-                begun = True
-                mine.append(self._admitted(pyramid, level, window, context))
+                started = True
+                computed.append(self._admitted(pyramid, level, window, context))
 
         urgent = id(self) in _reserved.get()
         try:
@@ -276,10 +276,10 @@ class Engine:
         except BusyError:
             raise
         except Exception:
-            if begun:  # what failed for a neighbour need not fail here
+            if started:  # what failed for a neighbour need not fail here
                 raise
-        if mine:
-            return mine[0]
+        if computed:
+            return computed[0]
         chunk = self.get_cached(pyramid, level, index)
         if chunk is not None:
             return _cut(chunk, pyramid.chunks, index, window)

@@ -178,10 +178,12 @@ class Pyramid(ABC):
     def reductions(self) -> tuple[Reduction, ...]:
         """Reduced pyramids that all its pixels are made of, level by level; empty when they are made otherwise."""
         by_parent = [parent.reductions for parent in self.parents]
-        found = {each.key: each for reductions in by_parent for each in reductions} if all(by_parent) else {}
-        scaled = [{a: f for a, f in zip(r.axes, r.factors, strict=True) if f > 1} for r in found.values()]
+        by_key = (
+            {reduction.key: reduction for reductions in by_parent for reduction in reductions} if all(by_parent) else {}
+        )
+        scaled = [{a: f for a, f in zip(r.axes, r.factors, strict=True) if f > 1} for r in by_key.values()]
         same = all(s == scaled[0] and set(s) <= set(self.axes) for s in scaled)
-        return tuple(found.values()) if same else ()
+        return tuple(by_key.values()) if same else ()
 
     @property
     def n_stored_levels(self) -> int:

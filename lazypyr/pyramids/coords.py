@@ -19,7 +19,7 @@ _MAX_PIXELS = 2**24
 
 
 class Coordinates(Pyramid):
-    """World coordinates of the pixels along one axis: float64, in the axis's unit, at every level.
+    """World coordinates of the pixels along one axis: float64, in the axis's unit, position every level.
 
     Parameters
     ----------
@@ -30,10 +30,12 @@ class Coordinates(Pyramid):
 
     def __init__(self, parent: Pyramid, axis: str) -> None:
         self._parent, self._coord = parent, parent.coords[axis]
-        at = parent.axes.index(axis)
+        position = parent.axes.index(axis)
         self.name, self.axes, self.downsampling = f"{parent.name}, {axis}", (axis,), parent.downsampling
         self.dtype, self.chunks, self.fill_value = np.dtype("<f8"), (_CHUNK,), np.float64("nan")
-        self.levels = tuple(Level((n.shape[at],), (n.scale[at],), (n.translation[at],)) for n in parent.levels)
+        self.levels = tuple(
+            Level((n.shape[position],), (n.scale[position],), (n.translation[position],)) for n in parent.levels
+        )
         self.attrs = {} if self._coord.unit is None else {"units": self._coord.unit}
 
     def compute(self, level: int, window: Window, context: ComputeContext) -> np.ndarray[Any, Any]:
@@ -60,9 +62,9 @@ class Coordinates(Pyramid):
 def arrays_of(pyramid: Pyramid, layout: str) -> Mapping[str, Pyramid]:
     """All arrays that are served of a pyramid, by path with "{level}" for the level's number; the pixels come first."""
     folder, _, name = layout.rpartition("/")
-    found: dict[str, Pyramid] = {layout: pyramid}
+    arrays: dict[str, Pyramid] = {layout: pyramid}
     if "{level}" in folder and "{level}" not in name:
         for axis, n in zip(pyramid.axes, pyramid.shape, strict=True):
             if axis in pyramid.coords and axis != name and n <= _MAX_PIXELS:
-                found[f"{folder}/{axis}"] = Coordinates(pyramid, axis)
-    return {**found, **pyramid.companion_arrays}
+                arrays[f"{folder}/{axis}"] = Coordinates(pyramid, axis)
+    return {**arrays, **pyramid.companion_arrays}

@@ -99,11 +99,11 @@ class ReadPass:
         steps = tuple(f ** (level - p.last_stored_level) for f in p.factors)
         out = np.empty(windows.window_shape(window), p.dtype)
 
-        def part(here: Window) -> None:
-            there = tuple(
-                (a * s, min((b - 1) * s + 1, n)) for (a, b), s, n in zip(here, steps, base.shape, strict=True)
+        def part(piece: Window) -> None:
+            samples = tuple(
+                (a * s, min((b - 1) * s + 1, n)) for (a, b), s, n in zip(piece, steps, base.shape, strict=True)
             )
-            out[slices_within(here, window)] = base.read(there, steps)
+            out[slices_within(piece, window)] = base.read(samples, steps)
 
         # A part is at least a chunk's worth of samples along each axis, so that no chunk is decoded twice.
         sizes = [max(1, c // s) for c, s in zip(base.chunks, steps, strict=True)]
@@ -140,9 +140,9 @@ class ReadPass:
             raise PlanError(msg)
         out = np.empty(windows.window_shape(window), p.dtype)
 
-        def part(here: Window) -> None:
-            block = base.read(windows.refine_window(here, p.factors, base.shape, depth))
-            p.reducer(block, factors, nodata=p.nodata, out=out[slices_within(here, window)])
+        def part(piece: Window) -> None:
+            block = base.read(windows.refine_window(piece, p.factors, base.shape, depth))
+            p.reducer(block, factors, nodata=p.nodata, out=out[slices_within(piece, window)])
 
         # Pieces as near to squares as the bytes allow, whole chunks wherever a chunk holds more than a box.
         sizes = [max(1, windows.ceil_div(c, f)) for c, f in zip(base.chunks, factors, strict=True)]
@@ -169,20 +169,20 @@ class ReadPass:
         if level <= plan.group_level and not self.any_cached(level, window, plan):
             return self._reduce_group(level, window, plan)
         out = np.empty(windows.window_shape(window), p.dtype)
-        for here, finer in self._parts_of(level, window):
+        for piece, finer in self._parts_of(level, window):
             block = self._cached(level - 1, finer)
             if block is None:
                 block = self._node(level - 1, finer, plan)
                 if level - 1 >= plan.finest_cached_level:
                     self._put_cached(level - 1, finer, block)
-            p.reducer(block, p.factors, nodata=p.nodata, out=out[slices_within(here, window)])
+            p.reducer(block, p.factors, nodata=p.nodata, out=out[slices_within(piece, window)])
         return out
 
     def _parts_of(self, level: int, window: Window) -> Iterator[tuple[Window, Window]]:
         """Parts of a window, each with the window of the level before that it is made of: one chunk, where chunks halve."""
         p = self.pyramid
-        for here in _cells(window, [max(1, c // f) for c, f in zip(p.chunks, p.factors, strict=True)]):
-            yield here, windows.refine_window(here, p.factors, self._shape(level - 1))
+        for piece in _cells(window, [max(1, c // f) for c, f in zip(p.chunks, p.factors, strict=True)]):
+            yield piece, windows.refine_window(piece, p.factors, self._shape(level - 1))
 
     def finer_windows(self, level: int, window: Window) -> Iterator[Window]:
         """The windows of the level before of which a window is put together."""
@@ -213,36 +213,36 @@ class ReadPass:
                 return None
             if out is None:
                 out = np.empty(windows.window_shape(window), p.dtype)
-            whole = windows.chunk_window(index, p.chunks, self._shape(level))
-            part = overlap(whole, window)
-            out[slices_within(part, window)] = chunk[slices_within(part, whole)]
+            chunk_window = windows.chunk_window(index, p.chunks, self._shape(level))
+            part = overlap(chunk_window, window)
+            out[slices_within(part, window)] = chunk[slices_within(part, chunk_window)]
         return out
 
     def _reduce_group(self, level: int, window: Window, plan: ReadPlan) -> Array:
         """Pixels of a window whose blocks are computed side by side, then reduced on to `level`."""
-        p, at = self.pyramid, plan.block_level
-        wide = windows.refine_window(window, p.factors, self._shape(at), level - at)
+        p, blocks_at = self.pyramid, plan.block_level
+        wide = windows.refine_window(window, p.factors, self._shape(blocks_at), level - blocks_at)
         out = np.empty(windows.window_shape(wide), p.dtype)
 
-        def block(here: Window) -> None:
-            there = out[slices_within(here, wide)]
-            known = self._cached(at, here) if at > p.last_stored_level else None
-            if known is not None:
-                there[...] = known
+        def block(piece: Window) -> None:
+            target = out[slices_within(piece, wide)]
+            cached = self._cached(blocks_at, piece) if blocks_at > p.last_stored_level else None
+            if cached is not None:
+                target[...] = cached
             elif plan.aligned:
-                self._block(at, here, plan, there)
+                self._block(blocks_at, piece, plan, target)
             else:
-                steps = tuple(f ** (at - p.last_stored_level) for f in p.factors)
-                samples = zip(here, steps, p.stored_levels[-1].shape, strict=True)
+                steps = tuple(f ** (blocks_at - p.last_stored_level) for f in p.factors)
+                samples = zip(piece, steps, p.stored_levels[-1].shape, strict=True)
                 base_window = tuple((a * s, min((b - 1) * s + 1, n)) for (a, b), s, n in samples)
-                there[...] = p.stored_levels[-1].read(base_window, steps)
-            if known is None and plan.aligned and plan.finest_cached_level <= at < plan.target_level:
-                self._put_cached(at, here, there)
+                target[...] = p.stored_levels[-1].read(base_window, steps)
+            if cached is None and plan.aligned and plan.finest_cached_level <= blocks_at < plan.target_level:
+                self._put_cached(blocks_at, piece, target)
 
-        self.context.run_tasks(partial(block, here) for here in plan.blocks(wide))
-        if not plan.aligned and plan.finest_cached_level <= at < level:
-            self._put_cached(at, wide, out)
-        for coarser in range(at + 1, level + 1):
+        self.context.run_tasks(partial(block, piece) for piece in plan.blocks(wide))
+        if not plan.aligned and plan.finest_cached_level <= blocks_at < level:
+            self._put_cached(blocks_at, wide, out)
+        for coarser in range(blocks_at + 1, level + 1):
             out = p.reducer(out, p.factors, nodata=p.nodata)
             if plan.finest_cached_level <= coarser < level:
                 self._put_cached(
@@ -290,8 +290,8 @@ class ReadPass:
             if k > first:
                 block = p.reducer(block, p.factors, nodata=p.nodata)
             if k in levels:
-                part, whole = levels[k]
-                whole[slices_within(windows.coarsen_window(piece, p.factors, k - p.last_stored_level), part)] = block
+                part, array = levels[k]
+                array[slices_within(windows.coarsen_window(piece, p.factors, k - p.last_stored_level), part)] = block
 
     def _put_cached(self, level: int, window: Window, block: Array, *, except_: Window | None = None) -> None:
         """Cache the chunks that lie whole in a window; not those of `except_`, which the caller returns."""

@@ -44,8 +44,8 @@ def _needs(work: ReadPass, level: int, window: Window, plan: ReadPlan) -> tuple[
         return _of_group(work, level, window, plan)
     stored = cached = 0
     for finer in work.finer_windows(level, window):
-        found = _cached_chunks(work, level - 1, finer)
-        more = (0, found) if found else _needs(work, level - 1, finer, plan)
+        n_cached = _cached_chunks(work, level - 1, finer)
+        more = (0, n_cached) if n_cached else _needs(work, level - 1, finer, plan)
         stored, cached = stored + more[0], cached + more[1]
     return stored, cached
 
@@ -57,9 +57,9 @@ def _of_group(work: ReadPass, level: int, window: Window, plan: ReadPlan) -> tup
         return windows.touched_chunks(wide, base.chunks), 0
     stored = cached = 0
     for block in plan.blocks(wide):
-        found = _cached_chunks(work, plan.block_level, block)
-        cached += found
-        if not found:
+        n_cached = _cached_chunks(work, plan.block_level, block)
+        cached += n_cached
+        if not n_cached:
             under = windows.refine_window(block, p.factors, base.shape, plan.block_level - p.last_stored_level)
             stored += windows.touched_chunks(under, base.chunks)
     return stored, cached

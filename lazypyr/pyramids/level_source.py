@@ -22,13 +22,13 @@ class LevelSource(Source):
 
     def __init__(self, pyramid: Pyramid, level: int = 0) -> None:
         self._pyramid, self._level = pyramid, level
-        at = pyramid.levels[level]
+        own_level = pyramid.levels[level]
         self.name, self.dtype, self.axes = f"{pyramid.name}, level {level}", pyramid.dtype, pyramid.axes
-        self.shape, self.chunks, self.attrs, self.crs = at.shape, pyramid.chunks, pyramid.attrs, pyramid.crs
+        self.shape, self.chunks, self.attrs, self.crs = own_level.shape, pyramid.chunks, pyramid.attrs, pyramid.crs
         self.nodata, self.fill_value = pyramid.nodata, pyramid.fill_value
         self.coords = {
             axis: Coord(coord.at(shift), coord.step * scale, coord.unit)
-            for axis, scale, shift in zip(pyramid.axes, at.scale, at.translation, strict=True)
+            for axis, scale, shift in zip(pyramid.axes, own_level.scale, own_level.translation, strict=True)
             if (coord := pyramid.coords.get(axis)) is not None
         }
 

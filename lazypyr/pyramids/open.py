@@ -101,7 +101,7 @@ def open_pyramid(
     >>> lazypyr.open_pyramid(np.zeros((600, 400, 5), "c8"), axes="yxi", product="intf_seq").shape
     (600, 400, 4)
     """
-    src, whole = _unwrapped(src)
+    src, is_settled = _unwrapped(src)
     settings = {
         "method": method,
         "levels": levels,
@@ -112,7 +112,7 @@ def open_pyramid(
         "nodata": None if isinstance(nodata, str) and nodata == "declared" else (nodata,),
     }
     given = [name for name, value in settings.items() if value is not None]
-    if isinstance(src, Pyramid) and source_product is None and (whole or not given):
+    if isinstance(src, Pyramid) and source_product is None and (is_settled or not given):
         if axes is not None and tuple(axes) != src.axes:
             raise PlanError(f"{src.name}: its axes are {axes_label(src.axes)!r}, got axes={axes!r}")
         changed = [name for name in given if not _is_so(src, name, settings[name])]
@@ -140,8 +140,8 @@ def _is_so(pyramid: Pyramid, name: str, value: Any) -> bool:
 
 def is_pyramid(src: Any) -> bool:
     """True for a pyramid or a lazypyr store, whose recipe is settled."""
-    found, whole = _unwrapped(src)
-    return whole and isinstance(found, Pyramid)
+    inner, is_settled = _unwrapped(src)
+    return is_settled and isinstance(inner, Pyramid)
 
 
 def _recorded_reducer(opened: OpenedSource) -> Reducer:
@@ -162,9 +162,9 @@ def _unwrapped(src: Any) -> tuple[Any, bool]:
     store, path = getattr(src, "store", None), getattr(src, "path", None)
     find = getattr(store, "pyramid_at", None)
     if find is not None and isinstance(path, str):
-        found: tuple[Pyramid, int | None] | None = find(path)
-        if found is not None:
-            pyramid, level = found
+        node: tuple[Pyramid, int | None] | None = find(path)
+        if node is not None:
+            pyramid, level = node
             return LevelSource(pyramid, level) if level else pyramid, level is None
     return src, True
 
@@ -244,11 +244,11 @@ def _factors(factors: Mapping[str, int] | None, axes: tuple[str, ...], name: str
 
 def _chunk_shape(chunks: Sequence[int], axes: tuple[str, ...], dtype: np.dtype[Any], name: str) -> tuple[int, ...]:
     sizes = tuple(chunks) if isinstance(chunks, Sequence) else (chunks,)
-    whole = len(sizes) == len(axes)
-    if (len(sizes) != 2 and not whole) or not all(is_whole(c, 1) for c in sizes):
+    by_axis = len(sizes) == len(axes)
+    if (len(sizes) != 2 and not by_axis) or not all(is_whole(c, 1) for c in sizes):
         raise PlanError(f"{name}: chunks: expected 2 sizes above 0 (y, x), or one for each of the axes "
                         f"{axes_label(axes)!r}, got {chunks!r}")  # fmt: skip
-    if whole and len(axes) > 2:
+    if by_axis and len(axes) > 2:
         chunk = tuple(int(c) for c in sizes)
     else:
         y, x = (int(c) for c in sizes)

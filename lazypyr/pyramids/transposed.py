@@ -40,8 +40,8 @@ class TransposedPyramid(Pyramid):
         self.display = pyramid.display
         self.chunks = self._permuted(pyramid.chunks)
         self.levels = tuple(
-            Level(self._permuted(at.shape), self._permuted(at.scale), self._permuted(at.translation))
-            for at in pyramid.levels
+            Level(self._permuted(level.shape), self._permuted(level.scale), self._permuted(level.translation))
+            for level in pyramid.levels
         )
 
     def _permuted(self, values: Sequence[T]) -> tuple[T, ...]:

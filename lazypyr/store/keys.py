@@ -76,8 +76,8 @@ class Keys:
     def _splits(self, key: str) -> Iterator[tuple[str, str]]:
         if self.zarr_format == 3:
             for mark in ("/c/", "/c."):
-                path, found, rest = key.rpartition(mark)
-                if found and mark[-1] == self._separator(path):
+                path, sep, rest = key.rpartition(mark)
+                if sep and mark[-1] == self._separator(path):
                     yield path, rest
             if key.startswith(("c/", "c.")) and key[1] == self._separator(""):
                 yield "", key[2:]

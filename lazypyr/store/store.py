@@ -124,8 +124,8 @@ class LazyPyramidStore(KeyedStore):
         groups = src if isinstance(src, Groups) else {"": src}
         several = len(groups) > 1 or "" not in groups
         pyramids = {
-            path: open_pyramid(each, **({} if several and is_pyramid(each) else recipe))
-            for path, each in groups.items()
+            path: open_pyramid(source, **({} if several and is_pyramid(source) else recipe))
+            for path, source in groups.items()
         }
         self._build(pyramids, form, engine or Engine(**chosen), config)
 
