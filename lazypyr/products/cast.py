@@ -24,9 +24,7 @@ class Cast(BuiltInProduct):
 
     dtype: np.dtype[Any] | None
 
-    @property
-    def name(self) -> str:
-        return "cast"
+    name = "cast"
 
     @property
     def description(self) -> str:

@@ -39,13 +39,8 @@ class ColorPlanes(BuiltInProduct):
 
     axis: str
 
-    @property
-    def name(self) -> str:
-        return "planes"
-
-    @property
-    def description(self) -> str:
-        return ""
+    name = "planes"
+    description = ""
 
     def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
@@ -88,9 +83,7 @@ class Colormap(BuiltInProduct):
     alpha: bool
     axis: str = "c"
 
-    @property
-    def name(self) -> str:
-        return "colormap"
+    name = "colormap"
 
     @property
     def description(self) -> str:
@@ -214,9 +207,7 @@ class Composite(BuiltInProduct):
     alpha: bool
     axis: str = "c"
 
-    @property
-    def name(self) -> str:
-        return "composite"
+    name = "composite"
 
     @property
     def description(self) -> str:

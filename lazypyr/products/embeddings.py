@@ -27,17 +27,9 @@ P = TypeVar("P", Pyramid, Source)
 class Dequantize(BuiltInProduct):
     """Codes times a scale for each pixel."""
 
-    @property
-    def name(self) -> str:
-        return "dequantize"
-
-    @property
-    def inputs(self) -> int:
-        return 2
-
-    @property
-    def description(self) -> str:
-        return "codes times the scale of their pixel"
+    name = "dequantize"
+    inputs = 2
+    description = "codes times the scale of their pixel"
 
     def output_spec(self, *inputs: Input) -> Output:
         codes, scales = inputs
@@ -97,17 +89,13 @@ class Pca(BuiltInProduct):
     basis: tuple[tuple[float, ...], ...] = ()
     variance: tuple[float, ...] = ()
 
-    @property
-    def name(self) -> str:
-        return "pca"
+    name = "pca"
 
     @property
     def description(self) -> str:
         return f"first {self.n} principal components"
 
-    @property
-    def needs_all_channels(self) -> bool:
-        return True
+    needs_all_channels = True
 
     def fit(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:
         (source,) = inputs
@@ -201,13 +189,8 @@ def pca(n: int = 3, *, axis: str | None = None) -> Product:
 class Premultiply(BuiltInProduct):
     """Colours times their alpha, as floats."""
 
-    @property
-    def name(self) -> str:
-        return "premultiply"
-
-    @property
-    def description(self) -> str:
-        return "colours times alpha"
+    name = "premultiply"
+    description = "colours times alpha"
 
     def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
@@ -241,13 +224,8 @@ class Unpremultiply(BuiltInProduct):
     dtype: np.dtype[Any]
     axis: str = "c"
 
-    @property
-    def name(self) -> str:
-        return "unpremultiply"
-
-    @property
-    def description(self) -> str:
-        return "colours divided by alpha"
+    name = "unpremultiply"
+    description = "colours divided by alpha"
 
     @property
     def followed_by(self) -> Product | None:

@@ -253,9 +253,7 @@ class Coherence(BuiltInProduct):
     window: tuple[int, int]
     pairs: str
 
-    @property
-    def name(self) -> str:
-        return "coherence"
+    name = "coherence"
 
     @property
     def description(self) -> str:

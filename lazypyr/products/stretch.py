@@ -97,9 +97,7 @@ class Rescale(BuiltInProduct):
     dtype: np.dtype[Any]
     nodata: int | None
 
-    @property
-    def name(self) -> str:
-        return "rescale"
+    name = "rescale"
 
     @property
     def description(self) -> str:
