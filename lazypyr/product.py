@@ -18,8 +18,9 @@ from lazypyr.products.color import colormap, composite
 from lazypyr.products.define import define
 from lazypyr.products.embeddings import dequantize, pca, premultiply, unpremultiply
 from lazypyr.products.insar import amplitude, coherence, intensity, intf, phase
-from lazypyr.products.mapped import LevelSource, MappedPyramid, ProductSource
+from lazypyr.products.mapped import MappedPyramid, ProductSource
 from lazypyr.products.stretch import rescale
+from lazypyr.pyramids.level_source import LevelSource
 from lazypyr.pyramids.products import ProductLike
 
 __all__ = [

@@ -15,9 +15,10 @@ from lazypyr.products.color import colormap, composite
 from lazypyr.products.define import define
 from lazypyr.products.embeddings import pca, premultiply, unpremultiply
 from lazypyr.products.insar import amplitude, coherence, intensity, intf, phase
-from lazypyr.products.mapped import LevelSource, map_pyramids, map_sources
+from lazypyr.products.mapped import map_pyramids, map_sources
 from lazypyr.products.stretch import rescale
 from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.level_source import LevelSource
 from lazypyr.pyramids.products import ProductLike
 from lazypyr.sources.base import Source
 

@@ -20,7 +20,7 @@ from lazypyr.pyramids.context import RecordingContext
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.sources.base import Source
 
-__all__ = ["LevelSource", "MappedPyramid", "ProductSource", "map_pyramids", "map_sources"]
+__all__ = ["MappedPyramid", "ProductSource", "map_pyramids", "map_sources"]
 
 # Attributes that say something about the values, which are others after a product.
 _OF_VALUES = (
@@ -146,42 +146,6 @@ class MappedPyramid(Pyramid):
         parents = tuple(p.refreshed() for p in self.parents)
         same = all(a is b for a, b in zip(parents, self.parents, strict=True))
         return self if same else MappedPyramid(parents, self.product)
-
-
-class LevelSource(Source):
-    """Level 0 of a pyramid as a source."""
-
-    def __init__(self, pyramid: Pyramid) -> None:
-        self.pyramid = pyramid
-        self.name, self.shape, self.dtype, self.axes = pyramid.name, pyramid.shape, pyramid.dtype, pyramid.axes
-        self.chunks, self.nodata, self.fill_value = pyramid.chunks, pyramid.nodata, pyramid.fill_value
-        self.attrs, self.coords, self.crs = pyramid.attrs, pyramid.coords, pyramid.crs
-
-    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
-        """Pixels of level 0."""
-        return _stepped(SERIAL.read(self.pyramid, 0, window), step)
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        return self.pyramid.sources
-
-    def decoded_bytes(self, n_channels: int) -> int:
-        return self.pyramid.decoded_bytes(n_channels)
-
-    @property
-    def fingerprint(self) -> str:
-        """That of the pyramid."""
-        return self.pyramid.fingerprint
-
-    @property
-    def identity(self) -> Hashable:
-        """That of the pyramid."""
-        return "level 0", self.pyramid.identity
-
-    def refreshed(self) -> Source:
-        """Level 0 of the refreshed pyramid."""
-        pyramid = self.pyramid.refreshed()
-        return self if pyramid is self.pyramid else LevelSource(pyramid)
 
 
 class ProductSource(Source):

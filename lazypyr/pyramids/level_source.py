@@ -1,52 +1,76 @@
-"""Level of a pyramid as a source."""
+"""One level of a pyramid as a source, for pyramids and products made of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
-from lazypyr.geometry import windows
 from lazypyr.geometry.grid import Coord
+from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import SERIAL, Pyramid
 from lazypyr.sources.base import Source
 
 __all__ = ["LevelSource"]
 
-Array = np.ndarray[Any, Any]
-
 
 class LevelSource(Source):
-    """A level of a pyramid as a source."""
+    """Level of a pyramid as a source; each read computes it, in the reading thread.
+
+    Parameters
+    ----------
+    pyramid : Pyramid
+    level : int, default 0
+        Number of the level, 0 the finest. Level 0 has the pyramid's name and fingerprint.
+
+    See Also
+    --------
+    lazypyr.product.dequantize : Product of two pyramids, or of two sources.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> source = lazypyr.product.LevelSource(lazypyr.open_pyramid(np.arange(16.0).reshape(4, 4)))
+    >>> source.read(((0, 2), (0, 4)))
+    array([[0., 1., 2., 3.],
+           [4., 5., 6., 7.]])
+    """
 
     def __init__(self, pyramid: Pyramid, level: int = 0) -> None:
         self._pyramid, self._level = pyramid, level
-        own_level = pyramid.levels[level]
-        self.name, self.dtype, self.axes = f"{pyramid.name}, level {level}", pyramid.dtype, pyramid.axes
-        self.shape, self.chunks, self.attrs, self.crs = own_level.shape, pyramid.chunks, pyramid.attrs, pyramid.crs
-        self.nodata, self.fill_value = pyramid.nodata, pyramid.fill_value
+        at = pyramid.levels[level]
+        self.name = f"{pyramid.name}, level {level}" if level else pyramid.name
+        self.dtype, self.axes, self.nodata, self.fill_value = (
+            pyramid.dtype, pyramid.axes, pyramid.nodata, pyramid.fill_value
+        )  # fmt: skip
+        self.shape, self.chunks, self.attrs, self.crs = at.shape, pyramid.chunks, pyramid.attrs, pyramid.crs
         self.coords = {
             axis: Coord(coord.at(shift), coord.step * scale, coord.unit)
-            for axis, scale, shift in zip(pyramid.axes, own_level.scale, own_level.translation, strict=True)
+            for axis, scale, shift in zip(pyramid.axes, at.scale, at.translation, strict=True)
             if (coord := pyramid.coords.get(axis)) is not None
         }
 
-    def read(self, window: windows.Window, step: Sequence[int] | None = None) -> Array:
+    def read(self, window: Window, step: Sequence[int] | None = None) -> np.ndarray[Any, Any]:
         block = SERIAL.read(self._pyramid, self._level, window)
-        return block[tuple(slice(None, None, s) for s in step)] if step else block
+        return block if step is None else block[tuple(slice(None, None, s) for s in step)]
 
     @property
     def sources(self) -> tuple[Source, ...]:
         return self._pyramid.sources
 
+    def decoded_bytes(self, n_channels: int) -> int:
+        return self._pyramid.decoded_bytes(n_channels)
+
     @property
     def fingerprint(self) -> str:
-        return f"{self._pyramid.fingerprint}:{self._level}"
+        return f"{self._pyramid.fingerprint}:{self._level}" if self._level else self._pyramid.fingerprint
 
     @property
-    def identity(self) -> Any:
-        return self._pyramid.identity, self._level
+    def identity(self) -> Hashable:
+        return "level", self._level, self._pyramid.identity
 
     def refreshed(self) -> Source:
-        return LevelSource(self._pyramid.refreshed(), self._level)
+        pyramid = self._pyramid.refreshed()
+        return self if pyramid is self._pyramid else LevelSource(pyramid, self._level)
