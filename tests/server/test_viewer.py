@@ -230,6 +230,43 @@ def test_orientation_and_coordinates(page, url):
     assert int(texts["value"]) == ramp[:: 2**level, :: 2**level][r, c]
 
 
+@pytest.mark.parametrize("screen", [1, 2], ids=["plain", "hidpi"])
+def test_the_level_that_is_told_is_the_one_that_is_drawn(browser, screen):
+    shade = 40  # of each level: its colour tells which one is on the screen
+
+    def read(level, window):
+        return np.full([stop - start for start, stop in window], shade * level, "u1")
+
+    size = 4096
+    source = lazypyr.from_function(read, shape=(size, size), dtype="u1", chunks=(256, 256), levels=5)
+    told, drawn, wanted = [], [], []
+    with served({"a": source}) as handle:
+        page = browser.new_page(viewport={"width": 900, "height": 700}, device_scale_factor=screen)
+        page.goto(f"{handle.url}/view/a")
+        settled(page)
+        page.evaluate("() => { Object.assign(lazypyr.state, { low: 0, high: 255 }); return lazypyr.redraw(); }")
+        wide, high = page.evaluate("[lazypyr.view.frame.bbox.width, lazypyr.view.frame.bbox.height]")
+        for pixel in (5.9, 4.3, 3.9, 2.9, 2.1, 1.9, 1.5, 1.3, 0.9, 0.6):  # of the screen, in pixels of level 0
+            half = np.array([wide, high]) * pixel / 2
+            page.evaluate(
+                """([dx, dy]) => { const { plot, info } = lazypyr, middle = info.tile * 2 ** info.max_zoom / 2;
+                plot.x_range.setv({ start: middle - dx, end: middle + dx });
+                plot.y_range.setv({ start: middle - dy, end: middle + dy });
+                document.getElementById("zoom").textContent = ""; }""",
+                half.tolist(),
+            )
+            settled(page)
+            page.mouse.move(450, 350 + len(told) % 2)
+            page.wait_for_function("document.getElementById('zoom').textContent !== ''")
+            told.append(int(re.search(r"level (\d+)", page.locator("#zoom").text_content())[1]))
+            picture = np.asarray(Image.open(io.BytesIO(page.screenshot(clip=PICTURE))).convert("RGB"))
+            drawn.append(np.unique(np.round(picture[..., 0] / shade)).tolist())
+            wanted.append(max(0, int(np.ceil(np.log2(pixel)))))
+        page.close()
+    assert drawn == [[level] for level in told]
+    assert told == wanted
+
+
 def test_radar_before_and_after_a_zoom_and_a_change_of_product(page, url):
     slc = zarr.open_group(str(GOTCHA), mode="r")["slc"][...]
     page.goto(f"{url}/view/gotcha")

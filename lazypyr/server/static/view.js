@@ -62,7 +62,17 @@ function tilesOf(url) {
     }
     return [0, 0, 0];
   };
+  // Bokeh's releases differ in the zoom that they draw; the page tells and loads the same zoom as is drawn.
+  source.get_level_by_extent = source.get_closest_level_by_extent = zoomOf;
   return source;
+}
+
+// The finest zoom whose pixels are no smaller than those of the screen.
+function zoomOf([left, bottom, right, top]) {
+  const pixel = Math.max((right - left) / plot.inner_width, (top - bottom) / plot.inner_height);
+  let zoom = 0;
+  while (zoom < info.max_zoom && side / tile / 2 ** (zoom + 1) >= pixel) zoom++;
+  return zoom;
 }
 
 const renderer = model("TileRenderer", { tile_source: tilesOf(""), smoothing: false, level: "image" });
@@ -196,7 +206,7 @@ plot.on_event("mousemove", (event) => {
 let view = null;
 const frame = () => view.frame.bbox;
 const extent = () => [plot.x_range.start, plot.y_range.start, plot.x_range.end, plot.y_range.end];
-const zoomNow = () => renderer.tile_source.get_level_by_extent(extent(), frame().height, frame().width);
+const zoomNow = () => zoomOf(extent());
 
 function measure() {
   if (!view) return;
