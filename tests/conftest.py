@@ -66,6 +66,21 @@ def _zarr2(config):
 
 
 ZARR2_MADE = pytest.StashKey()
+MARK_OF = {
+    "chromium": "browser",
+    "zarr2_python": "network",
+    "zarrita": "network",
+    "vizarr": "network",
+    "viv": "network",
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items):
+    """Mark tests that drive the browser, or install packages, by the fixtures that do it."""
+    for item in items:
+        for fixture in MARK_OF.keys() & getattr(item, "fixturenames", ()):
+            item.add_marker(MARK_OF[fixture])
 
 
 def pytest_collection_finish(session):

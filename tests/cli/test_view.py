@@ -111,6 +111,7 @@ def test_a_port_that_is_taken(stack, capsys):
     assert len(lines) == 1 and f"port {port}" in lines[0]
 
 
+@pytest.mark.slow
 @pytest.mark.fault("X2")
 @pytest.mark.timeout(200)
 def test_serves_this_machine_until_interrupted(stack):

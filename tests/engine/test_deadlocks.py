@@ -7,6 +7,7 @@ import pytest
 from support.running import python
 
 
+@pytest.mark.slow
 @pytest.mark.fault("C7")
 @pytest.mark.parametrize(("workers", "zarr_threads"), [(1, 1), (2, 0), (4, 0)])
 def test_every_source_with_32_readers(workers, zarr_threads, tmp_path):

@@ -293,6 +293,7 @@ print(round(peak() - before))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault("M1")
 def test_memory_under_load():
     """512 cold tiles asked for by 64 threads: the cache, the gate and a margin."""

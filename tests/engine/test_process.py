@@ -131,6 +131,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault("P3")
 def test_dask_processes(path):
     """A store goes to the processes of a dask cluster and works there."""
@@ -174,6 +175,7 @@ print(ends.count(0), ends)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault("P1")
 def test_forks_under_load(path):
     """The child computes on, with a cache and threads of its own; the parent doesn't notice."""

@@ -8,22 +8,20 @@ import io
 import threading
 import time
 
+import holoviews as hv
 import numpy as np
+import panel.io.server as panel_server
+import PIL.Image as PIL
 import pytest
 import zarr
+from playwright import sync_api as playwright
 
 import lazypyr
 from lazypyr.engine.engine import Engine
-
-hv = pytest.importorskip("holoviews")
-panel_server = pytest.importorskip("panel.io.server")
-PIL = pytest.importorskip("PIL.Image")
-playwright = pytest.importorskip("playwright.sync_api")
-
-from lazypyr.plot import app, raster, render_worker  # noqa: E402
-from lazypyr.plot import points as clouds  # noqa: E402
-from lazypyr.plot.export import colour_pixels  # noqa: E402
-from lazypyr.plot.viewport import Viewport  # noqa: E402
+from lazypyr.plot import app, raster, render_worker
+from lazypyr.plot import points as clouds
+from lazypyr.plot.export import colour_pixels
+from lazypyr.plot.viewport import Viewport
 
 pytestmark = [
     pytest.mark.timeout(200),

@@ -137,6 +137,7 @@ def test_points_and_their_rasters_lie_over_each_other_at_every_level(dx):
 RANGES = [None, (NAN, NAN), (None, None), (5, 5), (80, 10), (1e9, 2e9), (-2e9, -1e9), (-math.inf, math.inf), (0, NAN)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x_range", RANGES)
 @pytest.mark.parametrize("size", [(None, None), (0, 0), (500, 400)])
 def test_no_range_raises(x_range, size):

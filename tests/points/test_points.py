@@ -60,6 +60,7 @@ COORDINATES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(x=COORDINATES, y=COORDINATES, divisions=st.integers(1, 45))
 def test_every_level_is_the_reference(x, y, divisions):
@@ -161,6 +162,7 @@ def test_a_grid_of_two_to_the_31_a_side_is_never_allocated():
     assert pyramid.query((0, 0, 6, 6)).tolist() == [0, 2]
 
 
+@pytest.mark.slow
 def test_float32_coordinates_are_placed_in_float32():
     # 0.1 has no float32: a grid that starts at a float64 minimum moves points across pixel edges
     rng = np.random.default_rng(0)
@@ -314,6 +316,7 @@ def test_dates_have_extremes_and_no_mean():
 # Boxes and nearest points
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**32 - 1),

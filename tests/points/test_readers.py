@@ -516,6 +516,7 @@ def test_kept_values_are_read_in_the_order_of_the_index(rng, tmp_path):
     np.testing.assert_array_equal(changed.read(-1), pyramid.read(-1) * 2)
 
 
+@pytest.mark.slow
 def test_of_a_hundred_channels_one_tile_reads_a_few_chunks_of_one(rng, tmp_path, monkeypatch):
     # ten million points in chunks of 65536 on 20,000 x 20,000 pixels in tiles of 256, a 256th of each
     n, rows, side = 153 * 256, 256, 1250.0
@@ -634,6 +635,7 @@ def test_values_written_in_another_order_are_not_used(rng, tmp_path):
 # More points than memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wide", [False, True])
 def test_sorting_on_disk_gives_the_same_index(rng, tmp_path, wide):
     # wide: keys and numbers don't fit in 64 bits together
@@ -673,6 +675,7 @@ def test_many_points_in_one_pixel_are_merged_in_order(tmp_path):
     assert pyramid.read(0)[0, 0] == n // 2
 
 
+@pytest.mark.slow
 @pytest.mark.fault("M1")
 @pytest.mark.timeout(600)
 def test_sorting_on_disk_stays_within_its_memory(tmp_path):

@@ -213,6 +213,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["stride", "mean"])
 def test_memory_of_the_coarsest_tile_does_not_grow_with_the_source(method):
     """1 GiB and 16 GiB (4 GiB for means) of float32: the same peak, within cache and gate."""

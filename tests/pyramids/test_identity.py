@@ -74,6 +74,7 @@ def test_arrays_in_memory_are_what_they_are_not_what_they_are_called():
     assert copy.fingerprint == open_pyramid(stores[0]).fingerprint
 
 
+@pytest.mark.slow
 def test_a_shared_engine_takes_no_array_for_one_that_has_gone():
     engine = Engine()
     for number in range(12):

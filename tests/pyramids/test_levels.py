@@ -33,6 +33,7 @@ def faces(draw):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.fault("S10")
 @settings(max_examples=40)
 @given(data=st.data())

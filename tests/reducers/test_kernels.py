@@ -97,6 +97,7 @@ def test_without_numba_every_method_gives_the_same_bits(with_numba, how):
     assert different == []
 
 
+@pytest.mark.slow
 @pytest.mark.fault("P5")
 def test_a_fresh_process_with_a_warm_cache_compiles_nothing(tmp_path):
     first = run("mean,min", "few", NUMBA_CACHE_DIR=str(tmp_path))
@@ -107,6 +108,7 @@ def test_a_fresh_process_with_a_warm_cache_compiles_nothing(tmp_path):
     assert second["digests"] == first["digests"]
 
 
+@pytest.mark.slow
 @pytest.mark.fault("P5")
 def test_no_place_for_the_cache(tmp_path):
     # what numba calls "no locator available": it can write neither beside the module nor in the home
@@ -118,6 +120,7 @@ def test_no_place_for_the_cache(tmp_path):
     assert not [*tmp_path.rglob("*.nbi")]
 
 
+@pytest.mark.slow
 @pytest.mark.fault("P5")
 def test_a_torn_cache_is_gone_around(tmp_path):
     first = run("mean", "few", NUMBA_CACHE_DIR=str(tmp_path))

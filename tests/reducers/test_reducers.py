@@ -160,6 +160,7 @@ def same(got, want, name):
         assert_array_equal(got, want)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("S11")
 @pytest.mark.parametrize("dtype", INTS + FLOATS + COMPLEX + TIMES)
 @pytest.mark.parametrize("name", REDUCERS)

@@ -168,6 +168,7 @@ def test_a_client_that_leaves_frees_its_place():
         socks[3].close()
 
 
+@pytest.mark.slow
 @pytest.mark.fault("M4")
 def test_clients_that_do_not_read_hold_little_and_are_dropped(monkeypatch):
     monkeypatch.setattr("lazypyr.server.limits.SEND_SECONDS", 2)
@@ -236,6 +237,7 @@ async def test_whoever_leaves_while_a_place_becomes_free_takes_none():
     assert send_limiter.can_send_now(10)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("M1")
 def test_memory_of_500_cold_tiles_and_64_clients_is_bounded():
     code = """

@@ -119,6 +119,7 @@ Path(root, ".zattrs").write_text(text)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault("S7")
 def test_processes_agree_on_the_etags_of_a_mapping(tmp_path):
     """Each worker has the source that was sent to it, and looks at it by itself."""

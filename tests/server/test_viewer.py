@@ -187,6 +187,7 @@ def test_index(page, url):
     settled(page)
 
 
+@pytest.mark.slow
 def test_what_is_copied_from_the_page_runs():
     array = np.arange(5000 * 5000, dtype="u2").reshape(5000, 5000)
     stores = {
@@ -267,6 +268,7 @@ def test_the_level_that_is_told_is_the_one_that_is_drawn(browser, screen):
     assert told == wanted
 
 
+@pytest.mark.slow
 def test_radar_before_and_after_a_zoom_and_a_change_of_product(page, url):
     slc = zarr.open_group(str(GOTCHA), mode="r")["slc"][...]
     page.goto(f"{url}/view/gotcha")
@@ -373,6 +375,7 @@ def test_a_tile_that_failed_is_asked_for_again(browser, url):
     page.close()
 
 
+@pytest.mark.slow
 def test_mandelbrot_down_to_level_0(page, url):
     mandelbrot = example()
     page.set_viewport_size({"width": 500, "height": 450})

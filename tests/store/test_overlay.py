@@ -140,6 +140,7 @@ print(len(stores), flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault("C11")
 @pytest.mark.timeout(120)
 def test_bounded_at_any_time_whoever_writes(tmp_path, counted):

@@ -66,6 +66,7 @@ def cluster():
 SMALL = {"inflight_bytes": 150_000, "progress": False}
 
 
+@pytest.mark.slow
 @pytest.mark.fault("P3")
 def test_on_a_cluster(tmp_path, source, cluster, monkeypatch):
     store, wanted = source
@@ -145,6 +146,7 @@ def test_regions_done_twice_and_in_any_order(tmp_path, source):
         assert key.endswith("zarr.json") or found[key] == value
 
 
+@pytest.mark.slow
 @pytest.mark.fault("P3")
 def test_spawned_processes(tmp_path, source):
     store, wanted = source
@@ -164,6 +166,7 @@ def test_an_error_in_a_worker(tmp_path, source, cluster):
     assert not (tmp_path / "out" / "zarr.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.fault("P3")
 def test_on_four_workers_in_shards(
     tmp_path, source, cluster
@@ -229,6 +232,7 @@ def s3():
     server.stop()
 
 
+@pytest.mark.slow
 def test_s3(tmp_path, source, s3):
     import s3fs
 

@@ -57,6 +57,7 @@ def visible(dest):
         return []
 
 
+@pytest.mark.slow
 @pytest.mark.fault("W1")
 @pytest.mark.fault("W2")
 @pytest.mark.timeout(300)
@@ -346,6 +347,7 @@ def test_many_writers_that_begin_and_end_at_once(tmp_path):
         assert sum(map(int, told.split())) == 300
 
 
+@pytest.mark.slow
 @pytest.mark.fault("W7")
 @pytest.mark.fault("P3")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
