@@ -102,13 +102,21 @@ def look(page, count=300):
         const x = plot.x_range, y = plot.y_range, side = info.tile * 2 ** info.max_zoom, frame = view.frame;
         const z = source.get_level_by_extent([x.start, y.start, x.end, y.end], frame.bbox.height, frame.bbox.width);
         const span = 2 ** (info.max_zoom - z), box = view.el.getBoundingClientRect(), points = [];
+        // Bokeh 3.10 and newer stretch each tile to whole pixels of the screen.
+        const [major, minor] = Bokeh.version.split(".").map(Number), snaps = major > 3 || minor >= 10;
+        const placed = (scale, at, origin, sign) => {
+          if (!snaps) return scale.compute(origin + sign * at);
+          const wide = info.tile * span, start = Math.floor(at / wide) * wide;
+          const [a, b] = [start, start + wide].map((p) => Math.round(scale.compute(origin + sign * p)));
+          return a + ((at - start) / wide) * (b - a);
+        };
         const left = Math.max(0, x.start), right = Math.min(nx, x.end);
         const top = Math.max(0, side - y.end), bottom = Math.min(ny, side - y.start);
         for (let i = 0; points.length < count && i < 100 * count; i++) {
           const col = Math.floor((left + (right - left) * ((i * 0.618034) % 1)) / span) * span + span / 2;
           const row = Math.floor((top + (bottom - top) * ((i * 0.754878) % 1)) / span) * span + span / 2;
           // Bokeh draws everything half a screen pixel to the right and down, for crisp lines.
-          const sx = box.left + frame.x_scale.compute(col) + 0.5, sy = box.top + frame.y_scale.compute(side - row) + 0.5;
+          const sx = box.left + placed(frame.x_scale, col, 0, 1) + 0.5, sy = box.top + placed(frame.y_scale, row, side, -1) + 0.5;
           const inside = sx > box.left + frame.bbox.left + 3 && sx < box.left + frame.bbox.right - 3
             && sy > box.top + frame.bbox.top + 3 && sy < box.top + frame.bbox.bottom - 3;
           const bar = document.getElementById("scalebar").getBoundingClientRect();
