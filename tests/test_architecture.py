@@ -201,7 +201,12 @@ def test_ci_runs_the_commands_of_the_readme():
     assert [line for line in readme if re.search(pattern, line)] == [command]
     script = (root / ".ci" / "run").read_text(encoding="utf-8")
     assert f"grep -m1 -E '{pattern}' README.md" in script
-    assert script.rstrip().endswith('eval "$test_command"')
+    assert 'eval "$test_command"' in script
+    parts = set(re.findall(r"^(\w+)\(\) \{", script, re.MULTILINE))
+    listed = re.search(r"^for part in \$\{@:-([\w ]+)\}; do$", script, re.MULTILINE)[1].split()
+    assert {"lint", "types", "test", "oldest", "newest"} == set(listed) <= parts, "without arguments CI runs them all"
+    documented = (root / "docs" / "contributing.md").read_text(encoding="utf-8")
+    assert all(f"`{part}`" in documented for part in [*listed, "browser", "docs"])
 
 
 def test_top_level_holds_what_was_agreed():
