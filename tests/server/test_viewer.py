@@ -368,6 +368,22 @@ def test_a_new_version_takes_the_place_of_the_old_one_as_a_whole(page, url):
     agree(colours, painted(ramp[rows, columns], *window(page), "inferno"))
 
 
+def test_a_tile_that_comes_as_bokeh_is_about_to_ask_for_it_is_drawn(page, url):
+    page.goto(f"{url}/view/ramp")
+    settled(page)
+    held = []
+    page.route("**/tiles/ramp/1/**", lambda route: held.append(route))
+    page.evaluate("() => { lazypyr.state.palette = 'inferno'; void lazypyr.redraw(); }")
+    # All that has come after some patience is the overview, which is drawn in the next frame; what was held comes then.
+    page.wait_for_function("lazypyr.state.shown === lazypyr.state.asked", polling="raf")
+    for route in held:
+        route.continue_()
+    page.unroute("**/tiles/ramp/1/**")
+    _, span, rows, columns, colours = look(page)
+    ramp = np.add.outer(np.arange(600) * 30, np.arange(900))[:: int(span), :: int(span)]
+    agree(colours, painted(ramp[rows, columns], *window(page), "inferno"))
+
+
 def test_a_tile_that_failed_is_asked_for_again(browser, url):
     page = browser.new_page(viewport={"width": 900, "height": 700})
     failed = []

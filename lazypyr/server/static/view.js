@@ -85,6 +85,8 @@ async function load(source, [x, y, z, bounds]) {
   if (source.tiles.has(key)) return;
   const at = { tile_coords: [x, y, z], normalized_coords: [x, y, z], quadkey: key, cache_key: key };
   source.tiles.set(key, { ...at, img, bounds, x_coord: bounds[0], y_coord: bounds[3], loaded: true, finished: true });
+  // Bokeh 3.10 and newer paint nothing for a tile that comes between their painting and their asking for it.
+  if (renderer.tile_source === source) renderer.change.emit();
 }
 
 // The next picture takes the place of the one that is shown when all of it is there, or after some patience when any of it is,
