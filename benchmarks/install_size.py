@@ -53,7 +53,7 @@ def measure(python, extra, pins, wheel, scratch):
         "\n".join(line for line in frozen.splitlines() if not line.startswith("lazypyr"))
     )
     run(there, "-m", "ensurepip", stderr=subprocess.DEVNULL)
-    run(there, "-m", "pip", "download", "-q", "--no-deps", "-d", wheels, "-r", scratch / "frozen.txt")
+    run(there, "-m", "pip", "download", "-qq", "--no-deps", "-d", wheels, "-r", scratch / "frozen.txt")
     run(there, "-c", "import lazypyr")  # compiles it
     times = sorted(run(there, "-c", "import lazypyr; lazypyr.LazyPyramidStore") for _ in range(ROUNDS))
     empty = sorted(run(there, "-c", "") for _ in range(ROUNDS))

@@ -23,7 +23,7 @@ OPTIONAL = {
     "dask": {"sources", "writing"},
     "distributed": {"writing"},
     "starlette": {"server"},
-    "uvicorn": {"server"},
+    "uvicorn": {"server", "cli"},
     "xarray": {"sources"},
     "laspy": {"points"},
     "pandas": {"points"},

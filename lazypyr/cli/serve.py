@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from lazypyr._util.optional import need
 from lazypyr.cli._source import source_command, source_options
 from lazypyr.engine.engine import DEFAULT_CACHE_BYTES, DEFAULT_TIMEOUT_S
 from lazypyr.errors import PlanError
@@ -85,6 +86,7 @@ def _seconds(text: str) -> float | None:
 
 def run(args: argparse.Namespace) -> None:
     """Serve until interrupted."""
+    need("uvicorn", feature="lazypyr serve", extra="serve")
     from lazypyr import serve
     from lazypyr.server.run import name_of
 

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr.errors import LazypyrError, PlanError
+from lazypyr.errors import LazypyrError, MissingExtra, PlanError
 from lazypyr.metadata import Multiscales, georeference, read_multiscales
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
 from lazypyr.sources.zarr import ZarrSource
 
 __all__ = ["MappingOpener", "NodeOpener", "PathOpener", "StoreOpener"]
+
+# Package that fsspec reads a scheme with, and the extra that has it.
+_READERS = {"http": ("aiohttp", "http"), "https": ("aiohttp", "http"), "s3": ("s3fs", "s3")}
 
 
 class PathOpener(Opener):
@@ -33,7 +36,12 @@ class PathOpener(Opener):
         if "://" in text and not text.startswith("file://"):
             try:
                 store: Any = FsspecStore.from_url(text, storage_options=dict(options.storage_options), read_only=True)
-            except (ImportError, ValueError, TypeError, OSError) as error:
+            except ImportError as error:
+                scheme = text.partition("://")[0]
+                if scheme not in _READERS:
+                    raise PlanError(f"can't open {text}: {error}") from error
+                raise MissingExtra(f"reading {text}", *_READERS[scheme]) from error
+            except (ValueError, TypeError, OSError) as error:
                 raise PlanError(f"can't open {text}: {error}") from error
             return _open_store(store, options, name=text)
         path = Path(text.removeprefix("file://"))

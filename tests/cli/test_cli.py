@@ -63,6 +63,20 @@ def test_engines_take_the_defaults_that_are_said():
     assert (engine.timeout_s, engine.cache_bytes, engine.inflight_bytes) == said
 
 
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [("serve", "uvicorn", "serve"), ("view", "holoviews", "plot"), ("demo", "PIL", "plot")],
+)
+def test_a_command_without_its_extra(name, package, extra, tmp_path):
+    zarr.create_array(tmp_path / "a.zarr", shape=(64, 64), dtype="f4")
+    code = f"import sys; sys.modules[{package!r}] = None; from lazypyr.cli import main; sys.exit(main(sys.argv[1:]))"
+    source = [] if name == "demo" else [tmp_path / "a.zarr"]
+    done = subprocess.run([sys.executable, "-c", code, name, *source], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith(f"lazypyr {name} needs {package}: pip install 'lazypyr[{extra}]'")
+    assert "Traceback" not in done.stderr
+
+
 def test_the_installed_command_is_this_one():
     from importlib.metadata import entry_points
 

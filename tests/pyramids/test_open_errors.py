@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -160,6 +162,28 @@ def test_a_file_that_is_no_store(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"PK no")
     with pytest.raises(PlanError, match=r"a\.zip"):
         LazyPyramidStore(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize(
+    ("url", "package", "extra"),
+    [
+        ("http://127.0.0.1:9/a", "aiohttp", "http"),
+        ("https://127.0.0.1:9/a", "aiohttp", "http"),
+        ("s3://a/b", "s3fs", "s3"),
+    ],
+)
+def test_a_url_whose_reader_is_not_installed(url, package, extra):
+    code = f"""
+import sys
+sys.modules[{package!r}] = None
+import lazypyr
+try:
+    lazypyr.open_pyramid({url!r})
+except lazypyr.MissingExtra as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout.strip() == f"reading {url} needs {package}: pip install 'lazypyr[{extra}]'"
 
 
 def test_missing_extra_says_how_to_get_it():
