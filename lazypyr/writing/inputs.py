@@ -12,6 +12,7 @@ import numpy as np
 
 from lazypyr.errors import DestinationError
 from lazypyr.geometry import windows
+from lazypyr.geometry.projection import axis_projections, chunk_projections
 from lazypyr.geometry.windows import Window, overlap, slices_within
 from lazypyr.pyramids.base import Pyramid, Reduction
 from lazypyr.sources.base import Source
@@ -55,23 +56,14 @@ class RegionInput:
     def window_at(self, level: int, unit: tuple[int, ...]) -> Window:
         """Window of the region and a unit at a level, in the axes of the reduction."""
         region = dict(zip(self.pyramid.axes, self.window, strict=True))
-        away = self.stage.hi - level
-        out = []
-        for axis, size, f, n, at in zip(
-            self.reduction.axes,
-            self.units,
-            self.reduction.factors,
-            self.reduction.levels[level].shape,
-            unit,
-            strict=True,
-        ):
+        finer, coarser = max(0, self.stage.hi - level), max(0, level - self.stage.hi)
+        p, out = self.reduction, []
+        for axis, size, f, n, number in zip(p.axes, self.units, p.factors, p.levels[level].shape, unit, strict=True):
             if size is not None:
-                out.append((at * size, min((at + 1) * size, n)))
+                out.append((number * size, min((number + 1) * size, n)))
             else:
                 a, b = region[axis]
-                out.append(
-                    (a * f**away, min(b * f**away, n)) if away >= 0 else (a // f**-away, windows.ceil_div(b, f**-away))
-                )
+                out.append((a * f**finer // f**coarser, min(windows.ceil_div(b * f**finer, f**coarser), n)))
         return tuple(out)
 
     def serves(self, level: int) -> bool:
@@ -80,27 +72,19 @@ class RegionInput:
 
     def read(self, level: int, window: Window) -> Array | None:
         """Pixels of a window, None if it reaches beyond the region."""
-        counts = [
-            range(1) if size is None else range(a // size, windows.ceil_div(b, size))
-            for size, (a, b) in zip(self.units, window, strict=True)
-        ]
-        indices = [
-            tuple(i) for i in windows.chunk_index_windows(tuple((r.start, r.stop) for r in counts), (1,) * len(counts))
-        ]
-        here = self.window_at(level, indices[0])
-        within = all(
-            size is not None or (a <= c and d <= b)
-            for size, (a, b), (c, d) in zip(self.units, here, window, strict=True)
-        )
-        if not within:
+        in_units = tuple((0, 1) if size is None else span for size, span in zip(self.units, window, strict=True))
+        units = list(windows.chunk_index_windows(in_units, [size or 1 for size in self.units]))
+        first = self.window_at(level, units[0])
+        spans = zip(self.units, first, window, strict=True)
+        if not all(size is not None or (a <= c and d <= b) for size, (a, b), (c, d) in spans):
             return None
-        if len(indices) == 1:
-            return self.block(level, indices[0])[slices_within(window, here)]
+        if len(units) == 1:
+            return self.block(level, units[0])[slices_within(window, first)]
         out = np.empty(windows.window_shape(window), self.reduction.dtype)
-        for index in indices:
-            there = self.window_at(level, index)
-            part = overlap(there, window)
-            out[slices_within(part, window)] = self.block(level, index)[slices_within(part, there)]
+        for unit in units:
+            of_unit = self.window_at(level, unit)
+            part = overlap(of_unit, window)
+            out[slices_within(part, window)] = self.block(level, unit)[slices_within(part, of_unit)]
         return out
 
     def block(self, level: int, unit: tuple[int, ...]) -> Array:
@@ -109,11 +93,11 @@ class RegionInput:
             levels = self.kept.setdefault(unit, {})
             self.kept.move_to_end(unit)
             if level not in levels:
-                levels[level] = made = self._make(level, unit)
+                levels[level] = block = self._make(level, unit)
                 # At once: a unit that has been dropped would have to be read again.
                 self._spill(unit)
                 self._drop()
-                return made
+                return block
             return levels[level]
 
     def _drop(self) -> None:
@@ -160,12 +144,12 @@ class RegionInput:
         finer, window = self.window_at(level - 1, unit), self.window_at(level, unit)
         out = np.empty(windows.window_shape(window), p.dtype)
 
-        def part(index: tuple[int, ...]) -> None:
-            here = overlap(windows.chunk_window(index, base.chunks, base.shape), finer)
-            there = out[slices_within(windows.coarsen_window(here, p.factors), window)]
-            p.reducer(base.read(here), p.factors, nodata=p.nodata, out=there)
+        def reduce_chunk(index: tuple[int, ...]) -> None:
+            chunk = overlap(windows.chunk_window(index, base.chunks, base.shape), finer)
+            reduced = out[slices_within(windows.coarsen_window(chunk, p.factors), window)]
+            p.reducer(base.read(chunk), p.factors, nodata=p.nodata, out=reduced)
 
-        self.parallel(partial(part, index) for index in windows.chunk_index_windows(finer, base.chunks))
+        self.parallel(partial(reduce_chunk, index) for index in windows.chunk_index_windows(finer, base.chunks))
         return out
 
     def _stored(self, base: Source, window: Window, steps: tuple[int, ...]) -> Array:
@@ -181,60 +165,45 @@ class RegionInput:
             [windows.ceil_div(b - a, s) for (a, b), s in zip(window, steps, strict=True)], self.reduction.dtype
         )
 
-        def part(index: tuple[int, ...]) -> None:
+        by_axis = [axis_projections(a, b, s, c) for (a, b), s, c in zip(window, steps, base.chunks, strict=True)]
+
+        def read_chunk(index: tuple[int, ...], inside: tuple[slice, ...], outside: tuple[slice, ...]) -> None:
             chunk = windows.chunk_window(index, base.chunks, base.shape)
-            # From the chunk's first sample: samples are counted from the window's first pixel.
-            here = tuple(
-                (a + windows.ceil_div(max(0, c - a), s) * s, min(b, d))
-                for (a, b), (c, d), s in zip(window, chunk, steps, strict=True)
-            )
-            if any(a >= b for a, b in here):
-                return
-            there = tuple(
-                slice((c - a) // s, windows.ceil_div(d - a, s))
-                for (a, _), (c, d), s in zip(window, here, steps, strict=True)
-            )
             if overlap(chunk, window) == chunk:
-                out[there] = base.read(here, step)
+                samples = tuple((a + s.start, a + s.stop) for (a, _), s in zip(chunk, inside, strict=True))
+                out[outside] = base.read(samples, step)
             else:
                 edge_chunk: Array = self.job.edge_chunks.get(
                     (base.identity, index), lambda: np.ascontiguousarray(base.read(chunk))
                 )
-                out[there] = edge_chunk[slices_within(here, chunk)][tuple(slice(None, None, s) for s in steps)]
+                out[outside] = edge_chunk[inside]
 
-        self.parallel(partial(part, index) for index in windows.chunk_index_windows(window, base.chunks))
+        self.parallel(partial(read_chunk, *projection) for projection in chunk_projections(by_axis))
         return out
 
     def _spilled(self, earlier: int, level: int, window: Window, unit: tuple[int, ...]) -> Array:
         """Read the pixels that regions of an earlier stage have spilled."""
-        job, p = self.job, self.reduction
-        before = job.stages[earlier]
+        job, p, stage = self.job, self.reduction, self.job.stages[earlier]
         out = np.empty(windows.window_shape(window), p.dtype)
-        scale = level - before.hi
-        names = dict(zip(p.axes, zip(window, p.factors, strict=True), strict=True))
-        at = []
-        for axis, n, region_shape in zip(
-            self.pyramid.axes, self.pyramid.levels[before.hi].shape, before.region_shape, strict=True
-        ):
-            own = p.axes.index(axis) if axis in p.axes else -1
-            if own < 0 or self.units[own] is not None:
-                at.append((0, windows.ceil_div(n, region_shape)))
-            else:
-                (a, b), f = names[axis]
-                at.append((a * f**scale // region_shape, windows.ceil_div(min(b * f**scale, n), region_shape)))
-        counts = before.counts(self.pyramid)
-        for index in windows.chunk_index_windows(tuple(at), (1,) * len(at)):
-            number = int(np.ravel_multi_index(index, counts))
-            there = RegionInput(job, before, self.number, p, self.pyramid, number).window_at(level, unit)
+        by_axis = {
+            axis: (a * f ** (level - stage.hi), b * f ** (level - stage.hi))
+            for axis, (a, b), f, size in zip(p.axes, window, p.factors, self.units, strict=True)
+            if size is None
+        }
+        shape = self.pyramid.levels[stage.hi].shape
+        at_last_level = tuple(by_axis.get(axis, (0, n)) for axis, n in zip(self.pyramid.axes, shape, strict=True))
+        touched = overlap(at_last_level, windows.full_window(shape))
+        for index in windows.chunk_index_windows(touched, stage.region_shape):
+            number = int(np.ravel_multi_index(index, stage.counts(self.pyramid)))
+            of_region = RegionInput(job, stage, self.number, p, self.pyramid, number).window_at(level, unit)
             key = spill_key(earlier, self.number, level, number, unit)
-            raw = job.kvstore.get(key)
-            if raw is None or len(raw) != windows.pixels_in(there) * p.dtype.itemsize:
+            raw, n_bytes = job.kvstore.get(key), windows.pixels_in(of_region) * p.dtype.itemsize
+            if raw is None or len(raw) != n_bytes:
                 got = "nothing" if raw is None else f"{len(raw)} bytes"
-                msg = f"{job.kvstore.name}: {key} holds {got}, expected {windows.pixels_in(there) * p.dtype.itemsize} bytes"
-                raise DestinationError(msg)
-            block = np.frombuffer(raw, p.dtype).reshape(windows.window_shape(there))
-            part = overlap(there, window)
-            out[slices_within(part, window)] = block[slices_within(part, there)]
+                raise DestinationError(f"{job.kvstore.name}: {key} holds {got}, expected {n_bytes} bytes")
+            block = np.frombuffer(raw, p.dtype).reshape(windows.window_shape(of_region))
+            part = overlap(of_region, window)
+            out[slices_within(part, window)] = block[slices_within(part, of_region)]
         return out
 
     def fetch(self) -> None:

@@ -29,7 +29,7 @@ class RegionContext(SerialContext):
 
     def __init__(self, job: Job, inputs: list[RegionInput]) -> None:
         super().__init__(max(1, job.region_bytes // 4))
-        self._engine, self._inputs = job.engine, {each.reduction.key: each for each in inputs}
+        self._engine, self._inputs = job.engine, {region_input.reduction.key: region_input for region_input in inputs}
 
     def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
         region_input = self._inputs.get(pyramid.key)
@@ -91,11 +91,11 @@ class _Work:
 
     def run(self) -> RegionResult:
         if self.parallel is not serial:  # read on all threads, then write on all threads
-            for each in self.inputs:
-                each.fetch()
+            for region_input in self.inputs:
+                region_input.fetch()
         self.parallel(partial(self._write, level, index) for level, index in self._units())
-        for each in self.inputs:
-            each.spill()
+        for region_input in self.inputs:
+            region_input.spill()
         return RegionResult(*map(sum, zip(*map(astuple, self.results), strict=True)))
 
     def _window_at(self, level: int) -> Window:

@@ -227,7 +227,7 @@ class _Planner:
             if any(takes_boxes) and last_whole is None and stored < hi < top:
                 cut = [_powers_in(c, f) for c, f in zip(region_shape, array.factors, strict=True) if f > 1]
                 last_whole = min(top, hi + min(cut))
-            spills, after = [], []
+            spills, next_inputs = [], []
             for reduction, earlier in zip(array.reductions, inputs, strict=True):
                 if hi >= top or hi <= reduction.last_stored_level:
                     levels: tuple[int, ...] = ()
@@ -236,9 +236,9 @@ class _Planner:
                 else:
                     levels = tuple(range(hi + 1, (last_whole or hi) + 1)) if earlier is None else ()
                 spills.append(levels)
-                after.append(len(self.stages) if levels else None if reduction.reducer.composable else earlier)
+                next_inputs.append(len(self.stages) if levels else None if reduction.reducer.composable else earlier)
             self.stages.append(Stage(number, lo, hi, region_shape, inputs, tuple(spills)))
-            inputs, lo = tuple(after), hi + 1
+            inputs, lo = tuple(next_inputs), hi + 1
 
     def _depth(
         self, array: ArrayLevels, lo: int, top: int, inputs: tuple[int | None, ...], base: int
