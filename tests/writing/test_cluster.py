@@ -99,6 +99,7 @@ def test_on_a_cluster(tmp_path, source, cluster, monkeypatch):
         materialize(store, tmp_path / "no", executor=5, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("W10")
 def test_a_killed_worker(tmp_path, source, cluster, monkeypatch):
     store, wanted = source
