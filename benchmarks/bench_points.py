@@ -265,7 +265,7 @@ def kept_values(report: Report, kind: str, points: tuple[np.ndarray, ...], folde
         reads = {}
 
         def cold(p: object) -> object:
-            p.cloud.chunk_cache._pid = 0  # a new cache
+            p.cloud.chunk_cache._make_cache()
             return p
 
         for name, p in (("kept", kept), ("source", pyramid)):

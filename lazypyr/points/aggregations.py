@@ -207,7 +207,7 @@ class _OfValues(Aggregation):
         for c, channel in enumerate(cells.channels):
             key = values.identity, cells.points.cloud.identity, self.name, channel, rows, str(cells.points.fill_value)
             level = cells.cache.cache.get(key, partial(self.level_values, cells, channel))
-            index.scatter(cells.level, cells.window, _as_unsigned(level), _as_unsigned(out[:, c]), by_row=True)
+            index.scatter(cells.level, cells.window, level, out[:, c], by_row=True)
 
 
 class _FirstValid(_OfValues):
@@ -236,7 +236,7 @@ class _FirstValid(_OfValues):
         level, window, index, array = cells.level, cells.window, cells.index, in_memory(cells.values)
         if array is not None:
             for c, channel in enumerate(cells.channels):
-                index.scatter(level, window, _as_unsigned(array_of(array, channel)), _as_unsigned(out[:, c]))
+                index.scatter(level, window, array_of(array, channel), out[:, c])
             return
         pixel, row = index.first_points(level, window)
         indexed = cells.points.indexed_values
@@ -390,16 +390,9 @@ def shown_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def _default_fill(dtype: np.dtype[Any]) -> Any:
     """Fill value of a dtype: NaN, NaT, the least signed or the largest unsigned integer."""
-    if dtype.kind == "c":
-        return dtype.type(complex(np.nan, np.nan))
-    if dtype.kind == "f":
-        return dtype.type(np.nan)
+    if dtype.kind in "fc":
+        return dtype.type(complex(np.nan, np.nan) if dtype.kind == "c" else np.nan)
     if dtype.kind in "mM":
         return np.array("NaT", dtype)[()]
     info = np.iinfo(dtype)
     return dtype.type(info.min if dtype.kind == "i" else info.max)
-
-
-def _as_unsigned(array: Array) -> Array:
-    """An array as integers of the same size, which are all that scattering needs (complex128 as it is)."""
-    return array if array.dtype.itemsize > 8 else array.view(f"u{array.dtype.itemsize}")

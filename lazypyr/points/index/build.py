@@ -71,10 +71,12 @@ class PointIndex:
     def scatter(self, level: int, window: Window, values: Array | None, out: Array, *, by_row: bool = False) -> None:
         """Write the value of each occupied pixel's point to the flat window `out`; the point's number without values.
 
-        `values` are by point number, or by row of the index.
+        `values` are by point number, or by row of the index, of the dtype of `out`.
         """
         if values is None:
             values, by_row = self.point, True
+        else:
+            values, out = _as_unsigned(values), _as_unsigned(out)
         query_kernels.scatter(*self._cells(level, window), self.point, by_row, values, out)
 
     def runs(self, level: int, window: Window) -> tuple[Array, Array, Array]:
@@ -182,6 +184,11 @@ def keys_of(grid: PointGrid, x: Array, y: Array, start: int, bits: int, fine: in
 def bucket_starts(counts: Array) -> Array:
     """First row of each level bucket, and the number of rows, from how many rows each has."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _as_unsigned(array: Array) -> Array:
+    """An array as integers of the same size, which are all that scattering needs (complex128 as it is)."""
+    return array if array.dtype.itemsize > 8 else array.view(f"u{array.dtype.itemsize}")
 
 
 def cells_of(window: Window, level: int, grid: PointGrid, small: int = 1) -> Array:
