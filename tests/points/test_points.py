@@ -441,7 +441,7 @@ def test_boxes_that_are_none(bbox):
         (([1.0], [1.0]), {"resolution": 0}, "resolution: expected a positive"),
         (([1.0], [1.0]), {"resolution": -1.0}, "resolution: expected a positive"),
         (([1.0], [1.0]), {"resolution": np.nan}, "resolution: expected a positive"),
-        (([1.0], [1.0]), {"resolution": "1 m"}, "resolution: expected a positive number"),
+        (([1.0], [1.0]), {"resolution": "1 m"}, "resolution: expected a positive pixel size"),
         (([0.0, 1e12], [0.0, 1.0]), {"resolution": 1e-3}, r"more than 2\*\*31"),
         (([-1.7e308, 1.7e308], [0.0, 1.0]), {}, r"more than 2\*\*31"),
         ((np.array([0, 2**60]), np.array([0, 1])), {"resolution": 1e12}, r"beyond 2\*\*53"),
