@@ -14,10 +14,11 @@ from lazypyr.products.apply import NAMES, apply, apply_to_source, offered_produc
 from lazypyr.products.base import Input, Output, Product
 from lazypyr.products.blocks import Channels
 from lazypyr.products.cast import cast
+from lazypyr.products.coherence import coherence
 from lazypyr.products.color import colormap, composite
 from lazypyr.products.define import define
 from lazypyr.products.embeddings import dequantize, pca, premultiply, unpremultiply
-from lazypyr.products.insar import amplitude, coherence, intensity, intf, phase
+from lazypyr.products.insar import amplitude, intensity, intf, phase
 from lazypyr.products.mapped import MappedPyramid, ProductSource
 from lazypyr.products.stretch import rescale
 from lazypyr.pyramids.level_source import LevelSource

@@ -11,10 +11,11 @@ from typing import Any
 from lazypyr.errors import PlanError
 from lazypyr.products.base import Product
 from lazypyr.products.cast import cast
+from lazypyr.products.coherence import coherence
 from lazypyr.products.color import colormap, composite
 from lazypyr.products.define import define
 from lazypyr.products.embeddings import pca, premultiply, unpremultiply
-from lazypyr.products.insar import amplitude, coherence, intensity, intf, phase
+from lazypyr.products.insar import amplitude, intensity, intf, phase
 from lazypyr.products.mapped import map_pyramids, map_sources
 from lazypyr.products.stretch import rescale
 from lazypyr.pyramids.base import Pyramid
@@ -44,7 +45,28 @@ _MADE: dict[str, Callable[..., Product]] = {
 
 @functools.cache
 def offered_products(viewer: str) -> tuple[str, ...]:
-    """Names of the products that a kind of viewer ("plot", "server") offers of every pyramid that allows them."""
+    """Names of the products that a kind of viewer offers of every pyramid that allows them, in its order.
+
+    Parameters
+    ----------
+    viewer : str
+        "plot" or "server".
+
+    Returns
+    -------
+    tuple of str
+        Some of `NAMES`.
+
+    See Also
+    --------
+    Product : Its `display` says who offers it.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> lazypyr.product.offered_products("plot")[:3]
+    ('amplitude', 'intensity', 'phase')
+    """
     ranks = {name: make().display.get("offered", {}).get(viewer) for name, make in _MADE.items()}
     return tuple(sorted((name for name in ranks if ranks[name] is not None), key=lambda name: ranks[name] or 0))
 
@@ -54,19 +76,34 @@ NAMES: tuple[str, ...] = tuple(_MADE)
 
 
 def product_of(product: ProductLike, /, **options: Any) -> Product:
-    """The product that a name, a function or a product means.
+    """Product of a name, a function or a product.
 
     Parameters
     ----------
     product : str, callable or Product
-        One of `NAMES`; a function, as `define` describes; or what `define` and the functions of this module return.
-    **options
-        Of the named product or of `define`.
+        One of `NAMES`; a function, as `define` describes; or a result of `define` and the functions of this module.
+    **options : dict
+        Options of the named product or of `define`.
+
+    Returns
+    -------
+    Product
+        The product itself where one is given.
 
     Raises
     ------
     PlanError
-        Unknown name or option; the known ones are listed.
+        For an unknown name or option, with those that there are.
+
+    See Also
+    --------
+    apply : Product of a pyramid.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> lazypyr.product.product_of("coherence", window=3).depth
+    (1, 1)
     """
     if isinstance(product, Product):
         if options:
@@ -100,10 +137,24 @@ def product_of(product: ProductLike, /, **options: Any) -> Product:
 
 
 def apply(pyramid: Pyramid, product: ProductLike, /, **options: Any) -> Pyramid:
-    """The pyramid of a product, after reduction: what `Pyramid.map` calls.
+    """Pyramid of a product, after reduction: `Pyramid.map` as a function.
 
-    No pixel is read, except by products that estimate something when they are applied (percentiles, principal
-    components): they read a bounded sample, here and now.
+    No pixel is read, except by products that estimate something when they are applied (percentiles, principal components):
+    they read a bounded sample, at once.
+
+    Parameters
+    ----------
+    pyramid : Pyramid
+        First input of the product.
+    product : str, callable or Product
+        Product as in `product_of`.
+    **options : dict
+        Options of the named product or of `define`.
+
+    Returns
+    -------
+    Pyramid
+        The product at every level of `pyramid`, computed when it is read.
 
     Raises
     ------
@@ -111,11 +162,57 @@ def apply(pyramid: Pyramid, product: ProductLike, /, **options: Any) -> Pyramid:
         When the product is unknown or isn't for this pyramid.
     SourceError, ComputeError
         When the sample of an estimate can't be read.
+
+    See Also
+    --------
+    apply_to_source : Product before reduction.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> pyramid = lazypyr.open_pyramid(np.array([[3 + 4j]], "c8"))
+    >>> lazypyr.product.apply(pyramid, "amplitude").read(0)
+    array([[5.]], dtype=float32)
     """
     return map_pyramids([pyramid], product_of(product, **options))
 
 
 def apply_to_source(source: Source | Pyramid, product: ProductLike, /, **options: Any) -> Source:
-    """The source of a product, before reduction; of a pyramid its level 0. As `apply` otherwise."""
+    """Source of a product, before reduction; of a pyramid the product of its level 0.
+
+    Parameters
+    ----------
+    source : Source or Pyramid
+        First input of the product.
+    product : str, callable or Product
+        Product as in `product_of`.
+    **options : dict
+        Options of the named product or of `define`.
+
+    Returns
+    -------
+    Source
+        The product at full resolution, computed when it is read.
+
+    Raises
+    ------
+    PlanError
+        When the product is unknown or isn't for this source.
+    SourceError, ComputeError
+        When the sample of an estimate can't be read.
+
+    See Also
+    --------
+    apply : Product after reduction.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> pyramid = lazypyr.open_pyramid(np.array([[3 + 4j]], "c8"))
+    >>> lazypyr.product.apply_to_source(pyramid, "amplitude").read(((0, 1), (0, 1)))
+    array([[5.]], dtype=float32)
+    """
     base = LevelSource(source) if isinstance(source, Pyramid) else source
     return map_sources([base], product_of(product, **options))

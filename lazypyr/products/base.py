@@ -1,4 +1,4 @@
-"""What a product is: output pixels made of input pixels at one level, with its shape and dtype declared beforehand."""
+"""Products: output pixels made of input pixels at one level, with shape and dtype declared beforehand."""
 
 from __future__ import annotations
 
@@ -26,9 +26,40 @@ Read = Callable[[int, Ranges], Array]
 
 @dataclass(frozen=True)
 class Input:
-    """What a product may know of one of its inputs besides pixels; the fields mean what they mean there.
+    """An input of a product: all that the product may know of it besides pixels.
 
-    `shape` is that of level 0 when a product is planned and fitted, and of the level at hand when it is computed.
+    Parameters
+    ----------
+    name : str
+        Name in messages.
+    axes : tuple of str
+        One name an axis, "y" and "x" among them.
+    shape : tuple of int
+        Shape of level 0 when a product is specified and fit, and of the level that is computed afterwards.
+    dtype : numpy.dtype
+        Dtype of the pixels.
+    nodata : scalar, optional
+        Value that declares a pixel to hold nothing.
+    fill_value : scalar, default 0
+        Value where there is nothing.
+    units : str, optional
+        UDUNITS name of the values.
+    display : Mapping, optional
+        Facts for viewers, as `Output` has them.
+
+    See Also
+    --------
+    Output : The result of a product.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> source = lazypyr.product.Input("stack", ("y", "x", "i"), (100, 200, 3), np.dtype("f4"), nodata=-1.0)
+    >>> source.channel_axes, source.channel_shape, source.has_nodata
+    (('i',), (3,), True)
+    >>> source.invalid(np.array([1, -1, np.nan], "f4"))
+    array([False,  True,  True])
     """
 
     name: str
@@ -52,18 +83,18 @@ class Input:
 
     @cached_property
     def has_nodata(self) -> bool:
-        """Whether a declared value other than NaN marks pixels that hold nothing."""
+        """True where a declared value other than NaN marks pixels that hold nothing."""
         return self.nodata is not None and self.nodata == self.nodata
 
     def invalid(self, block: Array) -> Array:
-        """Where a block of this input holds nothing: NaN, infinite, or equal to `nodata`; bool of the block's shape."""
+        """Mask of pixels that hold nothing: NaN, infinite, or equal to `nodata`; bool of the block's shape."""
         bad = ~np.isfinite(block) if block.dtype.kind in "fc" else np.zeros(block.shape, bool)
         if self.has_nodata:
             bad |= block == self.nodata
         return bad
 
     def invalid_mask(self, run: Array, memory: Array) -> Array | None:
-        """As `invalid`, of a run of pixels; None where each holds something. `memory`: booleans, as many at least."""
+        """Mask as of `invalid` for a run of pixels; None where each is valid. `memory`: as many booleans at least."""
         if not self.has_nodata and run.dtype.kind not in "fc":
             return None
         good = np.isfinite(run, out=memory[: run.size])
@@ -74,26 +105,37 @@ class Input:
 
 @dataclass(frozen=True)
 class Output:
-    """What a product declares of its result.
+    """Declaration of a product's result: axes, sizes, dtype and metadata.
 
-    Attributes
+    Parameters
     ----------
-    axes : tuple[str, ...]
-        Those that are not in `sizes` are the first input's, with its level shapes and chunks.
-    sizes, chunks : Mapping[str, int]
-        Size, and size of a tile (1 where not given), of the axes that the product makes.
+    axes : tuple of str
+        Axes of the result; those that are not in `sizes` are the first input's, with its level shapes and chunks.
     dtype : numpy.dtype
-    fill_value : scalar
-        What stands for "nothing here"; NaN for floats unless given.
-    nodata : scalar or None
-        A value that the result declares to hold nothing.
-    units : str or None
+        Dtype of the pixels.
+    sizes, chunks : Mapping of str to int, optional
+        Size, and size of a chunk (1 where not given), of the axes that the product makes.
+    fill_value : scalar, optional
+        Value where there is nothing; NaN for floats unless given.
+    nodata : scalar, optional
+        Value that declares a pixel of the result to hold nothing.
+    units : str, optional
         UDUNITS name of the result ("radian", "1").
-    display : Mapping or None
-        How a viewer may show it: ``window`` (low, high), ``colors`` and ``labels``, one a channel, and what
-        `Product.display` has.
-    attrs : Mapping
-        What was found out when the product was fitted, JSON-like.
+    display : Mapping, optional
+        Facts for viewers: ``window`` (low, high), ``colors`` and ``labels``, one a channel, and those of `Product.display`.
+    attrs : Mapping, optional
+        Estimates of the product, JSON-like.
+
+    See Also
+    --------
+    Input : An input of a product.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> lazypyr.product.Output(("y", "x", "c"), np.dtype("u1"), {"c": 3}).axes
+    ('y', 'x', 'c')
     """
 
     axes: tuple[str, ...]
@@ -109,7 +151,7 @@ class Output:
 
 @dataclass(slots=True)
 class ProductContext:
-    """Where a product is being computed, for its error messages."""
+    """Product, level and window that are being computed, for error messages."""
 
     product: str
     of: str
@@ -132,15 +174,41 @@ class ProductContext:
 class Product(ABC):
     """Output pixels of input pixels at one level. An immutable value; picklable unless a user's function isn't.
 
+    Subclasses are frozen dataclasses. They have a `name`, a `description` and the methods `output_spec` and `compute`; the
+    other attributes have defaults.
+
     Attributes
     ----------
     name : str
-        How messages, metadata and caches call it.
+        Name in messages, metadata and caches.
     inputs : int
         Number of inputs.
-    depth : tuple[int, int]
-        Pixels along y and x around a window that its result depends on. The caller widens the window, clipped at the
-        edges of the level, and crops the result.
+    depth : (int, int)
+        Pixels along y and x around a window that its result depends on. The caller widens the window, clipped at the edges
+        of the level, and crops the result.
+
+    See Also
+    --------
+    define : Products of functions.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> @dataclass(frozen=True)
+    ... class Scaled(lazypyr.Product):
+    ...     factor: float
+    ...     name = "scaled"
+    ...     description = "values times a factor"
+    ...
+    ...     def output_spec(self, source):
+    ...         return lazypyr.product.Output(source.axes, source.dtype)
+    ...
+    ...     def compute(self, inputs, out, where, read, context):
+    ...         return read(0, where) * out.dtype.type(self.factor)
+    >>> lazypyr.open_pyramid(np.array([[1.0, 2.0]])).map(Scaled(10)).read(0)
+    array([[10., 20.]])
     """
 
     @property
@@ -157,18 +225,18 @@ class Product(ABC):
 
     @property
     def pixelwise(self) -> bool:
-        """Whether a pixel depends on the input pixels at its own y, x only, and not on where that is."""
+        """True where a pixel depends on the input pixels at its own y, x only, and not on where that is."""
         return self.depth == (0, 0)
 
     @property
     def needs_all_channels(self) -> bool:
-        """Whether it reads all channels of its input at once."""
+        """True where it reads all channels of its input at once."""
         return False
 
     @property
     @abstractmethod
     def description(self) -> str:
-        """The product in words, for the recipe."""
+        """Description in words, for that of the pyramid."""
 
     @property
     def display(self) -> Mapping[str, Any]:
@@ -245,7 +313,7 @@ def by_channel(out: Output, where: Ranges, write: Callable[..., None]) -> Array:
 
 
 def converted(convert: Callable[[], T], expected: str) -> T:
-    """What an option means; PlanError with what was expected where it is of another kind altogether."""
+    """Value of an option; PlanError with the expected kind where it is of another one altogether."""
     try:
         return convert()
     except (TypeError, ValueError, OverflowError) as error:
@@ -270,7 +338,7 @@ def need_complex(product: str, source: Input) -> None:
 
 
 def empty_of(dtype: np.dtype[Any]) -> Any:
-    """What stands for "nothing here" in a dtype, unless something else is said: NaN, NaT, otherwise 0."""
+    """Default fill value of a dtype: NaN, NaT, otherwise 0."""
     if dtype.kind in "fc":
         return dtype.type(complex(np.nan, np.nan) if dtype.kind == "c" else np.nan)
     return np.array("NaT", dtype)[()] if dtype.kind in "mM" else dtype.type(0)

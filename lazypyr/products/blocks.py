@@ -1,4 +1,4 @@
-"""What a product's function gets to see: blocks of its input, read when asked for."""
+"""Arguments of users' functions: blocks of the input, read when asked for."""
 
 from __future__ import annotations
 
@@ -69,14 +69,37 @@ class _Held(BaseException):
 class Channels:
     """The channels of one block: ``z[i]`` is the 2-D block (y, x) of channel i, read when first asked for.
 
-    With several channel axes ``z[i, j]``, with none ``z[()]``. Indices follow Python (negative from the end,
-    IndexError beyond). The blocks are read-only and no channel is read twice in a call.
+    With several channel axes ``z[i, j]``, with none ``z[()]``. Indices follow Python (negative from the end, IndexError
+    beyond). The blocks are read-only and no channel is read twice in a call.
+
+    Parameters
+    ----------
+    source : Input
+        Input whose channels they are.
+    rows, columns : range
+        Pixels of the block along y and x.
+    blocks : Blocks
+        Reader of the input.
 
     Attributes
     ----------
-    shape : tuple[int, ...]
+    shape : tuple of int
         Sizes of the channel axes; ``len(z)`` is the first.
     dtype : numpy.dtype
+        Dtype of the input.
+
+    See Also
+    --------
+    define : Functions that are given the channels.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> pyramid = lazypyr.open_pyramid(np.arange(8.0).reshape(2, 2, 2), axes="yxi")
+    >>> pyramid.map(lambda z: z[1] - z[0]).read(0)
+    array([[1., 1.],
+           [1., 1.]])
     """
 
     def __init__(self, source: Input, rows: range, columns: range, blocks: Blocks) -> None:

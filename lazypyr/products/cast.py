@@ -63,7 +63,7 @@ class Cast(BuiltInProduct):
 
 
 def _lost(block: Array, result: Array) -> Array:
-    """Where an integer has become another one; floats are rounded to the nearest, or infinite, by intent."""
+    """Mask of integers that have become others; floats are rounded to the nearest, or infinite, by intent."""
     if result.dtype.kind == "f" or np.can_cast(block.dtype, result.dtype, "safe"):
         return np.zeros(block.shape, bool)
     back: Array = result.astype(block.dtype) != block
@@ -73,18 +73,37 @@ def _lost(block: Array, result: Array) -> Array:
 def cast(dtype: Any = None) -> Product:
     """The same numbers in another dtype: viewers don't read bool, 64-bit integers or 64-bit floats.
 
-    Floats are rounded to the nearest. An integer that doesn't fit fails its tile, with the number; it never wraps.
+    Floats are rounded to the nearest. An integer that doesn't fit fails its chunk, with the number; it never wraps.
 
     Parameters
     ----------
     dtype : dtype-like, optional
-        Integers or floats. By default what viewers read: uint8 of bool, float32 of other floats, 32 bits of integers of 64.
+        Integers or floats. By default those that viewers read: uint8 of bool, float32 of other floats, 32 bits of integers
+        of 64.
+
+    Returns
+    -------
+    Product
+        Axes, units, fill value and nodata of the input.
 
     Raises
     ------
     PlanError
         For another dtype; when applied, for complex numbers (see `phase`, `amplitude`), for floats as integers (see
         `rescale`), and for a nodata value that doesn't fit.
+
+    See Also
+    --------
+    rescale : A range of values spread over a dtype.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> pyramid = lazypyr.open_pyramid(np.arange(4.0).reshape(2, 2))
+    >>> pyramid.map("cast").read(0)
+    array([[0., 1.],
+           [2., 3.]], dtype=float32)
     """
     kind = None if dtype is None else native(dtype)
     if kind is not None and kind.kind not in "iuf":

@@ -178,19 +178,44 @@ def colormap(
     percentiles: tuple[float, float] | None = None,
     alpha: bool = True,
 ) -> Product:
-    """Colours of a palette: uint8 RGBA, axes c, y, x behind the input's other axes; alpha 0 where nothing is valid.
+    """Colours of a palette, as uint8 RGBA; alpha is 0 where nothing is valid.
 
     Parameters
     ----------
-    name : str or colours
+    name : str or colours, default "viridis"
         "gray", "viridis", "phase" (cyclic), any name of matplotlib or bokeh, or a list of colours.
     vmin, vmax : float, optional
-        The values of the first and last colour; outside them the colour is that of the end. What isn't given is the
-        known range of the input (-pi, pi of a phase), else estimated when the product is applied.
+        Values of the first and the last colour; outside them the colour is that of the end. Those not given are the known
+        range of the input (-pi, pi of a phase), else estimated when the product is applied.
     percentiles : (float, float), optional
-        Estimate the range from these; (2, 98) where nothing is known of it.
-    alpha : bool
+        Percentiles from which the range is estimated; (2, 98) where nothing is known of it.
+    alpha : bool, default True
         Without it RGB, black where nothing is valid.
+
+    Returns
+    -------
+    Product
+        Its axes are the channel axes of the input, then c, y, x.
+
+    Raises
+    ------
+    PlanError
+        For an unknown palette, with similar ones; when applied, for complex numbers.
+
+    See Also
+    --------
+    composite : Three bands as red, green and blue.
+    rescale : Numbers instead of colours.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> pyramid = lazypyr.open_pyramid(np.array([[0.0, 1.0]])).map("colormap", name="gray", vmin=0, vmax=1)
+    >>> pyramid.axes
+    ('c', 'y', 'x')
+    >>> pyramid.read(0)[:, 0, 1]
+    array([255, 255, 255, 255], dtype=uint8)
     """
     label = name if isinstance(name, str) else "own colours"
     stretch = Stretch.of("colormap", vmin, vmax, (2, 98) if percentiles is None else percentiles)
@@ -303,20 +328,43 @@ def composite(
     axis: str | None = None,
     alpha: bool = False,
 ) -> Product:
-    """Three bands as red, green and blue: uint8, axes c, y, x behind the input's other axes.
+    """Three bands as red, green and blue, as uint8.
 
     Parameters
     ----------
-    bands : three ints
-        Along `axis`.
-    percentiles : (float, float)
-        What becomes 0 and 255 of each band, estimated when the product is applied.
-    windows : three of (low, high), optional
-        The same, given.
+    bands : sequence of int, default (0, 1, 2)
+        Three numbers of bands along `axis`.
+    percentiles : (float, float), default (2, 98)
+        Percentiles of each band that become 0 and 255, estimated when the product is applied.
+    windows : sequence of (float, float), optional
+        Values of each band that become 0 and 255, instead of `percentiles`.
     axis : str, optional
         The axis of bands: "c" or "band" where there is one, else the last that isn't y or x.
-    alpha : bool
+    alpha : bool, default False
         A fourth channel, 0 where any of the bands holds nothing. Without it such pixels are black.
+
+    Returns
+    -------
+    Product
+        Its axes are the other channel axes of the input, then c, y, x.
+
+    Raises
+    ------
+    PlanError
+        For other options; when applied, for bands that aren't there.
+
+    See Also
+    --------
+    colormap : Colours of one band.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> bands = np.stack([np.full((2, 2), v) for v in (0.0, 5.0, 10.0)], axis=-1)
+    >>> pyramid = lazypyr.open_pyramid(bands, axes="yxc").map("composite", windows=[(0, 10)] * 3)
+    >>> pyramid.read(0)[:, 0, 0]
+    array([  0, 128, 255], dtype=uint8)
     """
     expected = f"composite: expected three bands and, if given, three windows (low, high); got {bands!r}, {windows!r}"
     chosen = converted(lambda: tuple(operator.index(b) for b in bands), expected)

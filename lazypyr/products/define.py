@@ -1,4 +1,4 @@
-"""How a user's function becomes a product."""
+"""Definition of products by users' functions."""
 
 from __future__ import annotations
 
@@ -30,37 +30,39 @@ def define(
     serial: bool = False,
     version: str | None = None,
 ) -> Any:
-    """Make a product of a function; as a decorator with or without options.
+    """Product of a function; as a decorator with or without options.
+
+    The function is called in one of three ways. ``f(z, *kdims) -> ndarray (y, x)``, for each index of the kdims: ``z[i]``
+    is the 2-D block of channel i, read only if asked for (`lazypyr.product.Channels`).
+    ``f(data, xslice, yslice, *kdims) -> ndarray (y, x)``, known by those names: `data` is the whole level, read where it is
+    sliced; this is moraine's signature, x before y. With `channels`, ``f(block) -> ndarray (y, x, *channels)``: `block` has
+    axes y, x and all channels of the input. Arguments are read-only. The function should be pure: the same pixels from the
+    same input, in any thread.
 
     Parameters
     ----------
-    func : callable
-        ``f(z, *kdims) -> ndarray (y, x)``: called for each index of the kdims. ``z[i]`` is the 2-D block of channel i,
-        read only if asked for (`lazypyr.product.Channels`).
-        ``f(data, xslice, yslice, *kdims) -> ndarray (y, x)``, known by those names: `data` is the whole level, read
-        where it is sliced. This is moraine's signature, x before y.
-        With `channels`, ``f(block) -> ndarray (y, x, *channels)``: `block` has axes y, x and all channels of the input.
-        What it is given is read-only. It should be pure: the same pixels from the same input, in any thread.
-    kdims : int, names, or names with sizes
-        The axes after y, x of the result. By default those of the function's arguments that have no default; a size
-        that isn't given is that of the input's channel axis at the same place, or of its last one.
-    channels : mapping of names to sizes
+    func : callable, optional
+        The function; without it the result is a decorator.
+    kdims : int, names, or names with sizes, optional
+        The axes after y, x of the result. By default those of the function's arguments that have no default; a size that
+        isn't given is that of the input's channel axis at the same place, or of its last one.
+    channels : mapping of names to sizes, optional
         Makes it a function of blocks, with these axes after y, x; ``{}`` for none.
-    dtype : dtype-like
-        Of the result. Without it the function is tried once, when applied, on one pixel of ones. Each block is
+    dtype : dtype-like, optional
+        Dtype of the result. Without it the function is tried once, when applied, on one pixel of ones. Each block is
         checked; it is cast where that is safe and refused where it isn't.
-    name : str
-        The function's name by default.
-    units : str
+    name : str, optional
+        Name in messages and metadata; by default the function's own.
+    units : str, optional
         UDUNITS name of the result.
-    fill_value : scalar
-        What stands for "nothing here"; NaN for floats, otherwise 0.
-    depth : int or (int, int)
-        Pixels along y and x around a block that the result depends on. Blocks come wider by that much (less at the
-        edges of the level) and so does the result; it is cropped here.
-    serial : bool
+    fill_value : scalar, optional
+        Value where there is nothing; by default NaN for floats, otherwise 0.
+    depth : int or (int, int), default 0
+        Pixels along y and x around a block that the result depends on. Blocks come wider by that much (less at the edges of
+        the level) and so does the result; it is cropped afterwards.
+    serial : bool, default False
         Never run it in two threads at once.
-    version : str
+    version : str, optional
         Stands for the source text in fingerprints, also of the functions that it calls. Without it any change of the text
         voids what an overlay has kept; a function without source text (made by ``exec``) is another one in each process.
 
@@ -74,6 +76,21 @@ def define(
     ------
     PlanError
         For options that don't fit the function.
+
+    See Also
+    --------
+    Product : Base of products that are more than a function.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> @lazypyr.product(units="1")
+    ... def ratio(z, i):
+    ...     return z[i] / z[0]
+    >>> pyramid = lazypyr.open_pyramid(np.array([[[1.0, 2.0, 4.0]]]), axes="yxi").map(ratio)
+    >>> pyramid.read(0)
+    array([[[1., 2., 4.]]])
     """
     if func is None:
         return lambda func: define(

@@ -61,13 +61,31 @@ def dequantize(codes: P, scales: P) -> P:
     Parameters
     ----------
     codes, scales : two Pyramids, or two Sources
-        Integers (int8 in embeddings) and floats over the same y and x. A code of 0 is a value like any other. Of
-        sources the result is a source: what is reduced afterwards is the product, not its factors.
+        Integers (int8 in embeddings) and floats over the same y and x. A code of 0 is a value like any other. Of sources
+        the result is a source: the product is reduced afterwards, not its factors.
 
     Returns
     -------
     Pyramid or Source
-        float32 (float64 if either has 64 bits), axes of `codes`.
+        Floats (float64 if either has 64 bits, else float32) with the axes of `codes`.
+
+    Raises
+    ------
+    PlanError
+        For inputs of different kinds or sizes, or that aren't real.
+
+    See Also
+    --------
+    pca : Principal components of the bands.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> codes = lazypyr.open_pyramid(np.array([[[1, -2]]], "i1"), axes="yxi")
+    >>> scales = lazypyr.open_pyramid(np.array([[0.5]], "f4"))
+    >>> lazypyr.product.dequantize(codes, scales).read(0)
+    array([[[ 0.5, -1. ]]], dtype=float32)
     """
     if isinstance(codes, Pyramid) and isinstance(scales, Pyramid):
         return map_pyramids([codes, scales], Dequantize())
@@ -177,10 +195,40 @@ def _components(pixels: Array, n: int) -> tuple[Array, Array, Array]:
 
 
 def pca(n: int = 3, *, axis: str | None = None) -> Product:
-    """The first `n` principal components of the bands: float32, axes y, x, component; NaN where a band is invalid.
+    """The first `n` principal components of the bands, as float32; NaN where a band is invalid.
 
-    Mean, basis and explained variance are found when the product is applied, of a bounded, seeded sample, and recorded
+    Mean, basis and explained variance are estimated when the product is applied, of a bounded, seeded sample, and recorded
     in the attributes. The largest coefficient of each axis is positive; axes without variance give 0.
+
+    Parameters
+    ----------
+    n : int, default 3
+        Number of components, at least 1.
+    axis : str, optional
+        The axis of bands; by default "c" or "band" where there is one, else the last that isn't y or x.
+
+    Returns
+    -------
+    Product
+        Its axes are y, x, component.
+
+    Raises
+    ------
+    PlanError
+        For another `n`; when applied, for fewer bands than that, complex numbers, or several channel axes.
+
+    See Also
+    --------
+    dequantize : Embeddings from codes and scales.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> bands = np.random.default_rng(0).normal(size=(8, 8, 4)).astype("f4")
+    >>> pyramid = lazypyr.open_pyramid(bands, axes="yxc").map("pca", n=2)
+    >>> pyramid.shape, pyramid.axes
+    ((8, 8, 2), ('y', 'x', 'component'))
     """
     return Pca(whole_number(n, "pca: n", 1), axis)
 
@@ -209,10 +257,32 @@ class Premultiply(BuiltInProduct):
 
 
 def premultiply() -> Product:
-    """Colours times alpha (float32) and alpha, of an axis of red, green, blue, alpha.
+    """Colours times alpha, and alpha, of an axis of red, green, blue, alpha, as float32.
 
     Averages of it weigh colours by alpha: ``open_pyramid(rgba, source_product="premultiply", method="mean")`` and then
     ``.map("unpremultiply")``.
+
+    Returns
+    -------
+    Product
+        Its axes are the other channel axes, y, x, and the axis of colours; four channels a chunk.
+
+    Raises
+    ------
+    PlanError
+        When applied, for an input without an axis of four colours.
+
+    See Also
+    --------
+    unpremultiply : The colours again.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> rgba = lazypyr.open_pyramid(np.array([[[10, 20, 30, 2]]], "u1"), axes="yxc")
+    >>> rgba.map("premultiply").read(0)
+    array([[[20., 40., 60.,  2.]]], dtype=float32)
     """
     return Premultiply()
 
@@ -251,7 +321,35 @@ class Unpremultiply(BuiltInProduct):
 
 
 def unpremultiply(dtype: Any = "uint8") -> Product:
-    """The colours of premultiplied ones: axes c, y, x; black and transparent where alpha is 0."""
+    """Colours of premultiplied ones, divided by their alpha; black and transparent where alpha is 0.
+
+    Parameters
+    ----------
+    dtype : dtype-like, default "uint8"
+        Unsigned integers.
+
+    Returns
+    -------
+    Product
+        Its axes are the other channel axes, then c, y, x.
+
+    Raises
+    ------
+    PlanError
+        For another dtype; when applied, for an input without an axis of four colours.
+
+    See Also
+    --------
+    premultiply : Colours times alpha.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> rgba = lazypyr.open_pyramid(np.array([[[10, 20, 30, 2]]], "u1"), axes="yxc")
+    >>> rgba.map("premultiply").map("unpremultiply").read(0)[:, 0, 0]
+    array([10, 20, 30,  2], dtype=uint8)
+    """
     kind = supported("unpremultiply", dtype)
     if kind.kind != "u":
         raise PlanError(f"unpremultiply: dtype is an unsigned integer, got {kind}")

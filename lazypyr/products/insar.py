@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lazypyr._util.checks import one_or_two
 from lazypyr.errors import PlanError
 from lazypyr.products.base import (
     Array,
@@ -24,9 +23,9 @@ from lazypyr.products.base import (
     need_real,
 )
 from lazypyr.products.blocks import Blocks, Channels
-from lazypyr.products.strip import rows_in_strip, scratch, strips
+from lazypyr.products.strip import scratch, strips
 
-__all__ = ["Coherence", "Elementwise", "Interferogram", "amplitude", "coherence", "intensity", "intf", "phase"]
+__all__ = ["Elementwise", "Interferogram", "amplitude", "intensity", "intf", "phase"]
 
 PHASE_DISPLAY = {"window": (-float(np.pi), float(np.pi)), "colormap": "phase"}
 
@@ -124,17 +123,73 @@ class Elementwise(BuiltInProduct):
 
 
 def phase() -> Product:
-    """``numpy.angle(z)`` in radians, of complex pixels."""
+    """Phase ``numpy.angle(z)`` of complex pixels, in radians from -pi to pi.
+
+    Returns
+    -------
+    Product
+        Floats of half the input's size (float32 of complex64), with its axes and chunks; NaN where a pixel is `nodata`.
+
+    See Also
+    --------
+    amplitude : Magnitude of complex pixels.
+    intf : Phase of pairs of images.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> pyramid = lazypyr.open_pyramid(np.array([[1, 1j], [-1, -1j]], "c8"))
+    >>> pyramid.map("phase").read(0)
+    array([[ 0.       ,  1.5707964],
+           [ 3.1415927, -1.5707964]], dtype=float32)
+    """
     return Elementwise("phase")
 
 
 def amplitude() -> Product:
-    """``abs(z)`` of complex pixels."""
+    """Amplitude ``numpy.abs(z)`` of complex pixels, in their units.
+
+    Returns
+    -------
+    Product
+        Floats of half the input's size (float32 of complex64), with its axes and chunks; NaN where a pixel is `nodata`.
+
+    See Also
+    --------
+    intensity : Logarithm of the squared amplitude.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> pyramid = lazypyr.open_pyramid(np.array([[3 + 4j, 1j]], "c8"))
+    >>> pyramid.map("amplitude").read(0)
+    array([[5., 1.]], dtype=float32)
+    """
     return Elementwise("amplitude")
 
 
 def intensity() -> Product:
-    """``log(abs(z)**2)`` of complex pixels; NaN where z is 0."""
+    """Intensity ``log(abs(z)**2)`` of complex pixels: a natural logarithm, NaN where z is 0.
+
+    Returns
+    -------
+    Product
+        Floats of half the input's size (float32 of complex64), with its axes and chunks.
+
+    See Also
+    --------
+    amplitude : Magnitude itself.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> pyramid = lazypyr.open_pyramid(np.array([[1, 0]], "c8"))
+    >>> pyramid.map("intensity").read(0)
+    array([[ 0., nan]], dtype=float32)
+    """
     return Elementwise("intensity")
 
 
@@ -232,110 +287,46 @@ class Interferogram(BuiltInProduct):
 
 
 def intf(pairs: Literal["0", "seq", "all"] = "all") -> Product:
-    """Interferograms of the pairs ``(0, i)``, ``(i, i + 1)`` or ``(i, j)``; output axes y, x, i (, j).
+    """Interferograms of pairs of images.
 
-    Of complex images ``angle(z1 * conj(z2))``, of real ones the difference ``z1 - z2`` (integers in the next wider
-    dtype, so that nothing wraps), of an input with two channel axes its own entry, as phase where it is complex.
-    """
-    return Interferogram(_known_pairs("intf", pairs))
-
-
-def _known_pairs(product: str, pairs: str) -> str:
-    if not isinstance(pairs, str) or pairs not in PAIRS:
-        raise PlanError(f"{product}: pairs={pairs!r} is not known; there are {', '.join(map(repr, PAIRS))}")
-    return pairs
-
-
-@dataclass(frozen=True)
-class Coherence(BuiltInProduct):
-    """Boxcar estimate of the coherence of pairs of complex images."""
-
-    window: tuple[int, int]
-    pairs: str
-
-    name = "coherence"
-
-    @property
-    def description(self) -> str:
-        return f"coherence of the pairs {PAIRS[self.pairs][1]} over {self.window[0]} x {self.window[1]} (y, x) pixels"
-
-    @property
-    def display(self) -> Mapping[str, Any]:
-        return {"window": (0.0, 1.0), "colormap": "gray"}
-
-    @property
-    def depth(self) -> tuple[int, int]:
-        return self.window[0] // 2, self.window[1] // 2
-
-    def output_spec(self, *inputs: Input) -> Output:
-        (source,) = inputs
-        need_complex(self.name, source)
-        if len(source.channel_shape) != 1:
-            raise PlanError(f"{self.name}: {source.name} has axes {source.axes}; it needs one channel axis")
-        sizes = pair_sizes(self.name, self.pairs, source)
-        return Output(("y", "x", *sizes), real_of(source.dtype), sizes, units="1")
-
-    def compute(
-        self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
-    ) -> Array:
-        (source,) = inputs
-        rows, columns = where[:2]
-        z = Channels(source, rows, columns, Blocks(lambda ranges: read(0, ranges)))
-        pair = PAIRS[self.pairs][2]
-
-        def write(plane: Array, *k: int) -> None:
-            i, j = pair(*k)
-            # half of it: the sums need several doubles a pixel
-            above, strip = self.window[0] // 2, max(2 * self.window[0], rows_in_strip(plane) // 2)
-            for start in range(0, len(plane), strip):
-                first, last = max(0, start - above), start + strip + self.window[0] - above - 1
-                part = self._estimated(source, z[i][first:last], z[j][first:last])
-                plane[start : start + strip] = part[start - first :][:strip]
-
-        return by_channel(out, where, write)
-
-    def _estimated(self, source: Input, a: Array, b: Array) -> Array:
-        bad = source.invalid(a) | source.invalid(b)
-        # in double precision: products of float32 are then exact
-        a, b = a.astype(np.complex128), b.astype(np.complex128)
-        if bad.any():
-            a[bad] = b[bad] = 0
-        real = self._sum(a.real * b.real + a.imag * b.imag)
-        imag = self._sum(a.imag * b.real - a.real * b.imag)
-        power = self._sum(a.real * a.real + a.imag * a.imag)
-        power *= self._sum(b.real * b.real + b.imag * b.imag)
-        power[(power == 0) | bad] = np.nan
-        result: Array = np.minimum(np.sqrt((real * real + imag * imag) / power), 1.0)
-        return result
-
-    def _sum(self, block: Array) -> Array:
-        """Sum over the window around each pixel; beyond the edge nothing is added. Same order in every tile."""
-        (ny, nx), (h, w) = self.window, block.shape
-        wide = np.zeros((h + ny - 1, w + nx - 1))
-        wide[ny // 2 : ny // 2 + h, nx // 2 : nx // 2 + w] = block
-        columns = wide[:h].copy()
-        for k in range(1, ny):
-            columns += wide[k : k + h]
-        total = columns[:, :w].copy()
-        for k in range(1, nx):
-            total += columns[:, k : k + w]
-        return total
-
-
-def coherence(window: int | tuple[int, int] = 5, pairs: Literal["0", "seq", "all"] = "all") -> Product:
-    """Coherence ``|sum z1 conj(z2)| / sqrt(sum |z1|^2 sum |z2|^2)`` over a boxcar around each pixel.
+    Of complex images ``angle(z1 * conj(z2))``, in radians from -pi to pi. Of real ones the difference ``z1 - z2``, of
+    integers in the next wider dtype, so that nothing wraps. Of an input with two channel axes its own entry, as phase where
+    it is complex.
 
     Parameters
     ----------
-    window : int or (int, int)
-        Pixels of the boxcar along y and x, at the level it is applied to. An even one reaches further up and left.
-        At the edge of the image only what is there is summed; the result doesn't depend on tiles.
-    pairs : {"all", "seq", "0"}
-        As in `intf`; output axes y, x, i (, j).
+    pairs : {"all", "seq", "0"}, default "all"
+        Pairs ``(i, j)``, ``(i, i + 1)`` or ``(0, i)``.
 
-    Notes
-    -----
-    Between 0 and 1; NaN where either image has no valid pixel or no power. Invalid neighbours are left out.
+    Returns
+    -------
+    Product
+        Its axes are y, x, i for "seq" and "0", and y, x, i, j for "all"; one channel a chunk.
+
+    Raises
+    ------
+    PlanError
+        For other pairs; when applied, for an input without a channel axis.
+
+    See Also
+    --------
+    coherence : Quality of the phase of a pair.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> stack = np.exp(1j * np.array([0.0, 0.5, 2.0])).astype("c8").reshape(1, 1, 3)
+    >>> pyramid = lazypyr.open_pyramid(stack, axes="yxi")
+    >>> pyramid.map(lazypyr.product.intf("seq")).read(0)
+    array([[[-0.5, -1.5]]], dtype=float32)
+    >>> pyramid.map("intf_all").shape
+    (1, 1, 3, 3)
     """
-    sizes = one_or_two(window, "coherence: window is one or two whole numbers of at least 1")
-    return Coherence(sizes, _known_pairs("coherence", pairs))
+    return Interferogram(known_pairs("intf", pairs))
+
+
+def known_pairs(product: str, pairs: str) -> str:
+    if not isinstance(pairs, str) or pairs not in PAIRS:
+        raise PlanError(f"{product}: pairs={pairs!r} is not known; there are {', '.join(map(repr, PAIRS))}")
+    return pairs

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from lazypyr._util.tokenize import tokenize
-from lazypyr.errors import LazypyrError, PlanError
+from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.windows import Window
-from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, Read, empty_of
+from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, empty_of
+from lazypyr.products.evaluate import evaluate
 from lazypyr.products.sampling import enough, sample_pixels
 from lazypyr.pyramids.base import SERIAL, ComputeContext, Level, Pyramid
 from lazypyr.pyramids.context import RecordingContext
@@ -30,15 +31,38 @@ _OF_VALUES = (
 
 
 class MappedPyramid(Pyramid):
-    """A product at every level of its parents, computed where it is looked at.
+    """A product at every level of its parents, computed when it is read.
+
+    Parameters
+    ----------
+    parents : sequence of Pyramid
+        Inputs of the product; the first gives y and x, their levels and their coordinates.
+    product : Product
+        Product whose estimates have been made (see `Product.fit`).
 
     Attributes
     ----------
+    parents : tuple of Pyramid
+        Inputs of the product.
     product : Product
+        The product.
     units : str or None
         UDUNITS name of the values, e.g. "radian".
     display : Mapping or None
-        How a viewer may show it: ``window`` (low, high), ``colors`` ("FF0000") and ``labels``, one a channel.
+        Facts for viewers: ``window`` (low, high), ``colors`` ("FF0000") and ``labels``, one a channel, and those of
+        `Product.display`.
+
+    See Also
+    --------
+    apply : The way to make one.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> pyramid = lazypyr.open_pyramid(np.ones((4, 4), "c8"))
+    >>> pyramid.map("phase")
+    <MappedPyramid 'phase(numpy array)': 1 levels, yx 4 x 4 float32>
     """
 
     def __init__(self, parents: Sequence[Pyramid], product: Product) -> None:
@@ -100,7 +124,7 @@ class MappedPyramid(Pyramid):
 
         within = ProductContext(self.product.name, self.parents[0].name, level, self.axes, window)
         where = tuple([range(a, b) for a, b in window])
-        return _evaluated(self.product, self._inputs[level], self._out, where, read, within)
+        return evaluate(self.product, self._inputs[level], self._out, where, read, within)
 
     def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
         """Its own pixels, those it may read of its parents, and what the hungriest parent holds meanwhile."""
@@ -128,12 +152,12 @@ class MappedPyramid(Pyramid):
 
     @property
     def fingerprint(self) -> str:
-        """Of the product and of all that is underneath."""
+        """Hash of the product and of all that is underneath."""
         return _hash([self._token, *(p.fingerprint for p in self.parents)])
 
     @property
     def identity(self) -> Hashable:
-        """Of the product and of all that is underneath, in this process."""
+        """Product and all that is underneath, as this process knows them."""
         return "product", self._token, *(p.identity for p in self.parents)
 
     @property
@@ -149,12 +173,33 @@ class MappedPyramid(Pyramid):
 
 
 class ProductSource(Source):
-    """A product at full resolution: what is reduced afterwards, e.g. to a multilooked interferogram.
+    """A product at full resolution, to be reduced afterwards, e.g. to a multilooked interferogram.
+
+    Parameters
+    ----------
+    parents : sequence of Source
+        Inputs of the product; the first gives y and x and their coordinates.
+    product : Product
+        Product whose estimates have been made (see `Product.fit`).
 
     Attributes
     ----------
-    parents : tuple[Source, ...]
+    parents : tuple of Source
+        Inputs of the product.
     product : Product
+        The product.
+
+    See Also
+    --------
+    apply_to_source : The way to make one.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> pyramid = lazypyr.open_pyramid(np.ones((4, 4), "c8"))
+    >>> lazypyr.product.apply_to_source(pyramid, "phase").name
+    'phase(numpy array)'
     """
 
     def __init__(self, parents: Sequence[Source], product: Product) -> None:
@@ -188,7 +233,7 @@ class ProductSource(Source):
             return self.parents[n].read(bounds, steps if any(s != 1 for s in steps) else None)
 
         context = ProductContext(self.product.name, self.parents[0].name, 0, self.axes, window)
-        block = _evaluated(self.product, self._inputs, self._out, where, read, context)
+        block = evaluate(self.product, self._inputs, self._out, where, read, context)
         return block if inner is step else _stepped(block, step)
 
     @property
@@ -200,12 +245,12 @@ class ProductSource(Source):
 
     @property
     def fingerprint(self) -> str:
-        """Of the product and of all that is underneath."""
+        """Hash of the product and of all that is underneath."""
         return _hash([self._token, *(s.fingerprint for s in self.parents)])
 
     @property
     def identity(self) -> Hashable:
-        """Of the product and of all that is underneath, in this process."""
+        """Product and all that is underneath, as this process knows them."""
         return "source product", self._token, *(s.identity for s in self.parents)
 
     def refreshed(self) -> Source:
@@ -254,35 +299,6 @@ def map_sources(parents: Sequence[Source], product: Product) -> ProductSource:
     product = product.fit(inputs, sample)
     mapped = ProductSource(parents, product)
     return mapped if product.followed_by is None else map_sources([mapped], product.followed_by)
-
-
-def _evaluated(
-    product: Product, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
-) -> Array:
-    """The product's pixels, from a window wider by its depth; what goes wrong in it is a ComputeError."""
-    if not all(where):
-        return np.empty([len(r) for r in where], out.dtype)
-    depth = product.depth
-    wide, crop = (where, None) if depth == (0, 0) else _widened(inputs[0], out, where, depth)
-    try:
-        with np.errstate(all="ignore"):
-            block = product.compute(inputs, out, wide, read, context)
-    except (LazypyrError, MemoryError):
-        raise
-    except Exception as error:
-        raise context.error(f"{type(error).__name__}: {error}") from error
-    return block if crop is None else block[crop].copy()
-
-
-def _widened(first: Input, out: Output, where: Ranges, depth: tuple[int, int]) -> tuple[Ranges, tuple[slice, ...]]:
-    """Window wider by the depth of a product, clipped at the edges of the level, and what to cut out of it."""
-    wide, crop = list(where), [slice(None)] * len(where)
-    for axis, reach in zip("yx", depth, strict=True):
-        n, at = first.shape[first.axes.index(axis)], out.axes.index(axis)
-        a, b = where[at].start, where[at].stop
-        wide[at] = range(max(0, a - reach), min(n, b + reach)) if reach else where[at]
-        crop[at] = slice(a - wide[at].start, a - wide[at].start + len(where[at]))
-    return tuple(wide), tuple(crop)
 
 
 def _planned(product: Product, inputs: Sequence[Input]) -> Output:

@@ -60,7 +60,7 @@ class Stretch:
 
     @property
     def open(self) -> bool:
-        """Whether something has to be estimated."""
+        """True where something has to be estimated."""
         return self.low is None or self.high is None
 
     def fit(self, values: Array) -> Stretch:
@@ -105,7 +105,7 @@ class Rescale(BuiltInProduct):
 
     @property
     def ready(self) -> bool:
-        """Whether the range is known."""
+        """True where the range is known."""
         return not self.stretch.open
 
     def fit(self, inputs: Sequence[Input], sample: Sample) -> Product:
@@ -173,12 +173,36 @@ def rescale(
     Parameters
     ----------
     vmin, vmax : float, optional
-        What isn't given is estimated when the product is applied, from `percentiles` of a bounded sample.
-    percentiles : (float, float)
-    dtype : dtype-like
+        Values that become the first and the last number. Those not given are estimated when the product is applied, from
+        `percentiles` of a bounded sample.
+    percentiles : (float, float), default (2, 98)
+        Percentiles of the estimate, 0 to 100.
+    dtype : dtype-like, default "uint8"
         Unsigned or signed integers up to 32 bits, or floats.
     nodata : {None, 0, largest}
-        Keep this number for pixels that hold nothing and declare it. Without it they are 0 (NaN in floats).
+        Number kept for pixels that hold nothing, and declared. Without it they are 0 (NaN in floats).
+
+    Returns
+    -------
+    Product
+        Axes of the input.
+
+    Raises
+    ------
+    PlanError
+        For other options; when applied, for complex numbers.
+
+    See Also
+    --------
+    colormap : Colours instead of numbers.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> pyramid = lazypyr.open_pyramid(np.array([[-1.0, 0.0, 1.0, 9.0]]))
+    >>> pyramid.map("rescale", vmin=0, vmax=2).read(0)
+    array([[  0,   0, 128, 255]], dtype=uint8)
     """
     kind = supported("rescale", dtype)
     if kind.kind not in "iuf" or (kind.kind != "f" and kind.itemsize > 4):

@@ -59,5 +59,5 @@ class scratch:
 
 
 def rows_in_strip(plane: Array) -> int:
-    """How many rows of a plane make a run; at least one."""
+    """Number of rows of a plane that make a run; at least one."""
     return max(1, STRIP // max(1, int(plane.shape[1])))

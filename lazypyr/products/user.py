@@ -137,7 +137,7 @@ class Function(HoldsFunction, Product):
         }
 
     def _answer(self, source: Input, where: Ranges, blocks: Blocks, context: ProductContext, out: Output) -> Array:
-        """What the function returns for one index of each kdim (a block function: for all), of the right shape."""
+        """Result of the function for one index of each kdim (a block function: for all), of the right shape."""
         rows, columns, *k = where
         shape: tuple[int, ...] = len(rows), len(columns)
         indices = [r.start for r in k]
@@ -288,7 +288,7 @@ def _rebuilt(values: dict[str, Any], token: str) -> Function:
 
 
 def _in_cloudpickle() -> bool:
-    """Whether cloudpickle (or a copy of it, as joblib has) is at work: it takes any function, plain pickle doesn't."""
+    """True while cloudpickle (or a copy of it, as joblib has) pickles: it takes any function, plain pickle doesn't."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - pickle tells nobody who is pickling
     while frame is not None:
         if "cloudpickle" in frame.f_globals.get("__name__", ""):

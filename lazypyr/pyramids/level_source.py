@@ -21,6 +21,7 @@ class LevelSource(Source):
     Parameters
     ----------
     pyramid : Pyramid
+        Pyramid whose level it is.
     level : int, default 0
         Number of the level, 0 the finest. Level 0 has the pyramid's name and fingerprint.
 

@@ -32,7 +32,7 @@ remake_after_fork(_make_turn)
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """What a function is called, also when it hides in a partial."""
+    """Name of a function, also of one that hides in a partial."""
     while isinstance(function, functools.partial):
         function = function.func
     return str(getattr(function, "__name__", type(function).__name__))

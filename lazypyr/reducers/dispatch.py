@@ -146,7 +146,7 @@ def _stored(dtype: np.dtype[Any], nodata: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How to reduce blocks of one shape: everything that doesn't depend on where they are in memory."""
+    """Calls that reduce blocks of one shape: everything that doesn't depend on where they are in memory."""
 
     work: np.dtype[Any]
     fill: Array

@@ -15,7 +15,7 @@ __all__ = ["Kernel", "jit", "jit_enabled"]
 
 @functools.cache
 def jit_enabled() -> bool:
-    """Whether kernels get compiled: numba is installed and NUMBA_DISABLE_JIT doesn't say no. Imports nothing."""
+    """True where kernels get compiled: numba is installed and NUMBA_DISABLE_JIT doesn't say no. Imports nothing."""
     off = os.environ.get("NUMBA_DISABLE_JIT", "0").strip() not in ("", "0")
     return not off and importlib.util.find_spec("numba") is not None
 

@@ -28,7 +28,7 @@ LOW = 0xFFFFFFFF
 
 @jit
 def valid(v: Any, has: bool, nodata: Any) -> Any:
-    """Whether a pixel holds something."""
+    """True of a pixel that holds something."""
     return (v == v) & ((not has) | (v != nodata))
 
 

@@ -100,7 +100,7 @@ def quad_extreme(src: Any, dst: Any, g: Any, offs: Any, fill: Any) -> None:
 
 @jit
 def better(v: Any, best: Any, found: bool, has: bool, nodata: Any, least: bool) -> Any:
-    """Whether a pixel is valid and goes before the best one so far."""
+    """True if a pixel is valid and goes before the best one so far."""
     return valid(v, has, nodata) & ((not found) | ((v < best) if least else (v > best)))
 
 
@@ -166,5 +166,5 @@ def row_complex(a: Any, b: Any, row: Any, nx: int, op: int, has: bool, nothing: 
 
 @jit
 def ok_complex(re: Any, im: Any, has: bool, r: Any, s: Any) -> Any:
-    """Whether a complex pixel holds something."""
+    """True of a complex pixel that holds something."""
     return (re == re) & (im == im) & ((not has) | (re != r) | (im != s))

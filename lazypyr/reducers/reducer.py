@@ -22,29 +22,43 @@ _CUSTOM = "custom:"
 
 @dataclass(frozen=True)
 class Reducer(HoldsFunction):
-    """Makes a coarser block of a finer one.
+    """Facts of a way to make a coarser block of a finer one, and the way itself.
 
-    Attributes
+    Parameters
     ----------
     name : str
-        Of a method of the table, or of the user's function.
-    composable : bool
+        Name of a built-in method, or of the user's function.
+    composable : bool, default True
         True: level k is this reducer applied to level k-1. False (median, mode): to the ``factor**k`` box of level 0.
-    centred : bool
+    centred : bool, default True
         True: a sample sits at the centre of its box. False (stride): on the first pixel of it.
-    samples_only : bool
+    samples_only : bool, default False
         True (stride): the result is the first pixel of each box, so that no other pixel need be read.
-    resampling_name : str
-        GDAL's name of the method where there is one ("average"), otherwise lazypyr's; of a user's function
-        "custom:" and its name, which can't be taken for a built-in method.
-    kernel : callable or None
+    resampling_name : str, optional
+        GDAL's name of the method where there is one ("average"), otherwise lazypyr's; of a user's function "custom:" and its
+        name, which can't be taken for a built-in method.
+    kernel : callable, optional
         Built-in method that computes it; None for a user's.
-    function : callable or None
-        The user's; None for a built-in. Without either it is known by name only, and can't compute.
-    serial : bool
+    function : callable, optional
+        The user's function; None for a built-in. Without either it is known by name only, and can't compute.
+    serial : bool, default False
         True: the function never runs twice at once in this process.
-    version : str or None
+    version : str, optional
         Stands for the function's source text in fingerprints.
+
+    See Also
+    --------
+    reducer : Reducer of a function.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lazypyr.reducers import REDUCERS
+    >>> REDUCERS["mean"](np.arange(16.0).reshape(4, 4), (2, 2))
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]])
+    >>> REDUCERS["mean"].resampling_name, REDUCERS["median"].composable
+    ('average', False)
     """
 
     name: str
@@ -167,27 +181,52 @@ def reducer(
     serial: bool = False,
     version: str | None = None,
 ) -> Any:
-    """Make a `Reducer` of a function ``f(boxes, axis=(1, 3)) -> array``; also a decorator.
+    """Reducer of a function ``f(boxes, axis=(1, 3)) -> array``; also a decorator.
 
     Parameters
     ----------
-    function : callable
-        In the manner of `numpy.nanmean`: reduces the axes `axis` of `boxes`, a read-only view of shape
-        ``(boxes along y, pixels of a box along y, boxes along x, ...)``, to one value a box, in a dtype that casts
-        safely to that of the boxes. It is called from several threads at once, and must be picklable where the store
-        has to be (no lambda).
+    function : callable, optional
+        A function in the manner of `numpy.nanmean`: it reduces the axes `axis` of `boxes`, a read-only view of shape
+        ``(boxes along y, pixels of a box along y, boxes along x, ...)``, to one value a box, in a dtype that casts safely to
+        that of the boxes. It is called from several threads at once, and must be picklable where the store has to be (no
+        lambda). Without it the result is a decorator.
     name : str, optional
-        For messages and metadata; the function's own without it.
-    composable : bool
-        False where reducing twice by 2 is not reducing by 4, and the latter is what is wanted: then each level is
-        made of level 0.
-    centred : bool
+        Name in messages and metadata; by default the function's own.
+    composable : bool, default True
+        False where reducing twice by 2 is not reducing by 4, and the latter is wanted: then each level is made of level 0.
+    centred : bool, default True
         False if a sample belongs on the first pixel of its box instead of the centre.
-    serial : bool
+    serial : bool, default False
         True for a function that isn't thread-safe: it and all other serial reducers take turns.
     version : str, optional
         Stands for the source text in fingerprints, also of the functions that it calls. Without it any change of the text
         voids what an overlay has kept; a function without source text (made by ``exec``) is another one in each process.
+
+    Returns
+    -------
+    Reducer
+        The reducer, for ``method=`` of `open_pyramid`.
+
+    Raises
+    ------
+    PlanError
+        For something that can't be called.
+
+    See Also
+    --------
+    Reducer : Facts of a reducer.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> @lazypyr.reducer(composable=False)
+    ... def p90(boxes, axis):
+    ...     return np.percentile(boxes, 90, axis=axis).astype(boxes.dtype)
+    >>> pyramid = lazypyr.open_pyramid(np.arange(16.0).reshape(4, 4), method=p90, levels=2)
+    >>> pyramid.read(1)
+    array([[ 4.7,  6.7],
+           [12.7, 14.7]])
     """
     if function is None:
         return functools.partial(

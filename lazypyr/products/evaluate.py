@@ -1,0 +1,41 @@
+"""Evaluation of a product on a window, with its depth around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lazypyr.errors import LazypyrError
+from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, Read
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    product: Product, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
+) -> Array:
+    """The product's pixels, from a window wider by its depth; what goes wrong in it is a ComputeError."""
+    if not all(where):
+        return np.empty([len(r) for r in where], out.dtype)
+    depth = product.depth
+    wide, crop = (where, None) if depth == (0, 0) else _widened(inputs[0], out, where, depth)
+    try:
+        with np.errstate(all="ignore"):
+            block = product.compute(inputs, out, wide, read, context)
+    except (LazypyrError, MemoryError):
+        raise
+    except Exception as error:
+        raise context.error(f"{type(error).__name__}: {error}") from error
+    return block if crop is None else block[crop].copy()
+
+
+def _widened(first: Input, out: Output, where: Ranges, depth: tuple[int, int]) -> tuple[Ranges, tuple[slice, ...]]:
+    """Window wider by the depth of a product, clipped at the edges of the level, and what to cut out of it."""
+    wide, crop = list(where), [slice(None)] * len(where)
+    for axis, reach in zip("yx", depth, strict=True):
+        n, at = first.shape[first.axes.index(axis)], out.axes.index(axis)
+        a, b = where[at].start, where[at].stop
+        wide[at] = range(max(0, a - reach), min(n, b + reach)) if reach else where[at]
+        crop[at] = slice(a - wide[at].start, a - wide[at].start + len(where[at]))
+    return tuple(wide), tuple(crop)
