@@ -52,8 +52,8 @@ class _File:
             return self.nodes.get((code.co_name, code.co_firstlineno))
         span = _span(code)
         if span is None:  # Python runs without columns (-X no_debug_ranges)
-            there = [node for node in self.lambdas if node.lineno == code.co_firstlineno]
-            return there[0] if len(there) == 1 else None
+            candidates = [node for node in self.lambdas if node.lineno == code.co_firstlineno]
+            return candidates[0] if len(candidates) == 1 else None
         around = [node for node in self.lambdas if _range(node.body)[0] <= span[0] and span[1] <= _range(node.body)[1]]
         return max(around, key=lambda node: _range(node.body)[0], default=None)
 

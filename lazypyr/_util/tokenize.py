@@ -339,14 +339,14 @@ def _add_function(value: types.FunctionType, walk: _Walk) -> None:
 
 def _globals_of(function: types.FunctionType, dotted: frozenset[tuple[str, ...]] | None) -> dict[str, Any]:
     """Values of the globals that a function uses, by name; of a user's module the attributes that it uses."""
-    known = function.__globals__
+    namespace = function.__globals__
     names = _global_names(function.__code__)
     if dotted is None:
         dotted = frozenset((name,) for name in names)
     values = {}
     for name, *attributes in sorted(dotted):
-        if name in names and name in known:
-            value, path = known[name], name
+        if name in names and name in namespace:
+            value, path = namespace[name], name
             for attribute in attributes:
                 inside = isinstance(value, types.ModuleType) and not _is_installed(value.__name__)
                 if not inside or not hasattr(value, attribute):

@@ -72,7 +72,7 @@ def offered_products(viewer: str) -> tuple[str, ...]:
 
 
 NAMES: tuple[str, ...] = tuple(_MADE)
-"""Products that are known by name."""
+"""Names of the products that are known by one."""
 
 
 def product_of(product: ProductLike, /, **options: Any) -> Product:
@@ -128,10 +128,10 @@ def product_of(product: ProductLike, /, **options: Any) -> Product:
 
     else:
         raise PlanError(f"a product is a name ({', '.join(NAMES)}), a function or a Product; got {product!r}")
-    known = inspect.signature(make if isinstance(product, str) else define).parameters
-    extra = [name for name in options if name not in known or name == "func"]
+    parameters = inspect.signature(make if isinstance(product, str) else define).parameters
+    extra = [name for name in options if name not in parameters or name == "func"]
     if extra:
-        takes = ", ".join(name for name in known if name != "func") or "none"
+        takes = ", ".join(name for name in parameters if name != "func") or "none"
         raise PlanError(f"product {product!r}: unknown option(s) {', '.join(extra)}; it takes {takes}")
     return make(**options)
 

@@ -280,9 +280,9 @@ class Composite(BuiltInProduct):
     ) -> Array:
         (source,) = inputs
         along = band_axis(self.name, source, self.along)
-        rest, known = out.axes[:-3], dict(zip(out.axes, where, strict=True))
+        rest, ranges = out.axes[:-3], dict(zip(out.axes, where, strict=True))
         order = (along, *rest, "y", "x")
-        blocks = [read_as(source, read, {**known, along: range(b, b + 1)}, order)[0] for b in self.bands]
+        blocks = [read_as(source, read, {**ranges, along: range(b, b + 1)}, order)[0] for b in self.bands]
         *others, ny, nx = blocks[0].shape
         result = np.empty((*others, out.sizes[self.axis], ny, nx), np.uint8)
         with scratch("f8", "?") as (doubles, flags):

@@ -44,11 +44,11 @@ class Dequantize(BuiltInProduct):
         self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
     ) -> Array:
         codes, scales = inputs
-        known = dict(zip(codes.axes, where, strict=True))
+        ranges = dict(zip(codes.axes, where, strict=True))
         order = tuple(a for a in codes.axes if a in SPATIAL_AXES)
-        factor = read_as(scales, read, known, order, n=1)
+        factor = read_as(scales, read, ranges, order, n=1)
         missing = scales.invalid(factor)
-        wide = tuple(len(r) if a in SPATIAL_AXES else 1 for a, r in known.items())
+        wide = tuple(len(r) if a in SPATIAL_AXES else 1 for a, r in ranges.items())
         block = read(0, where)
         result = np.multiply(block, factor.reshape(wide), dtype=out.dtype)
         result[np.broadcast_to(missing.reshape(wide), result.shape) | codes.invalid(block)] = np.nan
@@ -162,8 +162,8 @@ class Pca(BuiltInProduct):
         (source,) = inputs
         rows, columns, chosen = where
         (band,) = source.channel_axes
-        known = {"y": rows, "x": columns, band: range(source.channel_shape[0])}
-        block = read_as(source, read, known, (band, "y", "x"))
+        ranges = {"y": rows, "x": columns, band: range(source.channel_shape[0])}
+        block = read_as(source, read, ranges, (band, "y", "x"))
         total = np.zeros((len(chosen), len(rows), len(columns)))
         bad = np.zeros(total.shape[1:], bool)
         # Band by band: the sum of a pixel then has the same order, and the same bits, in every tile.

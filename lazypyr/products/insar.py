@@ -35,7 +35,7 @@ def angle(z: Array, out: Array) -> None:
     # of parts that lie apart it takes less time, the copies included, than of parts that alternate
     with scratch(out.dtype, out.dtype) as memory:
         for run, into in strips(z, out):
-            imag, real = (each[: run.size] for each in memory)
+            imag, real = (buffer[: run.size] for buffer in memory)
             imag[...], real[...] = run.imag, run.real
             np.arctan2(imag, real, out=into)
 
@@ -48,7 +48,7 @@ def phase_between(a: Array, b: Array, out: Array, *, sign: int) -> None:
     """
     with scratch(a.dtype, out.dtype, out.dtype) as memory:
         for one, other, into in strips(a, b, out):
-            product, imag, real = (each[: one.size] for each in memory)
+            product, imag, real = (buffer[: one.size] for buffer in memory)
             np.conj(other, out=product)
             np.multiply(one, product, out=product)
             np.multiply(product.imag, out.dtype.type(sign), out=imag)

@@ -129,13 +129,15 @@ class MappedPyramid(Pyramid):
     def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
         """Its own pixels, those it may read of its parents, and what the hungriest parent holds meanwhile."""
         own = 3 * windows.pixels_in(window) * max(self.dtype.itemsize, 4)
-        known = {a: w for a, w in zip(self.axes, window, strict=True) if a not in self._out.sizes}
+        windows_by_axis = {a: w for a, w in zip(self.axes, window, strict=True) if a not in self._out.sizes}
         meanwhile = []
         for p in self.parents:
             sizes = zip(p.axes, p.levels[level].shape, p.chunks, strict=True)
-            reach = tuple(known.get(a, (0, n if self.product.needs_all_channels else min(n, c))) for a, n, c in sizes)
+            reach = tuple(
+                windows_by_axis.get(a, (0, n if self.product.needs_all_channels else min(n, c))) for a, n, c in sizes
+            )
             own += windows.pixels_in(reach) * p.dtype.itemsize
-            tile = tuple(known.get(a, (0, c)) for a, c in zip(p.axes, p.chunks, strict=True))
+            tile = tuple(windows_by_axis.get(a, (0, c)) for a, c in zip(p.axes, p.chunks, strict=True))
             meanwhile.append(p.working_bytes(level, tile, block_bytes))
         return own + max(meanwhile)
 
@@ -316,8 +318,8 @@ def _counted(product: Product, parents: Sequence[Any]) -> None:
 def _same_field(product: Product, inputs: Sequence[Input]) -> None:
     sizes = [tuple(i.shape[i.axes.index(a)] for a in SPATIAL_AXES) for i in inputs]
     if len(set(sizes)) > 1:
-        told = ", ".join(f"{i.name} {ny} x {nx}" for i, (ny, nx) in zip(inputs, sizes, strict=True))
-        raise PlanError(f"product {product.name!r}: its inputs must have the same y and x at each level; got {told}")
+        listed = ", ".join(f"{i.name} {ny} x {nx}" for i, (ny, nx) in zip(inputs, sizes, strict=True))
+        raise PlanError(f"product {product.name!r}: its inputs must have the same y and x at each level; got {listed}")
 
 
 def _input(pyramid: Pyramid, level: int) -> Input:

@@ -33,14 +33,14 @@ def palette(name: str | Sequence[Any]) -> bytes:
         return _listed(name)
     if name in _BUILT_IN:
         return _BUILT_IN[name]()
-    found = _matplotlib(name) or _bokeh(name)
-    if found:
-        return found
+    table = _matplotlib(name) or _bokeh(name)
+    if table:
+        return table
     if name.endswith("_r"):
-        table = np.frombuffer(palette(name.removesuffix("_r")), np.uint8).reshape(-1, 3)
-        return table[::-1].tobytes()
-    known = sorted({*_BUILT_IN, *_names()})
-    near = difflib.get_close_matches(name, known, 3) or sorted(_BUILT_IN)
+        colours = np.frombuffer(palette(name.removesuffix("_r")), np.uint8).reshape(-1, 3)
+        return colours[::-1].tobytes()
+    names = sorted({*_BUILT_IN, *_names()})
+    near = difflib.get_close_matches(name, names, 3) or sorted(_BUILT_IN)
     raise PlanError(f"colormap: there is no palette {name!r}; did you mean {', '.join(near)}?")
 
 
@@ -72,10 +72,10 @@ def _matplotlib(name: str) -> bytes | None:
 def _bokeh(name: str) -> bytes | None:
     module = _installed("bokeh.palettes")
     # Palettes of both are "inferno" there and "Inferno256" here (where `inferno` is a function); viewers ask by either.
-    found = (getattr(module, each, None) for each in (name, f"{name.capitalize()}256"))
+    candidates = (getattr(module, attribute, None) for attribute in (name, f"{name.capitalize()}256"))
     # of a family ("Viridis", "Category20") the palette with most colours
-    found = (each[max(each)] if isinstance(each, dict) and each else each for each in found)
-    colours = next((each for each in found if isinstance(each, tuple | list)), None)
+    palettes = (p[max(p)] if isinstance(p, dict) and p else p for p in candidates)
+    colours = next((p for p in palettes if isinstance(p, tuple | list)), None)
     return None if colours is None else _listed(colours)
 
 

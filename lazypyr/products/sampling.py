@@ -68,14 +68,14 @@ def sample_pixels(
     at_once = len(channels) if channels else 1
     fields = min(SIDE, max(2, math.isqrt(DECODED_BYTES // max(1, cost(at_once)))))
     side = max(1, math.isqrt(SAMPLE_BYTES // (fields * fields * source.dtype.itemsize * at_once)))
-    found = []
+    samples = []
     for row in range(fields):
         for column in range(fields):
             rows = _place((row + random.random()) / fields, source.shape[y], chunks[y], side)
             columns = _place((column + random.random()) / fields, source.shape[x], chunks[x], side)
             chosen = every if channels is not None else [int(random.integers(len(every)))]
-            found.append(_columns(source, lambda window: read(0, window), (rows, columns), chosen))
-    return np.concatenate(found)
+            samples.append(_columns(source, lambda window: read(0, window), (rows, columns), chosen))
+    return np.concatenate(samples)
 
 
 def enough(levels: Sequence[Input], channels: Sequence[int] | None) -> int:

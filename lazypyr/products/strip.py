@@ -29,7 +29,7 @@ def strips(*arrays: Array) -> Iterator[list[Array]]:
         yield flat
         return
     for start in range(0, n, STRIP):
-        yield [each[..., start : start + STRIP] for each in flat]
+        yield [array[..., start : start + STRIP] for array in flat]
 
 
 class _Rooms(threading.local):

@@ -148,8 +148,8 @@ class Function(HoldsFunction, Product):
             y, x = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
             args = [SlicedLevel(source, blocks), x, y, *indices]
         else:
-            whole = {a: range(n) for a, n in zip(source.axes, source.shape, strict=True)} | {"y": rows, "x": columns}
-            block = blocks.get("whole", tuple(whole.values()))
+            ranges = {a: range(n) for a, n in zip(source.axes, source.shape, strict=True)} | {"y": rows, "x": columns}
+            block = blocks.get("whole", tuple(ranges.values()))
             args = [np.moveaxis(block, (source.axes.index("y"), source.axes.index("x")), (0, 1))]
             shape = (*shape, *out.sizes.values())
         return self._checked(self._called(args, blocks, context), shape, context)
@@ -196,12 +196,12 @@ class Function(HoldsFunction, Product):
 def supported(label: str, dtype: Any) -> np.dtype[Any]:
     """A dtype that pixels may have, little-endian; PlanError for others."""
     try:
-        found = native(dtype)
+        kind = native(dtype)
     except TypeError as error:
         raise PlanError(f"product {label!r}: {dtype!r} is not a dtype: {error}") from None
-    if found.kind not in "biufcmM" or (found.kind in "fc" and found.itemsize > 8 * (1 + (found.kind == "c"))):
-        raise PlanError(f"product {label!r}: pixels of {found} can't be stored; give numbers of at most 64 bits a part")
-    return found
+    if kind.kind not in "biufcmM" or (kind.kind in "fc" and kind.itemsize > 8 * (1 + (kind.kind == "c"))):
+        raise PlanError(f"product {label!r}: pixels of {kind} can't be stored; give numbers of at most 64 bits a part")
+    return kind
 
 
 def _owned(got: list[Array], part: Any, where: Ranges, dtype: np.dtype[Any]) -> Array:

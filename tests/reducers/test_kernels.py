@@ -113,7 +113,7 @@ def test_a_fresh_process_with_a_warm_cache_compiles_nothing(tmp_path):
 def test_no_place_for_the_cache(tmp_path):
     # what numba calls "no locator available": it can write neither beside the module nor in the home
     shutil.copytree(ROOT / "lazypyr", tmp_path / "lazypyr", ignore=shutil.ignore_patterns("__pycache__", "data"))
-    (tmp_path / "lazypyr" / "reduce" / "__pycache__").write_text("in the way")
+    (tmp_path / "lazypyr" / "reducers" / "__pycache__").write_text("in the way")
     nowhere = {"HOME": os.devnull, "XDG_CACHE_HOME": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
     got = run("mean", "few", cwd=tmp_path, NUMBA_THREADING_LAYER="workqueue", **nowhere)
     assert got["enabled"]
