@@ -14,6 +14,7 @@ from lazypyr.errors import PlanError
 from lazypyr.plot.points import points_plot
 from lazypyr.plot.raster import raster_plot
 from lazypyr.plot.timeseries import timeseries_plot
+from lazypyr.points.columns import as_column
 from lazypyr.pyramids.base import Pyramid
 
 __all__ = ["pc_plot", "ras_plot", "ts_plot"]
@@ -242,7 +243,6 @@ class _FlippedTree:
 def _column(data: Any) -> Any:
     """Array in memory of an array or a path; None of None."""
     if isinstance(data, str | Path):
-        import zarr
-
-        data = zarr.open_array(str(data), mode="r")[:]
+        column = as_column(data, str(data))
+        data = column.read(tuple((0, n) for n in column.shape))
     return None if data is None else np.asarray(data)

@@ -47,6 +47,7 @@ def open_pyramid(
     nodata: Any = "declared",
     bounds: Sequence[float] | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    allow_codecs: Iterable[str] = (),
 ) -> Pyramid:
     """Open a source as a pyramid. No pixel is read.
 
@@ -79,6 +80,8 @@ def open_pyramid(
         World coordinates of the centres of the first and the last pixel, instead of the source's own.
     storage_options : mapping, optional
         For fsspec, with a URL.
+    allow_codecs : iterable of str, optional
+        Codecs that zarr metadata may name besides those of zarr and numcodecs that only decode numbers.
 
     Returns
     -------
@@ -109,6 +112,7 @@ def open_pyramid(
         "factors": factors,
         "bounds": bounds,
         "storage_options": storage_options,
+        "allow_codecs": allow_codecs or None,
         "nodata": None if isinstance(nodata, str) and nodata == "declared" else (nodata,),
     }
     given = [name for name, value in settings.items() if value is not None]
@@ -121,7 +125,9 @@ def open_pyramid(
         result = src if order is None else _transposed(src, order)
     else:
         source = LevelSource(src) if isinstance(src, Pyramid) else src
-        opened = open_source(source, axes=axes, nodata=nodata, storage_options=storage_options)
+        opened = open_source(
+            source, axes=axes, nodata=nodata, storage_options=storage_options, allow_codecs=allow_codecs
+        )
         if source_product is not None:
             opened = OpenedSource((load_products().apply_to_source(opened.sources[0], source_product),))
         reducer = _recorded_reducer(opened) if method is None else reducer_of(method)

@@ -165,6 +165,10 @@ class ChunkReader:
         return self._shards[key]
 
     def _decoded(self, value: StoredValue, byte_range: tuple[int, int], memory: Array | None) -> Array:
+        most = self._decoder.stored_bytes_at_most
+        if byte_range[1] > most:
+            msg = f"expected at most {most} stored bytes, got {byte_range[1]}"
+            raise ValueError(msg)
         with value.read_temporary(*byte_range) as data:
             return self._decoder.decode(data, memory)
 

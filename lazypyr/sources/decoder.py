@@ -8,10 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numcodecs
 import numpy as np
+
+from lazypyr.sources.codecs import decode_at_most, encoded_bytes_at_most
 
 __all__ = ["ChunkDecoder", "Sharding", "decoder_of"]
 
@@ -72,6 +75,19 @@ class ChunkDecoder:
         """Bytes of a decoded chunk."""
         return math.prod(self.shape) * self.stored_dtype.itemsize
 
+    @cached_property
+    def _bytes_at_most(self) -> tuple[int, ...]:
+        """Bytes of the stored chunk, and of what each codec makes of it, at most."""
+        sizes = [self.n_bytes]
+        for codec in reversed(self.codecs):
+            sizes.append(encoded_bytes_at_most(codec, sizes[-1]))
+        return tuple(reversed(sizes))
+
+    @property
+    def stored_bytes_at_most(self) -> int:
+        """Bytes of a stored chunk that is what its array's metadata say."""
+        return self._bytes_at_most[0]
+
     @property
     def raw(self) -> bool:
         """True where chunks are stored as they are: C order, little-endian, no codec."""
@@ -96,63 +112,24 @@ class ChunkDecoder:
         else:
             out = memory.view(self.stored_dtype).reshape(stored_shape)
         data: Any = stored
-        for position, codec in enumerate(self.codecs):
+        flat_out = out.reshape(-1).view("u1")
+        for position, (codec, n_bytes) in enumerate(zip(self.codecs, self._bytes_at_most[1:], strict=True)):
             if codec == "crc32c":
                 data = _checked(bytes(data))
-            elif position == len(self.codecs) - 1 and isinstance(codec, numcodecs.Zstd | numcodecs.Blosc):
-                declared = _declared_size(codec, data)
-                if declared == self.n_bytes:
-                    codec.decode(data, out=out)
-                    data = None
-                else:  # of unknown size, in several frames, or wrong, which is seen below
-                    data = codec.decode(data)
             else:
-                data = codec.decode(data)
-        if data is not None:
+                last = position == len(self.codecs) - 1
+                data = decode_at_most(codec, data, n_bytes, flat_out if last else None)
+        if data is not flat_out:
             flat = np.frombuffer(data, "u1") if not isinstance(data, np.ndarray) else data.reshape(-1).view("u1")
-            _check_size(flat.size, self.n_bytes)
-            out.reshape(-1).view("u1")[:] = flat
+            if flat.size != self.n_bytes:
+                msg = f"expected {self.n_bytes} decoded bytes, got {flat.size}"
+                raise ValueError(msg)
+            flat_out[:] = flat
         if self.stored_dtype.byteorder == ">":
             out = out.astype(self.stored_dtype.newbyteorder("<"))
         if self.order != tuple(range(len(self.shape))):
             out = out.transpose(np.argsort(self.order))
         return out
-
-
-def _check_size(got: int | None, expected: int) -> None:
-    if got is not None and got != expected:
-        msg = f"expected {expected} decoded bytes, got {got}"
-        raise ValueError(msg)
-
-
-def _declared_size(codec: Any, data: Any) -> int | None:
-    """Decoded size that the compressed bytes declare, None if they don't; `out=` alone would accept fewer bytes."""
-    head = bytes(memoryview(data).cast("B")[:18])
-    if isinstance(codec, numcodecs.Blosc):
-        if len(head) < 16:
-            msg = f"a Blosc chunk has a header of 16 bytes, got {len(head)}"
-            raise ValueError(msg)
-        if int.from_bytes(head[12:16], "little") != memoryview(data).nbytes:
-            msg = "a Blosc chunk is shorter or longer than its header says"
-            raise ValueError(msg)
-        return int.from_bytes(head[4:8], "little")
-    return _zstd_content_size(head)
-
-
-def _zstd_content_size(head: bytes) -> int | None:
-    # RFC 8878, section 3.1.1.1: magic, frame header descriptor, window, dictionary id, frame content size.
-    if len(head) < 6 or head[:4] != b"\x28\xb5\x2f\xfd":
-        msg = "no Zstandard frame"
-        raise ValueError(msg)
-    descriptor = head[4]
-    single = descriptor >> 5 & 1
-    flag = descriptor >> 6
-    if flag == 0 and not single:
-        return None
-    start = 5 + (0 if single else 1) + (0, 1, 2, 4)[descriptor & 3]
-    width = (1, 2, 4, 8)[flag]
-    size = int.from_bytes(head[start : start + width], "little")
-    return size + 256 if width == 2 else size
 
 
 def _checked(data: bytes) -> bytes:

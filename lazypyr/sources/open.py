@@ -46,6 +46,7 @@ def open_source(
     axes: str | Iterable[str] | None = None,
     nodata: Any = "declared",
     storage_options: Mapping[str, Any] | None = None,
+    allow_codecs: Iterable[str] = (),
 ) -> OpenedSource:
     """Open whatever a user calls a source. Reads metadata, no pixel.
 
@@ -59,6 +60,8 @@ def open_source(
         The value that holds nothing; by default what the attributes declare.
     storage_options : mapping, optional
         For fsspec, with a URL.
+    allow_codecs : iterable of str, optional
+        Codecs that zarr metadata may name besides those that only decode numbers, as numcodecs calls them.
 
     Returns
     -------
@@ -76,6 +79,9 @@ def open_source(
     >>> open_source(np.zeros((100, 70)), nodata=0).sources[0].nodata
     0
     """
+    if isinstance(allow_codecs, str):
+        raise PlanError(f"allow_codecs: expected a list of names, got {allow_codecs!r}")
+    allowed = tuple(name.removeprefix("numcodecs.") for name in allow_codecs)
     opener = next((opener for opener in _OPENERS if opener.can_open(src)), None)
     if storage_options and not (opener and opener.takes_storage_options):
         raise PlanError(f"storage_options are for URLs, the source is {type(src).__name__}")
@@ -84,4 +90,4 @@ def open_source(
             f"can't open a {type(src).__name__} as a source: give a path, a URL, a zarr array, group or store, a mapping "
             f"of chunks, or a numpy, dask or xarray array"
         )
-    return opener.open(src, OpenOptions(axes, nodata, storage_options or {}))
+    return opener.open(src, OpenOptions(axes, nodata, storage_options or {}, allowed))

@@ -58,11 +58,14 @@ class OpenOptions:
         The value that holds nothing; "declared" takes what the attributes declare.
     storage_options : Mapping
         For fsspec, with a URL.
+    allow_codecs : tuple of str
+        Codecs that zarr metadata may name besides those that only decode numbers.
     """
 
     axes: str | Iterable[str] | None = None
     nodata: Any = "declared"
     storage_options: Mapping[str, Any] = field(default_factory=dict)
+    allow_codecs: tuple[str, ...] = ()
 
     def axis_names(
         self, name: str, declared: Sequence[str | None] | None, shape: Sequence[int], chunks: Sequence[int]

@@ -21,6 +21,7 @@ from lazypyr.sources.base import Source, native
 from lazypyr.sources.buffers import temporary_buffer
 from lazypyr.sources.chunk_bytes import byte_store_of
 from lazypyr.sources.chunk_reader import ChunkReader, ShardIndices, StoredChunks, read_error
+from lazypyr.sources.codecs import check_codecs
 from lazypyr.sources.decoder import decoder_of
 
 __all__ = ["ZarrSource"]
@@ -48,6 +49,13 @@ class ZarrSource(Source):
         Opens the array anew, for `refreshed`.
     owner : object, optional
         Whose identity tells an array in memory from others; its store, if not given.
+    allow_codecs : tuple of str, optional
+        Codecs besides those that only decode numbers.
+
+    Raises
+    ------
+    PlanError
+        For an array whose metadata name another codec.
     """
 
     def __init__(
@@ -62,12 +70,13 @@ class ZarrSource(Source):
         nodata: Any = None,
         coords: Mapping[str, Coord] | None = None,
         crs: str | None = None,
+        allow_codecs: tuple[str, ...] = (),
     ) -> None:
         self.array, self.axes, self.name, self.mapping = array, axes, name, mapping
         self._owner = array.store if owner is None else owner
         self.shape, self.dtype = tuple(array.shape), native(array.dtype)
         self.nodata, self.coords, self.crs, self._reopen = nodata, dict(coords or {}), crs, reopen
-        self.attrs = dict(array.attrs)
+        self.attrs, self._allow_codecs = dict(array.attrs), allow_codecs
         fill = array.fill_value
         if fill is None:  # v2 leaves it open; zarr-python hands out NaT for times, else zero
             fill = np.array("NaT" if self.dtype.kind in "mM" else 0, self.dtype)
@@ -81,6 +90,7 @@ class ZarrSource(Source):
         stored, shards = tuple(array.chunks), tuple(getattr(array, "shards", None) or ())
         store = byte_store_of(array, self.mapping)
         self._metadata = ArrayMetadata(array, store, self.name, version)
+        check_codecs(self._metadata.document, self.name, self._allow_codecs)
         decoder = decoder_of(self._metadata.document, np.dtype(array.dtype), stored, shards)
         self.chunks, self._is_remote = stored, store.is_remote
         if shards and (decoder is None or store.is_remote):
@@ -145,6 +155,7 @@ class ZarrSource(Source):
             nodata=self.nodata,
             coords=self.coords,
             crs=self.crs,
+            allow_codecs=self._allow_codecs,
         )
 
     def _reopened(self) -> Any:

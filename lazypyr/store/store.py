@@ -68,7 +68,7 @@ class LazyPyramidStore(KeyedStore):
         Keep there what is computed; at most so many bytes, those not used for longest go first.
     **recipe
         For `lazypyr.open_pyramid`: `method`, `product`, `axes`, `order`, `levels`, `chunks`, `factors`, `nodata`, `bounds`,
-        `source_product`, `storage_options`.
+        `source_product`, `storage_options`, `allow_codecs`.
 
     Raises
     ------

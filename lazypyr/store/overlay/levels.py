@@ -13,6 +13,7 @@ import numpy as np
 from lazypyr.kvstore.base import KVStore
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.coords import arrays_of
+from lazypyr.sources.codecs import check_codecs
 from lazypyr.sources.decoder import ChunkDecoder, decoder_of
 from lazypyr.store.hierarchy import build_hierarchy
 from lazypyr.store.layout import StoreLayout
@@ -124,6 +125,7 @@ class MaterializedLevels:
                 prefix = f"{path}/"
             if tuple(document["shape"]) != pyramid.levels[level].shape or chunks != pyramid.chunks:
                 return None
+            check_codecs(document, f"{self._kvstore.name}/{path}")
         except (KeyError, TypeError, IndexError):
             return None
         decoder = decoder_of(document, pyramid.dtype, pyramid.chunks, shards)

@@ -1,0 +1,217 @@
+"""Metadata and chunks of others: codecs that are refused, and chunks that would decode to more than is due."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import numcodecs
+import numpy as np
+import pytest
+import zarr
+from numcodecs.abc import Codec
+from numcodecs.registry import codec_registry
+from zarr.codecs import numcodecs as v3_numcodecs
+
+import lazypyr
+from lazypyr.sources.codecs import DECODING_CODECS, check_codecs
+
+REFUSED = ["pickle", "json2", "msgpack2", "categorize", "vlen-utf8", "vlen-bytes", "vlen-array", "of-an-entry-point"]
+
+
+class Marks:
+    """Leaves a mark where it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+class Inverted(Codec):
+    """Of a package that nobody knows."""
+
+    codec_id = "inverted"
+
+    def encode(self, buf):
+        return ~np.frombuffer(buf, "u1")
+
+    def decode(self, buf, out=None):
+        return ~np.frombuffer(buf, "u1")
+
+
+def v2_array(folder, chunk=None, **changes):
+    document = {"zarr_format": 2, "shape": [64, 64], "chunks": [64, 64], "dtype": "|u1", "fill_value": 0, "order": "C"}
+    folder.mkdir(parents=True)
+    (folder / ".zarray").write_text(json.dumps({**document, "compressor": None, "filters": None, **changes}))
+    if chunk is not None:
+        (folder / "0.0").write_bytes(chunk)
+    return folder
+
+
+def test_every_codec_of_numcodecs_is_on_the_list_or_refused():
+    assert set(codec_registry) - DECODING_CODECS <= set(REFUSED)
+    names = {value.codec_name for value in vars(v3_numcodecs).values() if getattr(value, "codec_name", None)}
+    assert {name.removeprefix("numcodecs.") for name in names} <= DECODING_CODECS
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_codecs_that_may_do_more_than_decode_are_refused_wherever_they_stand(name):
+    inside = {
+        "name": "sharding_indexed",
+        "configuration": {"codecs": [{"name": "bytes"}, {"name": f"numcodecs.{name}"}]},
+    }
+    index = {"name": "sharding_indexed", "configuration": {"codecs": ["bytes"], "index_codecs": [{"name": name}]}}
+    for document in (
+        {"compressor": {"id": name}, "filters": None},
+        {"compressor": None, "filters": [{"id": "delta", "dtype": "u1"}, {"id": name}]},
+        {"codecs": [{"name": "bytes"}, {"name": name}]},
+        {"codecs": [{"name": f"numcodecs.{name}"}, "bytes"]},
+        {"codecs": [inside]},
+        {"codecs": [{"name": "sharding_indexed", "configuration": {"codecs": [inside]}}]},
+        {"codecs": [index]},
+    ):
+        with pytest.raises(lazypyr.PlanError, match=f"codec {name!r}.*allow_codecs"):
+            check_codecs(document, "here")
+        check_codecs(document, "here", [name])
+
+
+@pytest.fixture
+def unpickler(monkeypatch):
+    """A codec that unpickles, as a package might register it: zarr itself knows the name "pickle" by now."""
+
+    class Unpickler(numcodecs.Pickle):
+        codec_id = "unpickler"
+
+    # Newer numcodecs ask before they unpickle; the list doesn't depend on it.
+    monkeypatch.setattr(numcodecs.pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True, raising=False)
+    monkeypatch.setitem(codec_registry, "unpickler", Unpickler)
+    return "unpickler"
+
+
+@pytest.mark.fault("N8")
+@pytest.mark.parametrize("place", ["compressor", "filters"])
+def test_a_pickle_in_a_source_is_not_loaded(place, unpickler, tmp_path):
+    mark = tmp_path / "ran"
+    for name in ("pickle", unpickler):
+        changes = {"compressor": {"id": name}} if place == "compressor" else {"filters": [{"id": name}]}
+        path = str(v2_array(tmp_path / name, pickle.dumps(Marks(mark)), **changes))
+        with pytest.raises(lazypyr.PlanError, match=f"'{name}'"):
+            lazypyr.LazyPyramidStore(path)
+    array = zarr.open_array(path, mode="r")
+    for src in (array, array.store, {".zarray": (tmp_path / name / ".zarray").read_bytes()}):
+        with pytest.raises(lazypyr.PlanError, match=f"'{name}'"):
+            lazypyr.LazyPyramidStore(src)
+    with pytest.raises(lazypyr.PlanError, match="expected a list"):
+        lazypyr.LazyPyramidStore(path, allow_codecs=name)
+    assert not mark.exists()
+    # The pickle does what it says: this is what the list is for.
+    with pytest.raises(lazypyr.LazypyrError):
+        lazypyr.LazyPyramidStore(path, allow_codecs=[name])["0/c/0/0"]
+    assert mark.exists()
+
+
+@pytest.mark.fault("N8")
+@pytest.mark.parametrize("zarr_format", [3, 2])
+def test_a_pickle_in_an_overlay_is_not_loaded(zarr_format, tmp_path):
+    mark, kept = tmp_path / "ran", tmp_path / "kept.zarr"
+    pixels = np.ones((512, 512), "u1")
+    store = lazypyr.LazyPyramidStore(pixels, zarr_format=zarr_format)
+    lazypyr.materialize(store, str(kept), copy_base=False, progress=False)
+    path = kept / "1" / ("zarr.json" if zarr_format == 3 else ".zarray")
+    document = json.loads(path.read_text())
+    if zarr_format == 3:
+        document["codecs"] = [{"name": "bytes"}, {"name": "numcodecs.pickle"}]
+    else:
+        document["compressor"] = {"id": "pickle"}
+    path.write_text(json.dumps(document))
+    for chunk in (file for file in (kept / "1").rglob("*") if file.is_file() and file.name != path.name):
+        chunk.write_bytes(pickle.dumps(Marks(mark)))
+    with pytest.raises(lazypyr.PlanError, match="'pickle'"):
+        lazypyr.LazyPyramidStore(pixels, zarr_format=zarr_format, overlay=str(kept))
+    assert not mark.exists()
+
+
+def test_a_codec_that_is_allowed_stays_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(codec_registry, "inverted", Inverted)
+    pixels = np.arange(4096).astype("u1").reshape(64, 64)
+    path = v2_array(tmp_path / "a.zarr", (~pixels).tobytes(), compressor={"id": "inverted"})
+    with pytest.raises(lazypyr.PlanError, match="'inverted'"):
+        lazypyr.open_pyramid(str(path))
+    pyramid = lazypyr.open_pyramid(str(path), chunks=(64, 64), allow_codecs=["inverted"])
+    for same in (pyramid, pyramid.refreshed(), pickle.loads(pickle.dumps(pyramid))):
+        assert lazypyr.LazyPyramidStore(same)["0/c/0/0"] == pixels.tobytes()
+
+
+BOMB = 2**27
+BOMBS = {"zstd": {}, "gzip": {}, "zlib": {}, "bz2": {}, "lzma": {}, "lz4": {}, "blosc": {"cname": "zstd", "shuffle": 0}}
+READ = """
+import lazypyr, sys
+def peak():
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
+def read(path):
+    try:
+        lazypyr.LazyPyramidStore(path, workers=1)["0/" + sys.argv[-1]]
+        return "read"
+    except lazypyr.SourceError as error:
+        return str(error)
+read(sys.argv[1])
+before = peak()
+for path in sys.argv[2:-1]:
+    print(round(peak() - before), read(path))
+"""
+
+
+def zstd_frames(sizes, *, declared=True):
+    """Frames of one block of a repeated byte for each 128 KiB, as RFC 8878 describes them."""
+    frames = b""
+    for size in sizes:
+        frames += b"\x28\xb5\x2f\xfd" + (b"\x80\x58" + size.to_bytes(4, "little") if declared else b"\x00\x58")
+        for start in range(0, size, 2**17):
+            length = min(2**17, size - start)
+            frames += (length << 3 | 2 | (start + length >= size)).to_bytes(3, "little") + b"\x07"
+    return frames
+
+
+@pytest.mark.fault("N9")
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+def test_chunks_that_decode_to_more_than_is_due_are_refused_before_they_are_decoded(tmp_path):
+    paths = [v2_array(tmp_path / "good", numcodecs.Zstd().encode(bytes(4096)), compressor={"id": "zstd"})]
+    zeros = np.zeros(BOMB, "u1")
+    for name, settings in BOMBS.items():
+        compressor = {"id": name, **settings}
+        chunk = numcodecs.get_codec(compressor).encode(zeros)
+        paths.append(v2_array(tmp_path / name, chunk, compressor=compressor))
+        paths.append(v2_array(tmp_path / f"{name} shuffled", chunk, compressor=compressor, filters=[{"id": "shuffle"}]))
+        packed = {"filters": [{"id": "packbits"}, {"id": "delta", "dtype": "u1"}], "dtype": "|b1"}
+        paths.append(v2_array(tmp_path / f"{name} packed", chunk, compressor=compressor, **packed))
+    del zeros
+    hidden = [
+        zstd_frames([BOMB], declared=False),
+        zstd_frames([64, BOMB]),
+        zstd_frames([64]) + zstd_frames([BOMB], declared=False),
+    ]
+    for number, chunk in enumerate(hidden):
+        paths.append(v2_array(tmp_path / f"zstd hidden {number}", chunk, compressor={"id": "zstd"}))
+    twice = numcodecs.GZip().encode(bytes(4096)) + (tmp_path / "gzip" / "0.0").read_bytes()
+    paths.append(v2_array(tmp_path / "gzip twice", twice, compressor={"id": "gzip"}))
+    run = subprocess.run(
+        [sys.executable, "-c", READ, *map(str, paths), "c/0/0"], capture_output=True, text=True, check=True
+    )
+    told = run.stdout.splitlines()
+    assert len(told) == len(paths) - 1
+    for path, line in zip(paths[1:], told, strict=True):
+        grown, message = line.split(maxsplit=1)
+        assert int(grown) < 64, (path.name, line)
+        assert "expected" in message or "Destination buffer" in message, (path.name, line)
+
+
+@pytest.mark.parametrize("frames", [[4096], [1024, 3072]])
+@pytest.mark.parametrize("declared", [True, False])
+def test_zstd_in_frames_and_of_unknown_size_is_read(frames, declared, tmp_path):
+    path = v2_array(tmp_path / "a.zarr", zstd_frames(frames, declared=declared), compressor={"id": "zstd"})
+    assert lazypyr.LazyPyramidStore(str(path), chunks=(64, 64))["0/c/0/0"] == b"\x07" * 4096
