@@ -12,24 +12,38 @@ __all__ = ["Explanation"]
 class Explanation:
     """Account of the stored chunks and bytes, and the cached chunks, that the pixels of a window would take.
 
-    Attributes
+    Parameters
     ----------
     what : str
         Pyramid, level and window.
     how : str
-        In words.
+        Computation in words.
     cached : bool
-        Nothing is computed.
-    source : str or None
-        What is read, None if nothing is.
-    chunks, n_bytes : int
-        Stored chunks read, and their bytes when decoded.
+        True where nothing is computed.
+    source : str, optional
+        Name of the source that is read; None if none is.
+    chunks : int
+        Stored chunks read.
+    n_bytes : int
+        Their bytes when decoded.
     cached_chunks : int
-        Cached tiles that are used instead of reading.
+        Cached chunks that are used instead of reading.
     keeps : tuple of int
         Finer levels whose chunks are cached on the way.
     inputs : tuple of Explanation
-        Of what a product asks for.
+        Accounts of what a product asks for.
+
+    See Also
+    --------
+    lazypyr.LazyPyramidStore.explain : Explanation of getting a chunk.
+
+    Examples
+    --------
+    >>> import numpy as np, zarr, lazypyr
+    >>> source = zarr.create_array({}, data=np.ones((64, 64), "f4"), chunks=(16, 16))
+    >>> explanation = lazypyr.LazyPyramidStore(source, method="mean", chunks=(16, 16)).explain("1/c/0/0")
+    >>> explanation.total_chunks, explanation.total_bytes
+    (4, 4096)
     """
 
     what: str

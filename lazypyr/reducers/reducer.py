@@ -240,7 +240,29 @@ def reducer(
 
 
 def reducer_of(method: str | Callable[..., Any] | Reducer) -> Reducer:
-    """The reducer of a name, a callable or a reducer; PlanError for anything else."""
+    """Return the reducer that a user means.
+
+    Parameters
+    ----------
+    method : str, callable or Reducer
+        Name of a built-in reducer, function that reduces boxes of pixels, or a reducer, which is returned as it is.
+
+    Returns
+    -------
+    Reducer
+        The reducer.
+
+    Raises
+    ------
+    PlanError
+        For anything else.
+
+    Examples
+    --------
+    >>> from lazypyr.reducers import reducer_of
+    >>> reducer_of("mean").composable
+    True
+    """
     if isinstance(method, Reducer):
         return method
     if isinstance(method, str) and method in REDUCERS:

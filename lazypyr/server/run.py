@@ -38,10 +38,27 @@ _BACKLOG = 1024
 class Handle:
     """Server that runs in a background thread.
 
-    Attributes
+    Parameters
     ----------
+    server : uvicorn.Server
+        Server to run.
+    listener : socket.socket
+        Listening socket.
     url : str
         "http://127.0.0.1:8000", without a slash at its end.
+
+    See Also
+    --------
+    lazypyr.serve : The way to start one.
+
+    Examples
+    --------
+    >>> import numpy as np, lazypyr
+    >>> from urllib.request import urlopen
+    >>> with lazypyr.serve({"ones": np.ones((64, 64), "f4")}, port=0, background=True) as handle:
+    ...     with urlopen(handle.url + "/ones/zarr.json") as response:
+    ...         response.status
+    200
     """
 
     def __init__(self, server: uvicorn.Server, listener: socket.socket, url: str) -> None:

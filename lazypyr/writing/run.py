@@ -7,12 +7,11 @@ import math
 import sys
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from typing import Any
 
 from lazypyr._util.checks import one_or_two, whole_number
 from lazypyr._util.progress import progress_bar
-from lazypyr._util.text import size_text
 from lazypyr.engine.engine import DEFAULT_INFLIGHT_BYTES, cpu_count
 from lazypyr.errors import BusyError, ComputeError, LazypyrError, PlanError, SourceError
 from lazypyr.geometry import windows
@@ -25,75 +24,14 @@ from lazypyr.writing.executors import Executor, FuturesExecutor, ThreadExecutor
 from lazypyr.writing.job import Job, RegionResult, destination_error, spill_folder
 from lazypyr.writing.lock import WriterLock
 from lazypyr.writing.stages import Stage, arrays_to_write, plan_stages, unit_shape
+from lazypyr.writing.summary import Summary
 
-__all__ = ["Summary", "materialize"]
+__all__ = ["materialize", "plan_job"]
 
 # Chunks are flushed to the disk this often; those that a loss of power takes are computed again.
 _SYNC_EVERY_S = 10.0
 # After so many failed regions the source is given up.
 _MAX_FAILED = 20
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Account of a run of `materialize`: arrays, chunks and bytes written, or that a dry run would write.
-
-    Attributes
-    ----------
-    destination : str
-        Path, URL or name of the destination.
-    arrays : dict of str to (int, int)
-        Number of chunks (or shards) and bytes of pixels of each array, by path.
-    chunks : int
-        Chunks (or shards) written by this run; of the whole job when it was a dry run.
-    pixel_bytes : int
-        Bytes of their pixels, before compression.
-    written_bytes : int
-        Bytes of the chunks, after compression.
-    regions : int
-        Regions computed by this run.
-    skipped : int
-        Regions that an earlier, interrupted run had written.
-    seconds : float
-        Duration of the run.
-    dry_run : bool
-        Nothing was written.
-
-    See Also
-    --------
-    materialize : Write the levels of a pyramid.
-
-    Examples
-    --------
-    >>> import numpy as np, lazypyr
-    >>> summary = lazypyr.materialize(np.zeros((64, 64)), {}, chunks=(32, 32), dry_run=True, progress=False)
-    >>> print(summary.arrays, summary.chunks, summary.pixel_bytes)
-    {'0': (4, 32768), '1': (1, 8192)} 5 40960
-    """
-
-    destination: str
-    arrays: dict[str, tuple[int, int]]
-    chunks: int = 0
-    pixel_bytes: int = 0
-    written_bytes: int = 0
-    regions: int = 0
-    skipped: int = 0
-    seconds: float = 0.0
-    dry_run: bool = False
-
-    def __str__(self) -> str:
-        if self.dry_run:
-            lines = [f"  {path}: {n:,} chunks, {size_text(size)}" for path, (n, size) in self.arrays.items()]
-            total = f"{self.destination} would get {self.chunks:,} chunks, {size_text(self.pixel_bytes)} uncompressed"
-            return "\n".join([*lines, total])
-        if not self.regions and not self.chunks:
-            return f"{self.destination}: {len(self.arrays)} arrays, already whole"
-        rate = self.pixel_bytes / self.seconds if self.seconds else 0.0
-        again = f", {self.skipped} of {self.skipped + self.regions} regions were there" if self.skipped else ""
-        return (
-            f"{self.destination}: {len(self.arrays)} arrays, {self.chunks:,} chunks, {size_text(self.pixel_bytes)} of "
-            f"pixels in {size_text(self.written_bytes)}, {self.seconds:.1f} s ({size_text(int(rate))}/s){again}"
-        )
 
 
 def materialize(
@@ -208,11 +146,7 @@ def _store_of(src: Any, compressor: Any, options: dict[str, Any]) -> LazyPyramid
         store = src
     else:
         store = LazyPyramidStore(src, compressor="zstd" if same else compressor, **options)
-    return store if same else _with_codec(store, compressor)
-
-
-def _with_codec(store: LazyPyramidStore, compressor: Any) -> LazyPyramidStore:
-    return store.with_layout(compressor=compressor)
+    return store if same else store.with_layout(compressor=compressor)
 
 
 def _executor_of(

@@ -230,6 +230,13 @@ def _closest(
 
 
 @jit
+def _square(dx: Any, dy: Any) -> Any:
+    """Square of the distance to a box that begins `dx` and `dy` away, 0 along an axis where it has begun."""
+    dx, dy = max(dx, 0.0), max(dy, 0.0)
+    return dx * dx + dy * dy
+
+
+@jit
 def _nearest(tree: Any, px: Any, py: Any, reach: Any, scratch: Any) -> Any:
     """Number of and distance to the nearest point within `reach` (inclusive), the lowest number among equals.
 
@@ -258,16 +265,12 @@ def _nearest(tree: Any, px: Any, py: Any, reach: Any, scratch: Any) -> Any:
         g = nodes[waiting]
         # straight down to the closest block, the others wait
         while g >= leaves:
-            closest = np.inf
-            tightest = np.inf
-            best = -1
+            closest, tightest, best = np.inf, np.inf, -1
             start, stop = child[g], child[g + 1]
             for j in range(start, stop):
                 xl, yl = np.float64(bounds[j, 0]) - qx, np.float64(bounds[j, 1]) - qy
                 xh, yh = qx - np.float64(bounds[j, 2]), qy - np.float64(bounds[j, 3])
-                dx, dy = max(xl, xh) - slack, max(yl, yh) - slack
-                dx, dy = max(dx, 0.0), max(dy, 0.0)
-                d = dx * dx + dy * dy
+                d = _square(max(xl, xh) - slack, max(yl, yh) - slack)
                 if d > bar:
                     continue
                 size = (xl + xh) * (yl + yh)
@@ -285,8 +288,7 @@ def _nearest(tree: Any, px: Any, py: Any, reach: Any, scratch: Any) -> Any:
             continue
         for i in range(first[g], first[g + 1]):
             ax, ay = abs(np.float64(pixel_xy[i, 0]) - qx), abs(np.float64(pixel_xy[i, 1]) - qy)
-            dx, dy = max(ax - slack, 0.0), max(ay - slack, 0.0)
-            d = dx * dx + dy * dy
+            d = _square(ax - slack, ay - slack)
             if d > bar:
                 continue
             bar = min(bar, ((ax + slack) ** 2 + (ay + slack) ** 2) * (1 + 1e-9))
