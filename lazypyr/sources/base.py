@@ -169,6 +169,18 @@ class Source(ABC):
         """Key of caches in this process: equal for sources that are known, at no cost, to hold the same pixels."""
         return self.fingerprint
 
+    def content_stamp(self) -> str | None:
+        """Hash that changes when any of its stored chunks is written, also in place.
+
+        Asked for before and after a long pass, so that one result is not made of two versions.
+
+        Returns
+        -------
+        str or None
+            None where it can't be known without reading the chunks.
+        """
+        return None
+
     def __lazypyr_token__(self) -> Any:
         return "source", self.fingerprint
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
@@ -80,6 +81,10 @@ class ByteStore(ABC):
         """Texts that differ between arrays, and between states of one, as far as can be told without reading chunks."""
         yield repr((location, version))
 
+    def content_stamp(self) -> str | None:
+        """Hash that changes when any stored value is written, also in place; None where only reading them all would tell."""
+        return None
+
 
 class _File:
     in_parts = True
@@ -131,6 +136,21 @@ class LocalByteStore(ByteStore):
         # was spelled, relative or through a link, it is the same array.
         for folder in map(Path, _folders(str(Path(self.root).resolve()))):
             yield f"{folder}:{folder.stat().st_mtime_ns}"
+
+    def content_stamp(self) -> str | None:
+        digest, queue = hashlib.blake2b(digest_size=16), [self.root]
+        while queue:
+            folder = queue.pop()
+            with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    if entry.is_dir():
+                        queue.append(entry.path)
+                        continue
+                    with contextlib.suppress(FileNotFoundError):  # a writer has renamed it meanwhile
+                        stat = entry.stat()
+                        name = os.fsencode(entry.path[len(self.root) :])
+                        digest.update(name + b"\0%d\0%d\0" % (stat.st_size, stat.st_mtime_ns))
+        return digest.hexdigest()
 
 
 class Value:

@@ -140,6 +140,9 @@ class ZarrSource(Source):
     def identity(self) -> Hashable:
         return self._fingerprint
 
+    def content_stamp(self) -> str | None:
+        return byte_store_of(self.array, self.mapping).content_stamp()
+
     def refreshed(self) -> Source:
         try:
             array = (self._reopen or self._reopened)()

@@ -17,6 +17,7 @@ _HEAD = f"{HIDDEN}/journal.json"
 _LOG = f"{HIDDEN}/done"
 _VERSION = 1
 _FINGERPRINT = "fingerprint of recipe and source"
+_CHUNKS = "chunks of the source"
 
 
 class Checkpoint:
@@ -152,6 +153,8 @@ def differences(recorded: Any, wanted: Mapping[str, Any]) -> str:
     if recorded.get(_FINGERPRINT) == plain.get(_FINGERPRINT):  # the recipe names the source as it was spelled
         plain.pop("recipe", None)
     differing = [key for key in plain if recorded.get(key) != plain[key]]
+    if differing == [_CHUNKS]:
+        return "chunks of the source have been written since it began"
     return "; ".join(f"{key} was {_short(recorded.get(key))}, now {_short(plain[key])}" for key in differing)
 
 

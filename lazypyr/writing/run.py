@@ -23,6 +23,7 @@ from lazypyr.writing.commit import check_apart, commit, complete
 from lazypyr.writing.executors import Executor, FuturesExecutor, ThreadExecutor
 from lazypyr.writing.job import Job, RegionResult, destination_error, spill_folder
 from lazypyr.writing.lock import WriterLock
+from lazypyr.writing.source_watch import SourceWatch
 from lazypyr.writing.stages import Stage, arrays_to_write, plan_stages, unit_shape
 from lazypyr.writing.summary import Summary
 
@@ -209,12 +210,13 @@ def _sizes(job: Job) -> dict[str, tuple[int, int]]:
     return sizes
 
 
-def _about(job: Job) -> dict[str, Any]:
+def _about(job: Job, watch: SourceWatch) -> dict[str, Any]:
     """Facts that make it the same job when it is run again."""
     layout = job.layout
     return {
         "recipe": {path: p.description for path, p in job.pyramids.items()},
         "fingerprint of recipe and source": {path: p.fingerprint for path, p in job.pyramids.items()},
+        "chunks of the source": watch.stamps,
         "zarr_format": layout.zarr_format,
         "layout": layout.level_path,
         "compressor": None if layout.compressor is None else layout.compressor.numcodecs_config(),
@@ -236,7 +238,8 @@ def _run(
     kvstore = job.kvstore
     if complete(job):
         return Summary(kvstore.name, arrays, seconds=time.monotonic() - began)
-    checkpoint = Checkpoint.open(kvstore, _about(job), job.stages)
+    watch = SourceWatch(job)
+    checkpoint = Checkpoint.open(kvstore, _about(job, watch), job.stages)
     job = replace(job, stages=checkpoint.stages)
     kvstore.clear(f"{HIDDEN}/partial")
     checkpoint.begin()
@@ -249,12 +252,15 @@ def _run(
             before = checkpoint.count(number)
             skipped += before
             advance(_stage_bytes(job, stage) * before // counts[number])
+            sources = job.arrays[stage.array].pyramid.sources
             with contextlib.closing(_regions(job, executor, checkpoint, number, counts[number])) as results:
                 for result in results:
+                    watch.check_at_times(sources)
                     regions += 1
                     totals = [t + n for t, n in zip(totals, astuple(result), strict=True)]
                     advance(result.pixels)
             checkpoint.flush()
+            watch.check(sources)
             if kvstore.supports_overwrite or number == len(job.stages) - 1:
                 commit(job, number)
             checkpoint.finish(number)
