@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lazypyr.errors import SourceError
@@ -32,7 +32,8 @@ class ArrayMetadata:
     """
 
     def __init__(self, array: Any, store: ByteStore, name: str, version: object = None) -> None:
-        self.document, self._store, self._name = _document_of(array), store, name
+        self.document, self._store, self._name = _document_of(array.metadata), store, name
+        self._read: Callable[[Any], Any] = type(array.metadata).from_dict
         self.key = "zarr.json" if self.document["zarr_format"] == 3 else ".zarray"
         self.version = store.version(self.key) if version is None else version
         self._verified = time.monotonic()
@@ -43,6 +44,10 @@ class ArrayMetadata:
         for stamp in self._store.stamps(location, owner, path, self.version):
             digest.update(stamp.encode())
         return digest.hexdigest()
+
+    def is_there(self) -> bool:
+        """True where the store still has the document."""
+        return self._store.version(self.key) is not None
 
     def verify(self, *, now: bool) -> None:
         """Refuse to go on with an array that is gone or has become another one.
@@ -55,7 +60,7 @@ class ArrayMetadata:
         Raises
         ------
         SourceError
-            When the document is gone, can't be read, or says another shape, type or chunks.
+            When the document is gone, can't be read, or says anything else of how chunks are found and decoded.
         """
         if not now and not self._store.cheap_version:
             if time.monotonic() - self._verified < _VERIFY_EVERY_S:
@@ -65,21 +70,23 @@ class ArrayMetadata:
         if version == self.version:
             return
         if version is None:
-            raise SourceError(f"{self._name}: the array is gone ({self.key} is no longer there)", key=self.key)
+            msg = f"{self._name}: the array is gone ({self.key} is no longer there); if it was written anew, call refresh()"
+            raise SourceError(msg, key=self.key)
         content = self._store.document(self.key, version)
         try:
-            changed = _layout_of(json.loads(content)) != _layout_of(self.document)
-        except ValueError as error:
+            # Through zarr, which spells out what a document may leave out.
+            changed = _differences(_document_of(self._read(json.loads(content))), self.document)
+        except Exception as error:
             raise SourceError(f"{self._name}: {self.key} can't be read any more: {error}", key=self.key) from error
         if changed:
-            msg = f"{self._name}: the array has changed its shape, type or chunks since it was opened; call refresh()"
+            msg = f"{self._name}: the array has changed since it was opened (its {', '.join(changed)}); call refresh()"
             raise SourceError(msg, key=self.key)
         self.version = version
 
 
-def _document_of(array: Any) -> dict[str, Any]:
-    """The array's metadata document, v2 or v3, as JSON has it."""
-    document: dict[str, Any] = json.loads(json.dumps(array.metadata.to_dict(), default=_plain))
+def _document_of(metadata: Any) -> dict[str, Any]:
+    """Metadata of zarr, v2 or v3, as a JSON document has them."""
+    document: dict[str, Any] = json.loads(json.dumps(metadata.to_dict(), default=_plain))
     return document
 
 
@@ -90,6 +97,8 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _layout_of(document: Mapping[str, Any]) -> list[Any]:
-    """Members of a metadata document that decide how chunks are read (all but attributes and fill value)."""
-    return [document.get(k) for k in ("shape", "chunks", "dtype", "data_type", "chunk_grid", "order")]
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Members that differ, of those that say how chunks are found and decoded, and what stands for absent ones."""
+    names = sorted({*one, *other} - {"attributes", "dimension_names", "consolidated_metadata"})
+    # As text: NaN is like NaN.
+    return [name for name in names if json.dumps(one.get(name)) != json.dumps(other.get(name))]

@@ -164,23 +164,33 @@ class ZarrSource(Source):
     def _reopened(self) -> Any:
         import zarr
 
-        return zarr.open_array(
-            store=self.array.store, path=self.array.path, mode="r", zarr_format=self._metadata.document["zarr_format"]
-        )
+        metadata = self._metadata
+        # What is gone may have been written anew in the other format.
+        zarr_format = metadata.document["zarr_format"] if metadata.is_there() else None
+        return zarr.open_array(store=self.array.store, path=self.array.path, mode="r", zarr_format=zarr_format)
 
     def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
         steps = tuple(step) if step else (1,) * len(window)
-        if self._chunks is None:
-            return self._read_through_zarr(window, steps)
+        with self._verified():
+            if self._chunks is None:
+                return self._read_through_zarr(window, steps)
+            return self._read_chunks(window, steps, self._chunks)
+
+    @contextlib.contextmanager
+    def _verified(self) -> Iterator[None]:
+        """Refuse what was read of an array that has become another one: its chunks were decoded as those of the old one."""
         try:
-            self._metadata.verify(now=False)
-        except OSError as error:
-            raise read_error(self.name, self._metadata.key, error) from error
-        return self._read_chunks(window, steps, self._chunks)
+            yield
+        finally:
+            try:
+                self._metadata.verify(now=False)
+            except SourceError:
+                raise
+            except OSError as error:
+                raise read_error(self.name, self._metadata.key, error) from error
 
     def _read_through_zarr(self, window: Window, steps: tuple[int, ...]) -> Array:
         try:
-            self._metadata.verify(now=False)
             selection = tuple(slice(a, b, s) for (a, b), s in zip(window, steps, strict=True))
             block = np.asarray(self.array[selection])
             # Fill values, or NaN, are perhaps there because the array is gone.
@@ -199,10 +209,11 @@ class ZarrSource(Source):
         if chunks is None or chunks.decoder.raw or not self._is_chunk(window, chunks.decoder.shape):
             yield self.read(window)
             return
-        self._metadata.verify(now=False)
         with ChunkReader(chunks) as reader, temporary_buffer(chunks.decoder.n_bytes) as memory:
             index = tuple(a // c for (a, _), c in zip(window, chunks.decoder.shape, strict=True))
-            yield reader.read(index, tuple(slice(0, b - a) for a, b in window), memory)
+            with self._verified():
+                block = reader.read(index, tuple(slice(0, b - a) for a, b in window), memory)
+            yield block
 
     def _is_chunk(self, window: Window, chunk: tuple[int, ...]) -> bool:
         """True for a window that begins with a chunk and doesn't go beyond it."""
