@@ -25,6 +25,7 @@ from lazypyr.errors import BusyError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import ComputeContext, Pyramid
+from lazypyr.pyramids.plan import ReadPlan
 
 __all__ = ["DEFAULT_CACHE_BYTES", "DEFAULT_INFLIGHT_BYTES", "DEFAULT_TIMEOUT_S", "Engine"]
 
@@ -33,9 +34,6 @@ DEFAULT_CACHE_BYTES = 256 * 2**20
 DEFAULT_INFLIGHT_BYTES = 256 * 2**20
 # A hung source must end some day; the overview of a large array in far storage takes minutes and must not fail.
 DEFAULT_TIMEOUT_S = 600.0
-
-# How many levels' needs of memory are remembered.
-_MAX_NEEDS = 4096
 
 # Engines whose memory is reserved for the work at hand. What it needs on the way must not reserve again: it could wait
 # for memory that only its own end will free.
@@ -117,7 +115,6 @@ class Engine:
         self._request_pool = DaemonThreadPool(self.workers, "request")
         self._task_pool = DaemonThreadPool(self.workers, "task")
         self._limiter = MemoryLimiter(self.inflight_bytes, self.timeout_s)
-        self._needs: dict[tuple[Hashable, int], int] = {}
 
     def add_sink(self, sink: ChunkSink) -> None:
         """Look for chunks in a sink too, and hand it what is computed."""
@@ -156,8 +153,11 @@ class Engine:
         return self._from_sinks(pyramid, level, index, quick=True) if value is None else value
 
     def _from_sinks(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, quick: bool = False) -> Array | None:
-        chunks = (sink.get(pyramid, level, index, quick=quick) for sink in self._sinks)
-        return next((chunk for chunk in chunks if chunk is not None), None)
+        for sink in self._sinks:
+            chunk = sink.get(pyramid, level, index, quick=quick)
+            if chunk is not None:
+                return chunk
+        return None
 
     def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], chunk: Array) -> None:
         """Keep a chunk that came out on the way, clipped or full-size."""
@@ -208,7 +208,7 @@ class Engine:
             No room or no result within `timeout_s`.
         """
         key = (pyramid.key, level, index)
-        value: Array = self.get(key, lambda: self._compute(pyramid, level, index, context))
+        value: Array = self.get(key, partial(self._compute, pyramid, level, index, context))
         return value
 
     def request(
@@ -219,7 +219,7 @@ class Engine:
         Wait for ``computation.future`` inside ``engine.waiting(computation)``.
         """
         key = (pyramid.key, level, index)
-        return self.submit(key, lambda: self._compute(pyramid, level, index))
+        return self.submit(key, partial(self._compute, pyramid, level, index))
 
     def submit(self, key: Hashable, compute: Callable[[], Any]) -> tuple[Any, None] | tuple[None, Computation]:
         """Value of a key if it is cached, else its computation; `request` for any value that the cache may hold."""
@@ -228,7 +228,7 @@ class Engine:
             return value, None
         cache = self._cache
         if not computation.started:
-            self._request_pool.submit(lambda: _quietly(cache, computation))
+            self._request_pool.submit(partial(_quietly, cache, computation))
         return None, computation
 
     def waiting(self, computation: Computation) -> contextlib.AbstractContextManager[None]:
@@ -247,7 +247,7 @@ class Engine:
             return kept
         window = windows.chunk_window(index, pyramid.chunks, pyramid.levels[level].shape)
         chunk = checked_chunk(
-            pyramid, level, window, lambda: self._block(pyramid, level, index, window, context or self)
+            pyramid, level, window, partial(self._block, pyramid, level, index, window, context or self)
         )
         for sink in self._sinks:
             sink.put(pyramid, level, index, chunk)
@@ -257,9 +257,9 @@ class Engine:
         self, pyramid: Pyramid, level: int, index: tuple[int, ...], window: Window, context: ComputeContext
     ) -> Array:
         """Compute one chunk; if another thread runs the pass that yields it as a by-product, wait for that pass instead."""
-        wide = pyramid.read_region(level, window, context)
-        if wide == window:
-            return self._admitted(pyramid, level, window, context)
+        plan = pyramid.plan(level, window, context)
+        if plan.region == window:
+            return self._admitted(pyramid, plan, context)
         computed: list[Array] = []
         started = False
 
@@ -267,11 +267,11 @@ class Engine:
             nonlocal started
             if self.get_cached(pyramid, level, index) is None:
                 started = True
-                computed.append(self._admitted(pyramid, level, window, context))
+                computed.append(self._admitted(pyramid, plan, context))
 
         urgent = id(self) in _reserved.get()
         try:
-            key = pyramid.key, level, wide
+            key = pyramid.key, level, plan.region
             self._passes.get(key, unless_brought, timeout_s=self.timeout_s, urgent=urgent)
         except BusyError:
             raise
@@ -283,33 +283,22 @@ class Engine:
         chunk = self.get_cached(pyramid, level, index)
         if chunk is not None:
             return _cut(chunk, pyramid.chunks, index, window)
-        return self._admitted(pyramid, level, window, context)
+        return self._admitted(pyramid, plan, context)
 
-    def _admitted(self, pyramid: Pyramid, level: int, window: Window, context: ComputeContext) -> Array:
+    def _admitted(self, pyramid: Pyramid, plan: ReadPlan, context: ComputeContext) -> Array:
         """Compute with memory reserved, unless the work that this is part of has reserved it."""
         reserved = _reserved.get()
         if id(self) in reserved:
-            return pyramid.compute(level, window, context)
-        need = self._need(pyramid, level)
+            return pyramid.execute(plan, context)
+        need = min(self.inflight_bytes, plan.working_bytes)
         computation = current_computation()
         self._limiter.acquire(need, urgent=lambda: computation is not None and computation.urgent)
         token = _reserved.set((*reserved, id(self)))
         try:
-            return pyramid.compute(level, window, context)
+            return pyramid.execute(plan, context)
         finally:
             _reserved.reset(token)
             self._limiter.release(need)
-
-    def _need(self, pyramid: Pyramid, level: int) -> int:
-        """Bytes that computing a whole chunk reserves."""
-        need = self._needs.get((pyramid.key, level))
-        if need is None:
-            window = tuple((0, c) for c in pyramid.chunks)
-            need = pyramid.working_bytes(level, window, self.task_bytes * self.workers)
-            if len(self._needs) >= _MAX_NEEDS:
-                self._needs.clear()
-            need = self._needs[pyramid.key, level] = min(self.inflight_bytes, need)
-        return need
 
     # State
 

@@ -9,7 +9,7 @@ from lazypyr._util.progress import progress_bar
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
-from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.base import ComputeContext, Pyramid
 from lazypyr.pyramids.context import LevelFilterContext
 
 __all__ = ["finest_that_fits", "warm"]
@@ -68,8 +68,8 @@ def warm(pyramid: Pyramid, engine: Engine, *, min_level: int | None = None, prog
             f"{pyramid.name}: levels {finest} to {top} take {need:,} bytes, the cache holds {engine.cache_bytes:,}: raise "
             f"cache_bytes, or min_level"
         )
-    start = _first_step(pyramid, finest)
     context = LevelFilterContext(engine, pyramid, finest)
+    start = _first_step(pyramid, finest, context)
     levels = range(start, top + 1)
     counts = {level: windows.chunk_count(pyramid.levels[level].shape, pyramid.chunks) for level in levels}
     total = sum(math.prod(count) for count in counts.values())
@@ -81,11 +81,16 @@ def warm(pyramid: Pyramid, engine: Engine, *, min_level: int | None = None, prog
     return finest
 
 
-def _first_step(pyramid: Pyramid, finest: int) -> int:
+def _first_step(pyramid: Pyramid, finest: int, context: ComputeContext) -> int:
     """The level whose chunks are computed first: they bring the finer ones with them; what is coarser is made of them."""
     start = finest
-    last = pyramid.coarsest_bringing(finest)
     tile = math.prod(pyramid.chunks) * pyramid.dtype.itemsize
-    while start < last and tile * math.prod(pyramid.levels[start + 1].scale) <= _STEP_BYTES:
-        start += 1
+    for level in range(finest + 1, len(pyramid.levels)):
+        if tile * math.prod(pyramid.levels[level].scale) > _STEP_BYTES:
+            break
+        shape = pyramid.levels[level].shape
+        window = windows.chunk_window((0,) * pyramid.ndim, pyramid.chunks, shape)
+        if pyramid.plan(level, window, context).finest_cached_level > finest:
+            break
+        start = level
     return start

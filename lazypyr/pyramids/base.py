@@ -18,6 +18,7 @@ from lazypyr.metadata.protocol import SupportsDownsampling
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.key import Key
 from lazypyr.pyramids.level import Level, checked_window
+from lazypyr.pyramids.plan import ReadPlan
 from lazypyr.pyramids.products import ProductLike, load_products
 from lazypyr.reducers import REDUCERS
 
@@ -67,8 +68,8 @@ class ComputeContext(Protocol):
 
 # Members that the engine, the writers and the viewers call, and that completion leaves out.
 _INTERNAL = frozenset(
-    "checked coarsest_bringing compute decoded_bytes georeference identity indexed_values key last_stored_level "  # noqa: SIM905
-    "n_stored_levels planned read_region reductions refreshed transposed working_bytes".split()
+    "checked compute decoded_bytes execute georeference identity indexed_values key last_stored_level "  # noqa: SIM905
+    "n_stored_levels plan reductions refreshed transposed working_bytes".split()
 )
 
 
@@ -158,9 +159,14 @@ class Pyramid(ABC):
         """Estimate of the bytes that `compute` holds at once, given blocks of `block_bytes` for all threads together."""
         return 3 * windows.pixels_in(window) * self.dtype.itemsize
 
-    def read_region(self, level: int, window: Window, context: ComputeContext) -> Window:
-        """All that `compute` computes, and offers, besides a window: the same for neighbours that come out together."""
-        return window
+    def plan(self, level: int, window: Window, context: ComputeContext) -> ReadPlan:
+        """Plan of a window, decided without reading: by default just the window, by `compute`."""
+        need = self.working_bytes(level, window, context.task_bytes * context.workers)
+        return ReadPlan(level, window, window, need, level)
+
+    def execute(self, plan: ReadPlan, context: ComputeContext) -> Array:
+        """Pixels of the window of a plan that `plan` made in the same context."""
+        return self.compute(plan.level, plan.window, context)
 
     # Facts that others decide by
 
@@ -193,10 +199,6 @@ class Pyramid(ABC):
     def decoded_bytes(self, n_channels: int) -> int:
         """Bytes of the stored chunks under `n_channels` channels of one pixel, as far as can be known."""
         return 0
-
-    def coarsest_bringing(self, level: int) -> int:
-        """The coarsest level whose chunks bring those of `level`, and of all levels between, when they are computed."""
-        return level
 
     def transposed(self, order: tuple[str, ...]) -> Pyramid | None:
         """The pyramid with its axes in another order, if that can be computed in that order; None otherwise."""
@@ -342,8 +344,6 @@ class Reduction(Pyramid):
     stored_levels: tuple[Source, ...]
     reducer: Reducer
     factors: tuple[int, ...]
-    # What the planner decided last, and for what; see ReadPass.plan.
-    planned: tuple[Hashable, Any] | None = None
 
     @property
     def last_stored_level(self) -> int:

@@ -20,7 +20,7 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window, overlap, slices_within
 from lazypyr.pyramids.base import ComputeContext, Reduction
-from lazypyr.pyramids.plan import ReadPlan, bytes_of, expand_to_chunks
+from lazypyr.pyramids.plan import BlockPlan, ReadPlan, Strategy
 from lazypyr.sources.base import Source
 
 __all__ = ["ReadPass"]
@@ -39,60 +39,32 @@ class ReadPass:
     """One computation of a window, with all that comes out on the way."""
 
     pyramid: Reduction
+    plan: ReadPlan
     context: ComputeContext
 
-    def compute(self, level: int, window: Window) -> Array:
-        ways = {"stored": self._stored, "sampled": self._sampled, "boxes": self._boxes, "reduced": self._reduced}
-        return ways[self.strategy(level)](level, window)
-
-    def strategy(self, level: int) -> str:
-        """Strategy that computes a window of a level: "stored", "sampled", "boxes" or "reduced"."""
-        p = self.pyramid
-        if level <= p.last_stored_level:
-            return "stored"
-        if p.reducer.samples_only and self._sampling_is_cheaper(level):
-            return "sampled"
-        return "reduced" if p.reducer.composable else "boxes"
-
-    def read_region(self, level: int, window: Window) -> Window:
-        """All that is computed with a window."""
-        p, strategy = self.pyramid, self.strategy(level)
-        if strategy == "reduced":
-            return self.plan(level, window).window
-        if strategy != "stored" or p.stored_levels[level].cheap_stride:
-            return window
-        wide = expand_to_chunks(p, p.stored_levels[level], window, (1,) * p.ndim, p.stored_levels[level].shape)
-        return window if bytes_of(wide, p) > self.context.cache_budget_bytes // 2 else wide
-
-    def plan(self, level: int, window: Window) -> ReadPlan:
-        """Plan of a window; the last one is remembered, as a chunk asks for its read region first."""
-        p, context = self.pyramid, self.context
-        asked = level, window, context.cache_budget_bytes, context.task_bytes, context.workers
-        if p.planned is not None and p.planned[0] == asked:
-            plan: ReadPlan = p.planned[1]
-            return plan
-        plan = ReadPlan.of(p, level, window, context)
-        p.planned = asked, plan
-        return plan
-
-    # Levels that exist
-
-    def _stored(self, level: int, window: Window) -> Array:
-        """Read a window; what else of the stored chunks is decoded with it is cached."""
-        base, wide = self.pyramid.stored_levels[level], self.read_region(level, window)
-        block = base.read(wide)
-        if wide == window:
+    def compute(self) -> Array:
+        """Pixels of the plan's window; what else comes out of its region is cached."""
+        plan = self.plan
+        if plan.strategy is Strategy.SAMPLED:
+            return self._sampled(plan.level, plan.window)
+        if plan.strategy is Strategy.WHOLE_BOXES:
+            return self._boxes(plan.level, plan.window)
+        if plan.strategy is Strategy.STORED:
+            block = self.pyramid.stored_levels[plan.level].read(plan.region)
+        else:
+            block = self._node(plan.level, plan.region)
+        if plan.region == plan.window:
             return block
-        self._put_cached(level, wide, block, except_=window)
-        return block[slices_within(window, wide)].copy()
+        self._put_cached(plan.level, plan.region, block, except_=plan.window)
+        return block[slices_within(plan.window, plan.region)].copy()
+
+    @property
+    def blocks(self) -> BlockPlan:
+        """Blocks of a plan that goes level by level."""
+        assert self.plan.blocks is not None
+        return self.plan.blocks
 
     # Stride without what lies between
-
-    def _sampling_is_cheaper(self, level: int) -> bool:
-        """True where few chunks hold a sample, or a sample costs no more than itself."""
-        p, base = self.pyramid, self.pyramid.stored_levels[-1]
-        steps = [f ** (level - p.last_stored_level) for f in p.factors]
-        return base.cheap_stride or any(s > c for s, c, f in zip(steps, base.chunks, p.factors, strict=True) if f > 1)
 
     def _sampled(self, level: int, window: Window) -> Array:
         p, base = self.pyramid, self.pyramid.stored_levels[-1]
@@ -155,25 +127,17 @@ class ReadPass:
 
     # Reducers that work level by level
 
-    def _reduced(self, level: int, window: Window) -> Array:
-        plan = self.plan(level, window)
-        block = self._node(level, plan.window, plan)
-        if plan.window == window:
-            return block
-        self._put_cached(level, plan.window, block, except_=window)
-        return block[slices_within(window, plan.window)].copy()
-
-    def _node(self, level: int, window: Window, plan: ReadPlan) -> Array:
+    def _node(self, level: int, window: Window) -> Array:
         """Pixels of a window of `level`: by blocks, or of the level before where chunks of it are cached."""
         p = self.pyramid
-        if level <= plan.group_level and not self.any_cached(level, window, plan):
-            return self._reduce_group(level, window, plan)
+        if level <= self.blocks.group_level and not self.any_cached(level, window):
+            return self._reduce_group(level, window)
         out = np.empty(windows.window_shape(window), p.dtype)
         for piece, finer in self._parts_of(level, window):
             block = self._cached(level - 1, finer)
             if block is None:
-                block = self._node(level - 1, finer, plan)
-                if level - 1 >= plan.finest_cached_level:
+                block = self._node(level - 1, finer)
+                if level - 1 >= self.plan.finest_cached_level:
                     self._put_cached(level - 1, finer, block)
             p.reducer(block, p.factors, nodata=p.nodata, out=out[slices_within(piece, window)])
         return out
@@ -188,10 +152,10 @@ class ReadPass:
         """The windows of the level before of which a window is put together."""
         return (finer for _, finer in self._parts_of(level, window))
 
-    def any_cached(self, level: int, window: Window, plan: ReadPlan) -> bool:
+    def any_cached(self, level: int, window: Window) -> bool:
         """True where some chunk between the blocks and `level` is cached, as far as looking costs little."""
         p, context = self.pyramid, self.context
-        for k in range(level - 1, plan.block_level, -1):
+        for k in range(level - 1, self.blocks.block_level, -1):
             finer = windows.refine_window(window, p.factors, self._shape(k), level - k)
             if not context.cache_budget_bytes or windows.touched_chunks(finer, p.chunks) > _MAX_LOOKS:
                 return False
@@ -218,9 +182,10 @@ class ReadPass:
             out[slices_within(part, window)] = chunk[slices_within(part, chunk_window)]
         return out
 
-    def _reduce_group(self, level: int, window: Window, plan: ReadPlan) -> Array:
+    def _reduce_group(self, level: int, window: Window) -> Array:
         """Pixels of a window whose blocks are computed side by side, then reduced on to `level`."""
-        p, blocks_at = self.pyramid, plan.block_level
+        p, plan, blocks = self.pyramid, self.plan, self.blocks
+        blocks_at = blocks.block_level
         wide = windows.refine_window(window, p.factors, self._shape(blocks_at), level - blocks_at)
         out = np.empty(windows.window_shape(wide), p.dtype)
 
@@ -229,18 +194,17 @@ class ReadPass:
             cached = self._cached(blocks_at, piece) if blocks_at > p.last_stored_level else None
             if cached is not None:
                 target[...] = cached
-            elif plan.aligned:
-                self._block(blocks_at, piece, plan, target)
+            elif blocks.aligned:
+                self._block(blocks_at, piece, target)
             else:
-                steps = tuple(f ** (blocks_at - p.last_stored_level) for f in p.factors)
-                samples = zip(piece, steps, p.stored_levels[-1].shape, strict=True)
+                samples = zip(piece, blocks.steps, p.stored_levels[-1].shape, strict=True)
                 base_window = tuple((a * s, min((b - 1) * s + 1, n)) for (a, b), s, n in samples)
-                target[...] = p.stored_levels[-1].read(base_window, steps)
-            if cached is None and plan.aligned and plan.finest_cached_level <= blocks_at < plan.target_level:
+                target[...] = p.stored_levels[-1].read(base_window, blocks.steps)
+            if cached is None and blocks.aligned and plan.finest_cached_level <= blocks_at < plan.level:
                 self._put_cached(blocks_at, piece, target)
 
-        self.context.run_tasks(partial(block, piece) for piece in plan.blocks(wide))
-        if not plan.aligned and plan.finest_cached_level <= blocks_at < level:
+        self.context.run_tasks(partial(block, piece) for piece in blocks.cut(wide))
+        if not blocks.aligned and plan.finest_cached_level <= blocks_at < level:
             self._put_cached(blocks_at, wide, out)
         for coarser in range(blocks_at + 1, level + 1):
             out = p.reducer(out, p.factors, nodata=p.nodata)
@@ -253,13 +217,14 @@ class ReadPass:
     def _shape(self, level: int) -> tuple[int, ...]:
         return self.pyramid.levels[level].shape
 
-    def _block(self, level: int, window: Window, plan: ReadPlan, out: Array) -> None:
+    def _block(self, level: int, window: Window, out: Array) -> None:
         """Read the chunks under a window of `level` and reduce each by itself as far as its boxes are whole."""
-        p, base = self.pyramid, self.pyramid.stored_levels[-1]
+        p, plan, base = self.pyramid, self.plan, self.pyramid.stored_levels[-1]
+        within_chunk = self.blocks.within_chunk
         footprint = windows.refine_window(window, p.factors, base.shape, level - p.last_stored_level)
-        if plan.within_chunk:
+        if within_chunk:
             reach, pieces = (
-                min(level, p.last_stored_level + plan.within_chunk),
+                min(level, p.last_stored_level + within_chunk),
                 _cells(footprint, base.preferred_read_shape),
             )
         else:

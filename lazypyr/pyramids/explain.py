@@ -8,59 +8,58 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.execute import ReadPass
 from lazypyr.pyramids.explanation import Explanation
-from lazypyr.pyramids.plan import ReadPlan
+from lazypyr.pyramids.plan import Strategy
 
 __all__ = ["explain_pass"]
 
 
-def explain_pass(work: ReadPass, what: str, level: int, window: Window) -> Explanation:
-    """Explanation of a window that a pass would compute."""
-    p = work.pyramid
+def explain_pass(work: ReadPass, what: str) -> Explanation:
+    """Explanation of the plan of a pass."""
+    p, plan = work.pyramid, work.plan
+    level, window, strategy = plan.level, plan.window, plan.strategy
     base = p.stored_levels[min(level, p.last_stored_level)]
     depth = max(level - p.last_stored_level, 0)
     steps = tuple(f**depth for f in p.factors)
     chunk_bytes = math.prod(base.chunks) * p.dtype.itemsize
-    strategy = work.strategy(level)
-    if strategy == "sampled":
+    if strategy is Strategy.SAMPLED:
         chunks = math.prod(
             len({(i * s) // c for i in range(a, b)}) for (a, b), s, c in zip(window, steps, base.chunks, strict=True)
         )
         n_bytes = windows.pixels_in(window) * p.dtype.itemsize if base.cheap_stride else chunks * chunk_bytes
         return Explanation(what, "only the chunks that hold a sample", False, base.name, chunks, n_bytes)
-    if strategy == "reduced":
-        plan = work.plan(level, window)
-        chunks, cached = _needs(work, level, plan.window, plan)
+    if strategy is Strategy.LEVEL_BY_LEVEL:
+        chunks, cached = _needs(work, level, plan.region)
         how = f"{p.reducer.name} of {'finer chunks and ' if cached else ''}one pass over the chunks under it"
         keeps = tuple(range(plan.finest_cached_level, level)) if chunks else ()
         return Explanation(what, how, False, base.name, chunks, chunks * chunk_bytes, cached, keeps)
     chunks = windows.touched_chunks(windows.refine_window(window, p.factors, base.shape, depth), base.chunks)
-    how = "as stored" if strategy == "stored" else f"{p.reducer.name} of boxes of level {p.last_stored_level}"
+    how = "as stored" if strategy is Strategy.STORED else f"{p.reducer.name} of boxes of level {p.last_stored_level}"
     return Explanation(what, how, False, base.name, chunks, chunks * chunk_bytes)
 
 
-def _needs(work: ReadPass, level: int, window: Window, plan: ReadPlan) -> tuple[int, int]:
+def _needs(work: ReadPass, level: int, window: Window) -> tuple[int, int]:
     """Numbers of stored chunks, and of cached chunks of the pyramid, that a pass over a window of `level` uses."""
-    if level <= plan.group_level and not work.any_cached(level, window, plan):
-        return _of_group(work, level, window, plan)
+    if level <= work.blocks.group_level and not work.any_cached(level, window):
+        return _of_group(work, level, window)
     stored = cached = 0
     for finer in work.finer_windows(level, window):
         n_cached = _cached_chunks(work, level - 1, finer)
-        more = (0, n_cached) if n_cached else _needs(work, level - 1, finer, plan)
+        more = (0, n_cached) if n_cached else _needs(work, level - 1, finer)
         stored, cached = stored + more[0], cached + more[1]
     return stored, cached
 
 
-def _of_group(work: ReadPass, level: int, window: Window, plan: ReadPlan) -> tuple[int, int]:
-    p, base = work.pyramid, work.pyramid.stored_levels[-1]
-    wide = windows.refine_window(window, p.factors, p.levels[plan.block_level].shape, level - plan.block_level)
-    if plan.block_level == p.last_stored_level:
+def _of_group(work: ReadPass, level: int, window: Window) -> tuple[int, int]:
+    p, blocks, base = work.pyramid, work.blocks, work.pyramid.stored_levels[-1]
+    wide = windows.refine_window(window, p.factors, p.levels[blocks.block_level].shape, level - blocks.block_level)
+    if blocks.block_level == p.last_stored_level:
         return windows.touched_chunks(wide, base.chunks), 0
     stored = cached = 0
-    for block in plan.blocks(wide):
-        n_cached = _cached_chunks(work, plan.block_level, block)
+    for block in blocks.cut(wide):
+        n_cached = _cached_chunks(work, blocks.block_level, block)
         cached += n_cached
         if not n_cached:
-            under = windows.refine_window(block, p.factors, base.shape, plan.block_level - p.last_stored_level)
+            under = windows.refine_window(block, p.factors, base.shape, blocks.block_level - p.last_stored_level)
             stored += windows.touched_chunks(under, base.chunks)
     return stored, cached
 

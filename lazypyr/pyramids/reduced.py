@@ -18,6 +18,8 @@ from lazypyr.pyramids.base import ComputeContext, Level, Pyramid, Reduction
 from lazypyr.pyramids.execute import ReadPass
 from lazypyr.pyramids.explain import explain_pass
 from lazypyr.pyramids.explanation import Explanation
+from lazypyr.pyramids.plan import ReadPlan
+from lazypyr.pyramids.planner import plan_reduced
 from lazypyr.reducers import Reducer
 from lazypyr.sources.base import Source, bytes_of_pixel
 from lazypyr.sources.transposed import TransposedSource
@@ -151,25 +153,21 @@ class ReducedPyramid(Reduction):
     def decoded_bytes(self, n_channels: int) -> int:
         return bytes_of_pixel(self.stored_levels[-1], n_channels)
 
-    def coarsest_bringing(self, level: int) -> int:
-        if not self.reducer.composable:
-            return level
-        # A pass keeps what it reads only for level 0, and the first level only when it isn't deep.
-        last = {0: level, 1: level + 1}.get(max(level - self.last_stored_level, 0), len(self.levels) - 1)
-        return min(last, len(self.levels) - 1)
-
     def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
-        return explain_pass(ReadPass(self, context), what, level, window)
+        return explain_pass(ReadPass(self, self.plan(level, window, context), context), what)
 
     # Computing
 
     def compute(self, level: int, window: Window, context: ComputeContext) -> Array:
         if windows.pixels_in(window) == 0:
             return np.empty(windows.window_shape(window), self.dtype)
-        return ReadPass(self, context).compute(level, window)
+        return self.execute(self.plan(level, window, context), context)
 
-    def read_region(self, level: int, window: Window, context: ComputeContext) -> Window:
-        return ReadPass(self, context).read_region(level, window)
+    def plan(self, level: int, window: Window, context: ComputeContext) -> ReadPlan:
+        return plan_reduced(self, level, window, context)
+
+    def execute(self, plan: ReadPlan, context: ComputeContext) -> Array:
+        return ReadPass(self, plan, context).compute()
 
     def working_bytes(self, level: int, window: Window, block_bytes: int) -> int:
         depth = level - self.last_stored_level

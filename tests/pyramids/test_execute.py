@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from lazypyr import LazyPyramidStore, PlanError, SourceError, open_pyramid
 from lazypyr.engine.engine import Engine
+from lazypyr.pyramids.plan import Strategy
+from lazypyr.pyramids.reduced import ReducedPyramid
 from support import reference
 from support.faultstore import FaultMapping, FaultStore, bytes_of
 from support.running import python, together
@@ -279,3 +281,45 @@ def test_neighbours_of_a_pass_that_fails():
         assert store.cache_info().in_flight == 0
         assert store.engine.inflight_used == 0
         store.engine.clear()
+
+
+@pytest.mark.parametrize("method", ["mean", "stride", "median"])
+@pytest.mark.parametrize("level", [0, 1, 3])
+def test_a_cold_chunk_is_planned_once_and_the_recipe_remembers_nothing(method, level, monkeypatch):
+    pyramid = open_pyramid(
+        zarr_array(random_array(4, (256, 192), "<f4"), chunks=(32, 32)), method=method, chunks=(16, 16)
+    )
+    planned, recipe = [], dict(vars(pyramid), key=pyramid.key)
+
+    def plan(self, *window_and_context):
+        planned.append(window_and_context[:2])
+        return plan_of(self, *window_and_context)
+
+    plan_of = ReducedPyramid.plan
+    monkeypatch.setattr(ReducedPyramid, "plan", plan)
+    LazyPyramidStore(pyramid)[f"{level}/c/0/1"]
+    assert planned == [(level, ((0, 16), (16, min(32, pyramid.levels[level].shape[1]))))]
+    assert {name: value for name, value in vars(pyramid).items() if name in recipe} == recipe
+
+
+@pytest.mark.parametrize(
+    ("method", "level", "strategy"),
+    [
+        ("mean", 0, Strategy.STORED),
+        ("mean", 2, Strategy.LEVEL_BY_LEVEL),
+        ("median", 2, Strategy.WHOLE_BOXES),
+        ("stride", 2, Strategy.LEVEL_BY_LEVEL),
+        ("stride", 6, Strategy.SAMPLED),
+    ],
+)
+def test_a_plan_tells_what_is_computed_together(method, level, strategy):
+    pyramid = open_pyramid(
+        zarr_array(random_array(4, (256, 192), "<f4"), chunks=(32, 32)), method=method, chunks=(8, 8), levels=7
+    )
+    window = tuple((0, min(8, n)) for n in pyramid.levels[level].shape)
+    plan = pyramid.plan(level, window, Engine())
+    assert (plan.level, plan.window, plan.strategy) == (level, window, strategy)
+    assert all(a <= c and d <= b for (a, b), (c, d) in zip(plan.region, window, strict=True))
+    assert 0 < plan.finest_cached_level <= level or level == 0
+    assert (plan.blocks is not None) == (strategy is Strategy.LEVEL_BY_LEVEL)
+    np.testing.assert_array_equal(pyramid.execute(plan, Engine()), pyramid.read(level, window))

@@ -1,0 +1,141 @@
+"""Planner of reduced pyramids: the strategy, the windows that are read together, the levels that are cached on the way."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+from lazypyr.geometry import windows
+from lazypyr.geometry.windows import Window
+from lazypyr.pyramids.base import ComputeContext, Reduction
+from lazypyr.pyramids.plan import BlockPlan, ReadPlan, Strategy
+from lazypyr.sources.base import Source
+
+__all__ = ["plan_reduced"]
+
+Index = tuple[int, ...]
+# From this many levels on, the first one is not cached on the way.
+_KEEP_FIRST_LEVEL_BELOW = 3
+
+
+def plan_reduced(p: Reduction, level: int, window: Window, context: ComputeContext) -> ReadPlan:
+    """Plan of a window of a reduced pyramid."""
+    strategy, region, finest, blocks = _strategy(p, level), window, level, None
+    if strategy is Strategy.LEVEL_BY_LEVEL:
+        depth = level - p.last_stored_level
+        region = _expanded(p, p.stored_levels[-1], level, window, depth, context.cache_budget_bytes // 4)
+        finest = _finest_cached_level(p, level, region, context)
+        blocks = _plan_blocks(p, depth, region, finest, context)
+    elif strategy is Strategy.STORED and not p.stored_levels[level].cheap_stride:
+        region = _expanded(p, p.stored_levels[level], level, window, 0, context.cache_budget_bytes // 2)
+    need = p.working_bytes(level, window, context.task_bytes * context.workers)
+    return ReadPlan(level, window, region, need, finest, strategy, blocks)
+
+
+def _strategy(p: Reduction, level: int) -> Strategy:
+    if level <= p.last_stored_level:
+        return Strategy.STORED
+    if p.reducer.samples_only:
+        # Where few chunks hold a sample, or a sample costs no more than itself.
+        base, depth = p.stored_levels[-1], level - p.last_stored_level
+        if base.cheap_stride or any(f > 1 and f**depth > c for f, c in zip(p.factors, base.chunks, strict=True)):
+            return Strategy.SAMPLED
+    return Strategy.LEVEL_BY_LEVEL if p.reducer.composable else Strategy.WHOLE_BOXES
+
+
+def _expanded(p: Reduction, base: Source, level: int, window: Window, depth: int, most: int) -> Window:
+    """Window of a level with all chunks that lie whole in the stored chunks under it, if they take `most` bytes at most."""
+    wide = []
+    for (a, b), chunk, stored, f, n in zip(
+        window, p.chunks, base.chunks, p.factors, p.levels[level].shape, strict=True
+    ):
+        s = f**depth
+        low, high = a * s // stored * stored, windows.ceil_div(b * s, stored) * stored
+        first = min(windows.ceil_div(windows.ceil_div(low, s), chunk) * chunk, a)
+        last = n if high >= n * s else max(high // s // chunk * chunk, b)
+        wide.append((first, last))
+    return tuple(wide) if windows.pixels_in(tuple(wide)) * p.dtype.itemsize <= most else window
+
+
+def _plan_blocks(p: Reduction, depth: int, region: Window, finest: int, context: ComputeContext) -> BlockPlan:
+    stored = p.stored_levels[-1]
+    block, aligned = _block_depth(p, depth, region, finest, context)
+
+    def collected(group: int) -> int:
+        """Bytes, at the blocks' level, of a chunk of the group's level."""
+        sizes = zip(region, p.chunks, p.factors, strict=True)
+        pixels: int = math.prod(min(c, b - a) * f ** (group - block) for (a, b), c, f in sizes)
+        return pixels * p.dtype.itemsize
+
+    # Of stored pixels one group is collected at a time; of blocks there are the tasks' own bytes besides.
+    most = context.task_bytes if aligned else context.task_bytes * context.workers
+    group = block
+    while group < depth and collected(group + 1) <= most:
+        group += 1
+    return BlockPlan(
+        p.last_stored_level + block,
+        p.last_stored_level + group,
+        _common_depth(stored, p.factors),
+        _block_shape(p, block) if aligned else stored.chunks,
+        aligned,
+        tuple(f**block for f in p.factors),
+    )
+
+
+def _finest_cached_level(p: Reduction, level: int, wide: Window, context: ComputeContext) -> int:
+    # The first level is a quarter of the source, and costs as much memory as all that can be kept of a view; one of its
+    # chunks is soon made again. Further up, keeping costs next to nothing.
+    first = p.last_stored_level + (1 if level - p.last_stored_level < _KEEP_FIRST_LEVEL_BELOW else 2)
+    budget, finest = context.cache_budget_bytes, level
+    while finest > first:
+        finer = windows.refine_window(wide, p.factors, p.levels[finest - 1].shape, level - finest + 1)
+        budget -= windows.pixels_in(finer) * p.dtype.itemsize
+        if budget < 0:
+            break
+        finest -= 1
+    return finest
+
+
+def _block_shape(p: Reduction, depth: int) -> Index:
+    """Shape of a block, `depth` levels above the last stored one: a chunk, and at least what a stored chunk makes."""
+    sizes = zip(p.stored_levels[-1].chunks, p.factors, p.chunks, strict=True)
+    return tuple(stored if f == 1 else max(chunk, windows.ceil_div(stored, f**depth)) for stored, f, chunk in sizes)
+
+
+def _block_depth(p: Reduction, depth: int, wide: Window, finest: int, context: ComputeContext) -> tuple[int, bool]:
+    """Levels from the last stored one to that of the blocks, and True where blocks share no chunk."""
+    stored = p.stored_levels[-1]
+
+    def footprint(block: int) -> int:
+        sizes = zip(_block_shape(p, block), p.factors, stored.shape, strict=True)
+        return math.prod(min(size * f**block, n) for size, f, n in sizes) * p.dtype.itemsize
+
+    def count(block: int) -> int:
+        cut = zip(wide, _block_shape(p, block), p.factors, strict=True)
+        return math.prod(windows.ceil_div((b - a) * f ** (depth - block), size) for (a, b), size, f in cut)
+
+    # Below this level several blocks would decode the same chunk.
+    least = max(1, *(_ceil_log(c, t, f) for c, t, f in zip(stored.chunks, p.chunks, p.factors, strict=True)))
+    block = min(depth, least)
+    shared = zip(stored.chunks, p.factors, stored.shape, _block_shape(p, block), strict=True)
+    if not all(f == 1 or n <= c or size * f**block % c == 0 for c, f, n, size in shared):
+        return max(finest - p.last_stored_level, 1) if p.reducer.samples_only else 0, False
+    while block < depth and count(block + 1) >= 2 * context.workers and footprint(block + 1) <= context.task_bytes:
+        block += 1
+    return block, True
+
+
+def _common_depth(base: Source, factors: Index) -> int:
+    """Number of levels that every chunk can be reduced by itself."""
+    depths = [64]
+    for chunk, n, f in zip(base.chunks, base.shape, factors, strict=True):
+        if f > 1 and chunk < n:
+            depths.append(next(d for d in itertools.count() if chunk % f ** (d + 1)))
+    return min(depths)
+
+
+def _ceil_log(n: int, chunk: int, factor: int) -> int:
+    level = 0
+    while factor > 1 and chunk * factor**level < n:
+        level += 1
+    return level
