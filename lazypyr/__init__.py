@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     from lazypyr.points import read_points as read_points
     from lazypyr.product import Product as Product
     from lazypyr.product import product as product
+    from lazypyr.product import register_product as register_product
     from lazypyr.pyramids.open import from_function as from_function
     from lazypyr.pyramids.open import open_pyramid as open_pyramid
     from lazypyr.reducers import Reducer as Reducer
     from lazypyr.reducers import reducer as reducer
+    from lazypyr.reducers import register_reducer as register_reducer
     from lazypyr.server import serve as serve
     from lazypyr.sources.base import Source as Source
+    from lazypyr.sources.open import register_source as register_source
     from lazypyr.store import LazyPyramidStore as LazyPyramidStore
     from lazypyr.store import StoreLayout as StoreLayout
     from lazypyr.store import collection as collection
@@ -68,6 +71,9 @@ __all__ = [
     "product",
     "read_points",
     "reducer",
+    "register_product",
+    "register_reducer",
+    "register_source",
     "serve",
     "viewers",
 ]
@@ -88,6 +94,9 @@ _HOMES = {
     "Reducer": "lazypyr.reducers",
     "product": "lazypyr.product",
     "reducer": "lazypyr.reducers",
+    "register_product": "lazypyr.product",
+    "register_reducer": "lazypyr.reducers",
+    "register_source": "lazypyr.sources.open",
     "serve": "lazypyr.server",
 }
 

@@ -10,7 +10,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from lazypyr.products.apply import NAMES, apply, apply_to_source, offered_products, product_of
+from lazypyr.products.apply import NAMES, apply, apply_to_source, offered_products, product_of, register_product
 from lazypyr.products.base import Input, Output, Product
 from lazypyr.products.blocks import Channels
 from lazypyr.products.cast import cast
@@ -51,6 +51,7 @@ __all__ = [
     "premultiply",
     "product",
     "product_of",
+    "register_product",
     "rescale",
     "unpremultiply",
 ]

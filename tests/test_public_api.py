@@ -35,6 +35,9 @@ NAMES = [
     "product",
     "read_points",
     "reducer",
+    "register_product",
+    "register_reducer",
+    "register_source",
     "serve",
     "viewers",
 ]

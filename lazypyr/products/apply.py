@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable
@@ -21,11 +20,32 @@ from lazypyr.products.stretch import rescale
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.level_source import LevelSource
 from lazypyr.pyramids.products import ProductLike
+from lazypyr.registry import Registry, nearest
 from lazypyr.sources.base import Source
 
-__all__ = ["NAMES", "apply", "apply_to_source", "offered_products", "product_of"]
+__all__ = ["NAMES", "PRODUCTS", "apply", "apply_to_source", "offered_products", "product_of", "register_product"]
 
-_MADE: dict[str, Callable[..., Product]] = {
+
+def _as_maker(name: str, value: Any) -> Callable[..., Product]:
+    if isinstance(value, Product):
+        return lambda: value
+    if not callable(value):
+        raise PlanError(f"product {name!r}: expected a Product, or a function that makes one, got {value!r}")
+
+    @functools.wraps(value)
+    def make(*args: Any, **options: Any) -> Product:
+        made = value(*args, **options)
+        if not isinstance(made, Product):
+            raise PlanError(
+                f"product {name!r}: expected its function to make a Product, got {type(made).__name__}; "
+                "decorate a function of pixels with lazypyr.product"
+            )
+        return made
+
+    return make
+
+
+_BUILT_IN: dict[str, Callable[..., Product]] = {
     "phase": phase,
     "amplitude": amplitude,
     "intensity": intensity,
@@ -41,6 +61,39 @@ _MADE: dict[str, Callable[..., Product]] = {
     "premultiply": premultiply,
     "unpremultiply": unpremultiply,
 }
+PRODUCTS: Registry[Callable[..., Product]] = Registry("lazypyr.products", "product", _BUILT_IN, _as_maker)
+NAMES: tuple[str, ...] = tuple(_BUILT_IN)
+"""Names of the built-in products."""
+
+
+def register_product(name: str, product: Product | Callable[..., Product]) -> None:
+    """Product by name: ``map(name)``, ``product=name`` and the command line find it afterwards, in this process.
+
+    Parameters
+    ----------
+    name : str
+        Its name; a registered one is replaced, a built-in one can't be.
+    product : Product or callable
+        Product (a function decorated with `lazypyr.product` is one), or a function or class that makes one of options.
+
+    Raises
+    ------
+    PlanError
+        For the name of a built-in product, or something that is neither.
+
+    See Also
+    --------
+    define : Products of functions.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> lazypyr.register_product("squared", lazypyr.product(lambda z: z[()] ** 2, version="1"))
+    >>> lazypyr.open_pyramid(np.array([[1.0, 3.0]])).map("squared").read(0)
+    array([[1., 9.]])
+    """
+    PRODUCTS.register(name, product)
 
 
 @functools.cache
@@ -67,12 +120,8 @@ def offered_products(viewer: str) -> tuple[str, ...]:
     >>> lazypyr.product.offered_products("plot")[:3]
     ('amplitude', 'intensity', 'phase')
     """
-    ranks = {name: make().display.get("offered", {}).get(viewer) for name, make in _MADE.items()}
+    ranks = {name: make().display.get("offered", {}).get(viewer) for name, make in _BUILT_IN.items()}
     return tuple(sorted((name for name in ranks if ranks[name] is not None), key=lambda name: ranks[name] or 0))
-
-
-NAMES: tuple[str, ...] = tuple(_MADE)
-"""Names of the products that are known by one."""
 
 
 def product_of(product: ProductLike, /, **options: Any) -> Product:
@@ -81,7 +130,7 @@ def product_of(product: ProductLike, /, **options: Any) -> Product:
     Parameters
     ----------
     product : str, callable or Product
-        One of `NAMES`; a function, as `define` describes; or a result of `define` and the functions of this module.
+        One of `NAMES`, or a name that is registered; a function, as `define` describes; or a result of `define` and the functions of this module.
     **options : dict
         Options of the named product or of `define`.
 
@@ -112,13 +161,12 @@ def product_of(product: ProductLike, /, **options: Any) -> Product:
             )
         return product
     if isinstance(product, str):
-        if product not in _MADE:
-            near = difflib.get_close_matches(product, NAMES, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+        if product not in PRODUCTS:
+            hint = nearest(product, PRODUCTS)
             if product == "dequantize":
                 hint = "; it has two inputs: lazypyr.product.dequantize(codes, scales)"
-            raise PlanError(f"no product is called {product!r}; there are {', '.join(NAMES)}{hint}")
-        make: Callable[..., Product] = _MADE[product]
+            raise PlanError(f"no product is called {product!r}; there are {', '.join(PRODUCTS)}{hint}")
+        make: Callable[..., Product] = PRODUCTS[product]
     elif callable(product):
         func = product
 
@@ -127,7 +175,7 @@ def product_of(product: ProductLike, /, **options: Any) -> Product:
             return made
 
     else:
-        raise PlanError(f"a product is a name ({', '.join(NAMES)}), a function or a Product; got {product!r}")
+        raise PlanError(f"a product is a name ({', '.join(PRODUCTS)}), a function or a Product; got {product!r}")
     parameters = inspect.signature(make if isinstance(product, str) else define).parameters
     extra = [name for name in options if name not in parameters or name == "func"]
     if extra:

@@ -13,8 +13,9 @@ from lazypyr._util.tokenize import HoldsFunction, Versioned
 from lazypyr.errors import PlanError
 from lazypyr.reducers import custom, dispatch
 from lazypyr.reducers.loops import reduced_shape
+from lazypyr.registry import Registry, nearest
 
-__all__ = ["REDUCERS", "Reducer", "reducer", "reducer_of"]
+__all__ = ["REDUCERS", "Reducer", "reducer", "reducer_of", "register_reducer"]
 
 Array = np.ndarray[Any, Any]
 _CUSTOM = "custom:"
@@ -156,20 +157,54 @@ def _built_in(name: str, gdal: str = "", *, composable: bool = True) -> Reducer:
     return Reducer(name, composable, resampling_name=gdal, kernel=dispatch.method_of(name))
 
 
-REDUCERS: Mapping[str, Reducer] = {
-    r.name: r
-    for r in (
-        Reducer("stride", True, False, True, "nearest", dispatch.STRIDE),
-        _built_in("mean", "average"),
-        _built_in("min"),
-        _built_in("max"),
-        _built_in("first_valid"),
-        _built_in("sum"),
-        _built_in("rms"),
-        _built_in("median", "med", composable=False),
-        _built_in("mode", composable=False),
-    )
-}
+def _as_reducer(name: str, value: Any) -> Reducer:
+    made: Reducer = value if isinstance(value, Reducer) else reducer(value, name=name)
+    return made
+
+
+_BUILT_IN = (
+    Reducer("stride", True, False, True, "nearest", dispatch.STRIDE),
+    _built_in("mean", "average"),
+    _built_in("min"),
+    _built_in("max"),
+    _built_in("first_valid"),
+    _built_in("sum"),
+    _built_in("rms"),
+    _built_in("median", "med", composable=False),
+    _built_in("mode", composable=False),
+)
+REDUCERS: Registry[Reducer] = Registry("lazypyr.reducers", "reducer", {r.name: r for r in _BUILT_IN}, _as_reducer)
+
+
+def register_reducer(name: str, reducer: Reducer | Callable[..., Any]) -> None:
+    """Reducer by name: ``method=name`` finds it afterwards, in this process.
+
+    Parameters
+    ----------
+    name : str
+        Its name; a registered one is replaced, a built-in one can't be.
+    reducer : Reducer or callable
+        Reducer, or a function as `lazypyr.reducer` describes.
+
+    Raises
+    ------
+    PlanError
+        For the name of a built-in method, or something that can't be called.
+
+    See Also
+    --------
+    reducer : Reducer of a function, with its options.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lazypyr
+    >>> lazypyr.register_reducer("peak_to_peak", np.ptp)
+    >>> lazypyr.open_pyramid(np.arange(16.0).reshape(4, 4), method="peak_to_peak", levels=2).read(1)
+    array([[5., 5.],
+           [5., 5.]])
+    """
+    REDUCERS.register(name, reducer)
 
 
 def reducer(
@@ -269,4 +304,5 @@ def reducer_of(method: str | Callable[..., Any] | Reducer) -> Reducer:
         return REDUCERS[method]
     if callable(method):
         return reducer(method)  # type: ignore[no-any-return]
-    raise PlanError(f"method: expected one of {', '.join(REDUCERS)}, or a callable, got {method!r}")
+    hint = nearest(method, REDUCERS) if isinstance(method, str) else ""
+    raise PlanError(f"method: expected one of {', '.join(REDUCERS)}, or a callable, got {method!r}{hint}")

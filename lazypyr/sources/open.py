@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lazypyr.errors import PlanError
+from lazypyr.registry import Registry
 from lazypyr.sources.base import Source
 from lazypyr.sources.open_array import ArrayLikeOpener, DataArrayOpener, DatasetOpener, NumpyOpener
 from lazypyr.sources.open_zarr import MappingOpener, NodeOpener, PathOpener, StoreOpener
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions
 
-__all__ = ["OpenedSource", "open_source"]
+__all__ = ["OpenedSource", "open_source", "register_source"]
 
 
 class SourceOpener(Opener):
@@ -26,18 +27,74 @@ class SourceOpener(Opener):
         return OpenedSource((src,))
 
 
-# The first one that can open a source does.
-_OPENERS: tuple[Opener, ...] = (
-    SourceOpener(),
-    PathOpener(),
-    NumpyOpener(),
-    NodeOpener(),
-    DatasetOpener(),
-    DataArrayOpener(),
-    ArrayLikeOpener(),
-    StoreOpener(),
-    MappingOpener(),
-)
+def _as_opener(name: str, value: Any) -> Opener:
+    opener = value() if isinstance(value, type) else value
+    if not isinstance(opener, Opener):
+        raise PlanError(f"source {name!r}: expected a subclass of lazypyr.sources.opener.Opener, got {value!r}")
+    return opener
+
+
+# The first one that can open a source does; added ones come between the two, because `PathOpener` takes any path.
+_OPEN: tuple[Opener, ...] = (SourceOpener(), NumpyOpener())
+_BUILT_IN: dict[str, Opener] = {
+    "path": PathOpener(),
+    "zarr": NodeOpener(),
+    "dataset": DatasetOpener(),
+    "dataarray": DataArrayOpener(),
+    "array": ArrayLikeOpener(),
+    "store": StoreOpener(),
+    "mapping": MappingOpener(),
+}
+OPENERS: Registry[Opener] = Registry("lazypyr.sources", "source", _BUILT_IN, _as_opener)
+
+
+def register_source(name: str, opener: Opener | type[Opener]) -> None:
+    """Opener of another kind of source: all that takes a source asks it afterwards, in this process.
+
+    Parameters
+    ----------
+    name : str
+        Name of the kind; a registered one is replaced, a built-in one can't be.
+    opener : Opener
+        Object, or its class; it is asked before those that open paths, URLs and zarr.
+
+    Raises
+    ------
+    PlanError
+        For the name of a built-in kind, or something that is no opener.
+
+    See Also
+    --------
+    open_source : Its caller.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lazypyr
+    >>> from lazypyr.sources.opener import Opener
+    >>> class TextOpener(Opener):
+    ...     def can_open(self, src):
+    ...         return isinstance(src, str) and src.startswith("rows:")
+    ...
+    ...     def open(self, src, options):
+    ...         rows = np.array([[float(c) for c in row] for row in src[5:].split()])
+    ...         return open_source(rows, axes=options.axes, nodata=options.nodata)
+    >>> lazypyr.register_source("rows", TextOpener)
+    >>> lazypyr.open_pyramid("rows:12 34").read(0)
+    array([[1., 2.],
+           [3., 4.]])
+    """
+    OPENERS.register(name, opener)
+
+
+def _opener_of(src: Any) -> Opener | None:
+    for opener in _OPEN:
+        if opener.can_open(src):
+            return opener
+    for opener in OPENERS.added():
+        if opener.can_open(src):
+            return opener
+    return next((opener for opener in _BUILT_IN.values() if opener.can_open(src)), None)
 
 
 def open_source(
@@ -82,7 +139,7 @@ def open_source(
     if isinstance(allow_codecs, str):
         raise PlanError(f"allow_codecs: expected a list of names, got {allow_codecs!r}")
     allowed = tuple(name.removeprefix("numcodecs.") for name in allow_codecs)
-    opener = next((opener for opener in _OPENERS if opener.can_open(src)), None)
+    opener = _opener_of(src)
     if storage_options and not (opener and opener.takes_storage_options):
         raise PlanError(f"storage_options are for URLs, the source is {type(src).__name__}")
     if opener is None:
