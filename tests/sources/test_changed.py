@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import shutil
 
 import numcodecs
@@ -12,8 +14,9 @@ import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
-from lazypyr import LazyPyramidStore, SourceError
-from lazypyr.sources import array_metadata
+from lazypyr import LazyPyramidStore, PlanError, SourceError, materialize
+from lazypyr.sources import array_metadata, chunk_bytes
+from lazypyr.sources.open import open_source
 
 V2 = {"zarr_format": 2, "compressors": numcodecs.Zstd()}
 RAW = {"compressors": None}
@@ -95,3 +98,60 @@ def test_other_attributes_and_another_spelling_are_no_change(zarr_format, tmp_pa
     path = tmp_path / "a.zarr" / ("zarr.json" if zarr_format == 3 else ".zarray")
     path.write_text(json.dumps(json.loads(path.read_text()), indent=8, sort_keys=True))
     np.testing.assert_array_equal(level(lazy), pixels)
+
+
+def many_chunks(path, shape, **options):
+    """An array of chunks of one pixel, written faster than zarr does."""
+    array = zarr.create_array(
+        path, shape=shape, chunks=(1,) * len(shape), dtype="u1", fill_value=0, compressors=None, **options
+    )
+    for index in itertools.product(*map(range, shape)):
+        file = os.path.join(path, array.metadata.encode_chunk_key(index))
+        os.makedirs(os.path.dirname(file), exist_ok=True)
+        with open(file, "wb") as chunk:
+            chunk.write(b"\1")
+    # The clock of file systems ticks some hundred times a second.
+    for folder, _, _ in os.walk(path):
+        os.utime(folder, ns=(10**18, 10**18))
+    return array
+
+
+LAYOUTS = {
+    "v3": ((80, 80), {}),
+    "v3, one folder": ((80, 80), {"chunk_key_encoding": {"name": "default", "separator": "."}}),
+    "v2": ((80, 80), {"zarr_format": 2}),
+    "v2, folders": ((80, 80), {"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "/"}}),
+    "three axes": ((2, 50, 60), {}),
+}
+
+
+@pytest.mark.fault("N1")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_chunk_written_in_any_folder_of_many_is_a_change(layout, tmp_path):
+    shape, options = LAYOUTS[layout]
+    path = str(tmp_path / "a.zarr")
+    array = many_chunks(path, shape, **options)
+    lazy = LazyPyramidStore(path, method="mean", chunks=(32, 32))
+    before = lazy.fingerprint
+    assert lazy.refreshed() is lazy
+    materialize(lazy, str(tmp_path / "kept.zarr"), copy_base=False, progress=False)
+    for row in (0, 41, shape[-2] - 1):
+        array[..., row, -1] = 200
+        fresh = lazy.refreshed()
+        assert fresh.fingerprint != before, row
+        assert level(fresh)[..., row, -1].max() == 200
+        before, lazy = fresh.fingerprint, fresh
+    with pytest.raises(PlanError, match="has changed"):
+        LazyPyramidStore(path, method="mean", chunks=(32, 32), overlay=str(tmp_path / "kept.zarr"))
+
+
+@pytest.mark.fault("N1")
+def test_folders_too_many_to_ask_are_never_unchanged(tmp_path, monkeypatch):
+    many_chunks(str(tmp_path / "a.zarr"), (6, 6))
+    monkeypatch.setattr(chunk_bytes, "_MAX_FOLDERS", 8)
+    one, two = (open_source(str(tmp_path / "a.zarr")).sources[0] for _ in range(2))
+    assert one.fingerprint == two.fingerprint, "8 folders: the array's, its chunks', and one a row"
+    monkeypatch.setattr(chunk_bytes, "_MAX_FOLDERS", 7)
+    one = open_source(str(tmp_path / "a.zarr")).sources[0]
+    assert one.fingerprint == one.fingerprint
+    assert one.refreshed().fingerprint != one.fingerprint
