@@ -15,6 +15,8 @@ A chunk that is absent in its source is no error (it reads as the fill value); o
 
 from __future__ import annotations
 
+from lazypyr._names import without_secrets
+
 __all__ = [
     "BusyError",
     "ComputeError",
@@ -27,13 +29,19 @@ __all__ = [
 
 
 class LazypyrError(Exception):
-    """Base of every error that lazypyr raises on purpose.
+    """Base of every error that lazypyr raises on purpose. URLs in its message have no passwords and signatures.
 
     Examples
     --------
     >>> issubclass(SourceError, LazypyrError)
     True
     """
+
+    def __str__(self) -> str:
+        return without_secrets(super().__str__())
+
+    def __repr__(self) -> str:
+        return without_secrets(super().__repr__())
 
 
 class PlanError(LazypyrError, ValueError):
@@ -89,7 +97,7 @@ class _Located(LazypyrError):
         self.message, self.key, self.level, self.window = message, key, level, window
 
     def __str__(self) -> str:
-        return self.message
+        return without_secrets(self.message)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.message, self.key, self.level, self.window)

@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any
 
+from lazypyr._names import without_secrets
 from lazypyr._util.text import size_text, table
 from lazypyr.cli._source import source_command, source_options
 from lazypyr.geometry import windows
@@ -53,6 +54,7 @@ def describe(pyramid: Pyramid) -> dict[str, Any]:
         )
     return {
         "name": pyramid.name,
+        "locations": list(dict.fromkeys(without_secrets(source.location) for source in pyramid.sources)),
         "axes": list(pyramid.axes),
         "dtype": str(pyramid.dtype),
         "chunk_shape": list(pyramid.chunks),
@@ -84,6 +86,7 @@ def _text(facts: dict[str, Any]) -> str:
     ]
     lines = [
         facts["name"],
+        *(f"  location     {location}" for location in facts["locations"]),
         f"  axes         {' '.join(facts['axes'])}",
         f"  dtype        {facts['dtype']}",
         f"  tile         {' x '.join(map(str, facts['chunk_shape']))}",

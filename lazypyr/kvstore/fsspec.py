@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lazypyr._names import without_secrets
 from lazypyr.errors import PlanError
 from lazypyr.kvstore.base import HIDDEN, KVStore
 from lazypyr.sources.base import Source
@@ -18,7 +19,7 @@ class FsspecKVStore(KVStore):
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
         self._url, self._options = url, dict(storage_options or {})
-        self.name = url
+        self.name = without_secrets(url)
         self._open()
 
     def _open(self) -> None:
@@ -82,5 +83,5 @@ class FsspecKVStore(KVStore):
         return set(names) <= {HIDDEN, self._root.rpartition("/")[2]}
 
     def overlaps(self, source: Source) -> bool:
-        here, there = f"{self.name.rstrip('/')}/", f"{source.name.rstrip('/')}/"
+        here, there = f"{self._url.rstrip('/')}/", f"{source.location.rstrip('/')}/"
         return here.startswith(there) or there.startswith(here)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from lazypyr._names import without_secrets
 from lazypyr.kvstore.base import HIDDEN, KVStore
 from lazypyr.sources.base import Source
 
@@ -21,7 +22,7 @@ class ZarrKVStore(KVStore):
 
     def __init__(self, store: Any) -> None:
         self.store = store
-        self.name = str(store)
+        self.name = without_secrets(str(store))
         self.is_shared = "memory" not in type(store).__name__.lower()
         self.supports_overwrite = bool(getattr(store, "supports_deletes", True))
         self._hidden: dict[str, bytes] = {}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lazypyr._names import public_name
 from lazypyr._util.checks import is_whole, whole_number
 from lazypyr.errors import PlanError
 from lazypyr.points.aggregations import COUNT, FIRST_VALID, aggregation_of
@@ -215,7 +216,12 @@ def read_points(
     }
     if index_path is True:
         index_path = Path(f"{str(path).rstrip('/')}.index.zarr")
-    known: dict[str, Any] = {"crs": table.crs, "units": table.units, "name": table.name, "attrs": table.attrs}
+    known: dict[str, Any] = {
+        "crs": table.crs,
+        "units": table.units,
+        "name": public_name(table.name),
+        "attrs": table.attrs,
+    }
     if table.materialized is not None:
         known |= table.materialized.settings
         if resolution not in (None, known["resolution"]) or "chunks" in options:

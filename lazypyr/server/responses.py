@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
+from lazypyr._names import without_paths
 from lazypyr.errors import BusyError, ComputeError, LazypyrError
 from lazypyr.server.metrics import Stats
 from lazypyr.server.ranges import Verdict, etag_matches, parse_range
@@ -85,7 +86,7 @@ async def range_response(scope: Scope, send: Send, body: Any, headers: Mapping[s
 
 
 def error_response(error: BaseException, key: str) -> tuple[int, bytes, dict[str, str]]:
-    """Status, body and headers for an error: its class and the key, not its message, which may hold paths or worse."""
+    """Status, body and headers for an error: its class and the key; the log has its message, at level debug all of it."""
     headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
     name = type(error).__name__
     if isinstance(error, BusyError | MemoryError):
@@ -94,7 +95,8 @@ def error_response(error: BaseException, key: str) -> tuple[int, bytes, dict[str
         status = 502
     else:
         status = 500
-    log.warning("%s: %s: %s", key, name, error, exc_info=error if status == 500 else None)
+    log.warning("%s: %s: %s", key, name, without_paths(str(error)))
+    log.debug("%s: %s", key, name, exc_info=error)
     return status, f"{name}: {key}\n".encode(errors="replace"), headers
 
 

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 import numpy as np
 from starlette.types import Receive, Scope, Send
 
+from lazypyr._names import without_paths
 from lazypyr.engine.engine import Engine
 from lazypyr.engine.wait import wait_async
 from lazypyr.geometry.axes import SPATIAL_AXES
@@ -187,7 +188,7 @@ class ViewerRoutes:
         unit = next((pyramid.coords[axis].unit for axis in "xy" if axis in pyramid.coords), None)
         return {
             "name": f"{dataset.name}/{path}" if path else dataset.name,
-            "title": pyramid.name,
+            "title": without_paths(pyramid.name),
             "version": snapshot.fingerprint,
             "live": dataset.revalidate,
             "tile": TILE,

@@ -33,7 +33,7 @@ class Source(ABC):
     Attributes
     ----------
     name : str
-        Name in messages (a path, a URL, "numpy array").
+        Name in messages and metadata, which may be published: no folders, hosts and signatures ("dem.zarr").
     shape : tuple[int, ...]
         Pixels along each axis, in the order of `axes`.
     dtype : numpy.dtype
@@ -136,7 +136,7 @@ class Source(ABC):
 
     @property
     def location(self) -> str:
-        """Path or URL of its content, if it has one, else its name."""
+        """Path or URL of its content, if it has one, else its name. For its owner: it may hold folders and signatures."""
         return self.name
 
     @property

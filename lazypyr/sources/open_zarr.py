@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._names import public_name
 from lazypyr.errors import LazypyrError, MissingExtra, PlanError
 from lazypyr.metadata import Multiscales, georeference, read_multiscales
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
@@ -43,14 +44,14 @@ class PathOpener(Opener):
                 raise MissingExtra(f"reading {text}", *_READERS[scheme]) from error
             except (ValueError, TypeError, OSError) as error:
                 raise PlanError(f"can't open {text}: {error}") from error
-            return _open_store(store, options, name=text)
+            return _open_store(store, options, name=public_name(text), location=text)
         path = Path(text.removeprefix("file://"))
         if not path.exists():
             raise PlanError(f"no such file or folder: {text}")
         if path.is_file() and path.suffix != ".zip":
             raise PlanError(f"{text} is a file; expected the folder of a Zarr array or group, or a .zip of one")
         store = ZipStore(path, mode="r") if path.is_file() else LocalStore(path, read_only=True)
-        return _open_store(store, options, name=text)
+        return _open_store(store, options, name=public_name(str(path.resolve() if path.name in ("", "..") else path)))
 
 
 class NodeOpener(Opener):
@@ -61,7 +62,7 @@ class NodeOpener(Opener):
 
     def open(self, src: Any, options: OpenOptions) -> OpenedSource:
         open_node = _open_array if _is_zarr(src, "Array") else _open_group
-        return open_node(src, options, name=str(src.store_path).removeprefix("file://"))
+        return open_node(src, options, name=_name_of(src.store, src.path))
 
 
 class StoreOpener(Opener):
@@ -72,7 +73,7 @@ class StoreOpener(Opener):
         return stores is not None and isinstance(src, stores.Store)
 
     def open(self, src: Any, options: OpenOptions) -> OpenedSource:
-        return _open_store(src, options, name=str(src))
+        return _open_store(src, options, name=_name_of(src))
 
 
 class MappingOpener(Opener):
@@ -93,14 +94,23 @@ def _is_zarr(src: Any, kind: str) -> bool:
     return zarr is not None and isinstance(src, getattr(zarr, kind)) and hasattr(src, "metadata")
 
 
+def _name_of(store: Any, path: str = "") -> str:
+    return public_name(path or str(getattr(store, "path", None) or store))
+
+
 def _open_store(
-    store: Any, options: OpenOptions, *, name: str, mapping: Mapping[str, Any] | None = None
+    store: Any,
+    options: OpenOptions,
+    *,
+    name: str,
+    mapping: Mapping[str, Any] | None = None,
+    location: str | None = None,
 ) -> OpenedSource:
     node = _node(store, name)
     if _is_zarr(node, "Array"):
         reopen = partial(_node, store, name)
-        return _open_array(node, options, name=name, mapping=mapping, reopen=reopen, owner=store)
-    return _open_group(node, options, name=name, mapping=mapping)
+        return _open_array(node, options, name=name, mapping=mapping, reopen=reopen, owner=store, location=location)
+    return _open_group(node, options, name=name, mapping=mapping, location=location)
 
 
 def _node(store: Any, name: str) -> Any:
@@ -127,6 +137,7 @@ def _open_array(
     reopen: Callable[[], Any] | None = None,
     owner: Any = None,
     outer: Mapping[str, Any] | None = None,
+    location: str | None = None,
 ) -> OpenedSource:
     check_array(array, name)
     attrs = {**(outer or {}), **array.attrs}
@@ -141,6 +152,7 @@ def _open_array(
         reopen=reopen,
         owner=owner,
         allow_codecs=options.allow_codecs,
+        location=location,
         nodata=options.nodata_of(attrs, array.dtype, array.fill_value),
         coords=coords,
         crs=crs,
@@ -149,22 +161,32 @@ def _open_array(
 
 
 def _open_group(
-    group: Any, options: OpenOptions, *, name: str, mapping: Mapping[str, Any] | None = None
+    group: Any,
+    options: OpenOptions,
+    *,
+    name: str,
+    mapping: Mapping[str, Any] | None = None,
+    location: str | None = None,
 ) -> OpenedSource:
     attrs = dict(group.attrs)
     multiscales = read_multiscales(attrs)
     if multiscales is not None and multiscales.datasets:
-        return _open_levels(group, multiscales, options, name, mapping)
+        return _open_levels(group, multiscales, options, name, mapping, location)
     arrays = {key: array for key, array in group.arrays() if array.ndim >= 2}
     if len(arrays) == 1:
         ((key, array),) = arrays.items()
-        return _open_array(array, options, name=f"{name}/{key}", mapping=mapping, outer=attrs)
+        return _open_array(array, options, name=f"{name}/{key}", mapping=mapping, outer=attrs, location=location)
     inside = ", ".join(repr(key) for key in sorted({**dict(group.arrays()), **dict(group.groups())})) or "nothing"
     raise PlanError(f"{name}: a group without multiscale metadata; give one of its arrays: it holds {inside}")
 
 
 def _open_levels(
-    group: Any, multiscales: Multiscales, options: OpenOptions, name: str, mapping: Mapping[str, Any] | None
+    group: Any,
+    multiscales: Multiscales,
+    options: OpenOptions,
+    name: str,
+    mapping: Mapping[str, Any] | None,
+    location: str | None,
 ) -> OpenedSource:
     levels = []
     for dataset in multiscales.datasets:
@@ -199,6 +221,7 @@ def _open_levels(
             name=f"{name}/{dataset.path}" if level else name,
             mapping=mapping,
             allow_codecs=options.allow_codecs,
+            location=location,
             nodata=options.nodata_of(attrs, array.dtype, array.fill_value),
             coords={**coords, **multiscales.coords},
             crs=multiscales.crs or crs,

@@ -49,6 +49,8 @@ class ZarrSource(Source):
         Opens the array anew, for `refreshed`.
     owner : object, optional
         Whose identity tells an array in memory from others; its store, if not given.
+    location : str, optional
+        Path or URL that was opened; the store's own text, if not given.
     allow_codecs : tuple of str, optional
         Codecs besides those that only decode numbers.
 
@@ -67,6 +69,7 @@ class ZarrSource(Source):
         mapping: Mapping[str, Any] | None = None,
         reopen: Callable[[], Any] | None = None,
         owner: Any = None,
+        location: str | None = None,
         nodata: Any = None,
         coords: Mapping[str, Coord] | None = None,
         crs: str | None = None,
@@ -74,6 +77,7 @@ class ZarrSource(Source):
     ) -> None:
         self.array, self.axes, self.name, self.mapping = array, axes, name, mapping
         self._owner = array.store if owner is None else owner
+        self._location = location or str(array.store_path)
         self.shape, self.dtype = tuple(array.shape), native(array.dtype)
         self.nodata, self.coords, self.crs, self._reopen = nodata, dict(coords or {}), crs, reopen
         self.attrs, self._allow_codecs = dict(array.attrs), allow_codecs
@@ -125,7 +129,7 @@ class ZarrSource(Source):
 
     @property
     def location(self) -> str:
-        return str(self.array.store_path)
+        return self._location
 
     @property
     def media(self) -> tuple[Any, ...]:
@@ -155,6 +159,7 @@ class ZarrSource(Source):
             mapping=self.mapping,
             reopen=self._reopen,
             owner=self._owner,
+            location=self._location,
             nodata=self.nodata,
             coords=self.coords,
             crs=self.crs,

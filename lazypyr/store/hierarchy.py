@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+from lazypyr._names import without_secrets
 from lazypyr.metadata import ArrayNode, GroupNode, documents, level_node, multiscale_attributes
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.coords import arrays_of
@@ -71,7 +72,7 @@ def build_hierarchy(
 
 
 def _attributes(pyramid: Pyramid, paths: list[str], layout: StoreLayout, *, stamped: bool) -> Mapping[str, Any]:
-    provenance = {"recipe": pyramid.description, **pyramid.downsampling.record}
+    provenance = {"recipe": without_secrets(pyramid.description), **pyramid.downsampling.record}
     if stamped:
         provenance["fingerprint"] = pyramid.fingerprint
     return multiscale_attributes(

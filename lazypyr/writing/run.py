@@ -10,6 +10,7 @@ from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import astuple, replace
 from typing import Any
 
+from lazypyr._names import without_secrets
 from lazypyr._util.checks import one_or_two, whole_number
 from lazypyr._util.progress import progress_bar
 from lazypyr.engine.engine import DEFAULT_INFLIGHT_BYTES, cpu_count
@@ -214,7 +215,7 @@ def _about(job: Job, watch: SourceWatch) -> dict[str, Any]:
     """Facts that make it the same job when it is run again."""
     layout = job.layout
     return {
-        "recipe": {path: p.description for path, p in job.pyramids.items()},
+        "recipe": {path: without_secrets(p.description) for path, p in job.pyramids.items()},
         "fingerprint of recipe and source": {path: p.fingerprint for path, p in job.pyramids.items()},
         "chunks of the source": watch.stamps,
         "zarr_format": layout.zarr_format,

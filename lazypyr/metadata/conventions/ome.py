@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._names import without_secrets
 from lazypyr.errors import PlanError
 from lazypyr.geometry.grid import Coord
 from lazypyr.metadata.conventions.base import Convention, Hierarchy
@@ -108,7 +109,7 @@ def multiscale(pyramid: SupportsMultiscales, paths: Sequence[str]) -> dict[str, 
             {"path": path, "coordinateTransformations": _transformations(pyramid, level)}
             for level, path in enumerate(paths)
         ],
-        "metadata": {"method": f"lazypyr.{pyramid.method}", "description": _without_secrets(pyramid.description)},
+        "metadata": {"method": f"lazypyr.{pyramid.method}", "description": without_secrets(pyramid.description)},
     }
 
 
@@ -117,11 +118,6 @@ def public_name(name: str) -> str:
     short = re.sub(r"\?[^\s()]*", "", name)
     short = re.sub(r"[/\\]+(?=[)\s]|$)", "", short)
     return re.sub(r"[^\s()]*[/\\]", "", short) or name
-
-
-def _without_secrets(text: str) -> str:
-    """A text whose URLs have no passwords and no queries, where signatures are."""
-    return re.sub(r"(\w+://[^\s?()]*)\?[^\s()]*", r"\1", re.sub(r"(\w+://)[^/\s]*@", r"\1", text))
 
 
 def _transformations(pyramid: SupportsMultiscales, level: int) -> list[dict[str, Any]]:

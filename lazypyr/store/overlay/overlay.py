@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._names import without_secrets
 from lazypyr._util.checks import positive
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
@@ -99,7 +100,10 @@ class Overlay:
         if config.limit_bytes is not None:
             positive(config.limit_bytes, "overlay_bytes", "a number of bytes above 0")
         self.kvstore, self.write_through, self.limit_bytes = config.kvstore, config.write_through, config.limit_bytes
-        self._about = {path: {"fingerprint": p.fingerprint, "recipe": p.description} for path, p in pyramids.items()}
+        self._about = {
+            path: {"fingerprint": p.fingerprint, "recipe": without_secrets(p.description)}
+            for path, p in pyramids.items()
+        }
         self._overrides: dict[str, Overrides] = {}
         self._failures = 0
         self._recorded = False
