@@ -11,7 +11,7 @@ from typing import Any
 from lazypyr.errors import SourceError
 from lazypyr.sources.chunk_bytes import ByteStore
 
-__all__ = ["ArrayMetadata"]
+__all__ = ["ArrayMetadata", "chunk_shape", "shard_shape"]
 
 # Stores that can't be asked cheaply are asked this often.
 _VERIFY_EVERY_S = 1.0
@@ -102,3 +102,19 @@ def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     names = sorted({*one, *other} - {"attributes", "dimension_names", "consolidated_metadata"})
     # As text: NaN is like NaN.
     return [name for name in names if json.dumps(one.get(name)) != json.dumps(other.get(name))]
+
+
+def chunk_shape(array: Any) -> tuple[int, ...]:
+    """Shape of the chunks of a zarr array (in shards, of those in them); of a rectilinear grid, of its largest ones."""
+    try:
+        return tuple(array.chunks)
+    except NotImplementedError:
+        return tuple(max(sizes) for sizes in array.read_chunk_sizes)
+
+
+def shard_shape(array: Any) -> tuple[int, ...]:
+    """Shape of the shards of a zarr array, of its largest ones, () where it has none."""
+    try:
+        return tuple(array.shards or ())
+    except NotImplementedError:
+        return tuple(max(sizes) for sizes in array.write_chunk_sizes)

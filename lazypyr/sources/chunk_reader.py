@@ -79,6 +79,8 @@ class StoredChunks:
     fill_value : scalar
         Value of the pixels of chunks that are absent.
     shards : ShardIndices
+    may_lack : bool
+        False where a value that is absent is an error (zarr's ``read_missing_chunks=False``).
     """
 
     name: str
@@ -88,6 +90,7 @@ class StoredChunks:
     decoder: ChunkDecoder
     fill_value: Any
     shards: ShardIndices
+    may_lack: bool = True
 
 
 class ChunkReader:
@@ -141,6 +144,9 @@ class ChunkReader:
             if not self._verified:
                 chunks.metadata.verify(now=True)
                 self._verified = True
+            if value is None and not chunks.may_lack:
+                msg = "there is none, and zarr's read_missing_chunks is False: no fill value stands for it"
+                raise FileNotFoundError(msg)
             counters.absent_chunks += 1
         except (LazypyrError, MemoryError):
             raise

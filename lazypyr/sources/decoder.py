@@ -25,11 +25,12 @@ _V3_BYTES_CODECS = {"zstd": "zstd", "gzip": "gzip", "blosc": "blosc"}
 
 @dataclass(frozen=True)
 class Sharding:
-    """Layout of a shard: `index_size` bytes of index at its end (or start), with a checksum or not."""
+    """Layout of a shard: `index_size` bytes of index at its end (or start), with a checksum or not, of either byte order."""
 
     count: int
     at_end: bool
     checksum: bool
+    big_endian: bool = False
 
     @property
     def index_size(self) -> int:
@@ -43,7 +44,7 @@ class Sharding:
             raise ValueError(msg)
         if self.checksum:
             raw = _checked(raw)
-        return np.frombuffer(raw, "<u8").reshape(self.count, 2)
+        return np.frombuffer(raw, ">u8" if self.big_endian else "<u8").reshape(self.count, 2)
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,8 @@ def decoder_of(
     try:
         if metadata["zarr_format"] == 2:
             return _decoder_v2(metadata, dtype, chunks)
+        if metadata["chunk_grid"]["name"] != "regular":
+            return None
         return _decoder_v3(metadata["codecs"], dtype, chunks, shards)
     except (_Unknown, ValueError, KeyError, TypeError):
         return None
@@ -182,7 +185,8 @@ def _decoder_v3(
         if inner.sharding is not None or tuple(setup["chunk_shape"]) != tuple(chunks):
             raise _Unknown
         count = math.prod(s // c for s, c in zip(shards or (), chunks, strict=True))
-        sharding = Sharding(count, setup.get("index_location", "end") == "end", len(index_names) == 2)
+        big_endian = (setup["index_codecs"][0].get("configuration") or {}).get("endian") == "big"
+        sharding = Sharding(count, setup.get("index_location", "end") == "end", len(index_names) == 2, big_endian)
         return ChunkDecoder(inner.shape, inner.stored_dtype, inner.order, inner.codecs, sharding)
     order = tuple(range(len(chunks)))
     made: list[Any] = []

@@ -13,6 +13,7 @@ import numpy as np
 from lazypyr._names import public_name
 from lazypyr.errors import LazypyrError, MissingExtra, PlanError
 from lazypyr.metadata import Multiscales, georeference, read_multiscales
+from lazypyr.sources.array_metadata import chunk_shape
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
 from lazypyr.sources.zarr import ZarrSource
 
@@ -142,7 +143,7 @@ def _open_array(
     check_array(array, name)
     attrs = {**(outer or {}), **array.attrs}
     declared = getattr(array.metadata, "dimension_names", None) or attrs.get("_ARRAY_DIMENSIONS")
-    names = options.axis_names(name, declared, array.shape, array.chunks)
+    names = options.axis_names(name, declared, array.shape, chunk_shape(array))
     coords, crs = georeference(attrs, names, array.shape)
     source = ZarrSource(
         array,
@@ -207,7 +208,7 @@ def _open_levels(
     declared = getattr(first.metadata, "dimension_names", None) or first.attrs.get("_ARRAY_DIMENSIONS")
     if multiscales.axes and len(multiscales.axes) == first.ndim:
         declared = multiscales.axes
-    names = options.axis_names(name, declared, first.shape, first.chunks)
+    names = options.axis_names(name, declared, first.shape, chunk_shape(first))
     for dataset, array in levels:
         if array.ndim != first.ndim or array.dtype != first.dtype:
             msg = f"{name}: level {dataset.path!r} is {array.dtype} of {array.ndim} axes, level 0 {first.dtype} of {first.ndim}"

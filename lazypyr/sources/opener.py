@@ -11,6 +11,7 @@ import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.metadata import declared_nodata
+from lazypyr.sources.array_metadata import chunk_shape
 from lazypyr.sources.axes import given_axes, known_axes
 from lazypyr.sources.base import Source
 
@@ -121,5 +122,6 @@ def check_array(array: Any, name: str) -> None:
         raise PlanError(f"{name}: expected at least 2 axes (y and x), got shape {tuple(array.shape)}")
     if 0 in array.shape:
         raise PlanError(f"{name}: an axis of length 0 in shape {tuple(array.shape)}: there is nothing to show")
-    if 0 in (getattr(array, "chunks", None) or ()):
-        raise PlanError(f"{name}: its metadata says chunks of {tuple(array.chunks)}: expected sizes above 0")
+    chunks = chunk_shape(array) if hasattr(array, "metadata") else getattr(array, "chunks", None) or ()
+    if 0 in chunks:
+        raise PlanError(f"{name}: its metadata says chunks of {tuple(chunks)}: expected sizes above 0")

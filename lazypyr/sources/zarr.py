@@ -16,7 +16,7 @@ from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.projection import axis_projections, chunk_projections
 from lazypyr.geometry.windows import Window
-from lazypyr.sources.array_metadata import ArrayMetadata
+from lazypyr.sources.array_metadata import ArrayMetadata, chunk_shape, shard_shape
 from lazypyr.sources.base import Source, native
 from lazypyr.sources.buffers import temporary_buffer
 from lazypyr.sources.chunk_bytes import byte_store_of
@@ -91,7 +91,7 @@ class ZarrSource(Source):
     def _setup(self, version: object = None) -> None:
         """Set what reading needs and a pickle doesn't carry."""
         array = self.array
-        stored, shards = tuple(array.chunks), tuple(getattr(array, "shards", None) or ())
+        stored, shards = chunk_shape(array), shard_shape(array)
         store = byte_store_of(array, self.mapping)
         self._metadata = ArrayMetadata(array, store, self.name, version)
         check_codecs(self._metadata.document, self.name, self._allow_codecs)
@@ -107,7 +107,11 @@ class ZarrSource(Source):
         key_of = array.metadata.encode_chunk_key
         self._chunks = None
         if decoder is not None:
-            self._chunks = StoredChunks(self.name, store, self._metadata, key_of, decoder, self.fill_value, per_shard)
+            # An option of zarr 3.2 and newer; before, what is absent is fill value.
+            lenient = getattr(getattr(array, "config", None), "read_missing_chunks", True)
+            self._chunks = StoredChunks(
+                self.name, store, self._metadata, key_of, decoder, self.fill_value, per_shard, lenient
+            )
 
     @property
     def preferred_read_shape(self) -> tuple[int, ...]:
