@@ -43,7 +43,7 @@ def test_no_page_is_left_out():
         for page in PAGES
         for language in re.findall(r"```(\w*)\n.*?```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
     }
-    assert languages <= {"python", "bash", "console", ""}
+    assert languages <= {"python", "bash", "console", "json", "bibtex", ""}
 
 
 @pytest.fixture

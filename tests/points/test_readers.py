@@ -615,7 +615,7 @@ def test_a_materialized_count_has_no_values_and_flags_are_bytes(rng, tmp_path):
     flags = from_points(x, y, x > 150, resolution=1.0, chunks=(64, 64), fill_value=7)
     lazypyr.materialize(flags, tmp_path / "flags.zarr", progress=False, zarr_format=2)
     np.testing.assert_array_equal(read_points(tmp_path / "flags.zarr").read(1), flags.read(1))
-    with pytest.raises(PlanError, match="resolution: say how many"):
+    with pytest.raises(PlanError, match="resolution: give the size of a pixel"):
         read_points(STADIUM)
 
 

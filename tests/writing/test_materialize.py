@@ -109,7 +109,7 @@ def test_stacks_and_products(tmp_path, chunks, inflight_bytes):
 
 
 def test_a_product_that_looks_around_its_pixels(tmp_path):
-    @lazypyr.product(halo=1, channels={}, dtype="f4")
+    @lazypyr.product(depth=1, channels={}, dtype="f4")
     def smooth(z):
         p = np.pad(z, 1, mode="edge")
         return (
