@@ -72,22 +72,20 @@ class KVStore(ABC):
     def list_sizes(self, folder: str) -> Iterator[tuple[str, int]]:
         """Keys below a folder ("" is all) and their sizes in bytes (0 where they can't be known at no cost)."""
 
-    def create(self, key: str, data: bytes) -> bool:
-        """Write a value unless there is one; says whether it was written."""
-        if self.get(key) is not None:
-            return False
-        self.put(key, data)
-        # The medium has no atomic locks: of two writers at once the last one holds it.
-        return self.get(key) == data
-
     @contextlib.contextmanager
-    def lock(self, key: str) -> Iterator[LockFile | None]:
-        """Exclusive lock, over all processes, of a file or a folder ("name/"); None where the medium has no locks.
+    def lock(self, key: str, *, wait: bool = True) -> Iterator[LockFile | None]:
+        """Exclusive lock, over all processes, of a file; None where the medium has no locks.
+
+        Parameters
+        ----------
+        key : str
+        wait : bool
+            Wait some seconds for another one that holds it.
 
         Raises
         ------
         TimeoutError
-            When another one holds it for seconds.
+            When another one holds it.
         """
         yield None
 

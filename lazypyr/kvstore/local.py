@@ -128,39 +128,19 @@ class LocalKVStore(KVStore):
                 with contextlib.suppress(OSError):
                     yield key, os.stat(f"{path}/{name}").st_size  # noqa: PTH116
 
-    def create(self, key: str, data: bytes) -> bool:
-        path, partial = self._path(key), f"{_PARTIAL}/{os.getpid()}-{uuid.uuid4().hex}"
-        for left in reversed(range(_TRIES)):
-            # Written under another name first: nobody ever finds it there without its content.
-            self.put(partial, data)
-            try:
-                os.link(self._path(partial), path)
-            except FileExistsError:
-                return False
-            except FileNotFoundError:  # another process has begun, and cleared what lay there
-                self._made.clear()
-                if not left:
-                    raise
-                with contextlib.suppress(FileNotFoundError):
-                    self._folder(path)
-            else:
-                return True
-            finally:
-                self.delete(partial)
-        raise AssertionError("unreachable")
-
     @contextlib.contextmanager
-    def lock(self, key: str) -> Iterator[LockFile | None]:
-        path = self._path(key)
-        fd = self._opened(path, os.O_RDONLY if key.endswith("/") else os.O_RDWR | os.O_CREAT)
+    def lock(self, key: str, *, wait: bool = True) -> Iterator[LockFile | None]:
+        path, locked = self._path(key), False
+        fd = self._opened(path, os.O_RDWR | os.O_CREAT)
         try:
-            locked = _locked(fd, path)
-            try:
-                yield _LocalLockFile(fd) if locked else None
-            finally:
-                if locked:  # by closing alone it would stay with a child that was forked meanwhile
-                    fcntl.flock(fd, fcntl.LOCK_UN)
+            # Its holder may have deleted the file, and another one made it anew, before the lock was had.
+            while (locked := _locked(fd, path, _PATIENCE_S if wait else 0.0)) and not _is_file_at(fd, path):
+                os.close(fd)
+                fd, locked = self._opened(path, os.O_RDWR | os.O_CREAT), False
+            yield _LocalLockFile(fd) if locked else None
         finally:
+            if locked:  # by closing alone it would stay with a child that was forked meanwhile
+                fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
 
     def append(self, key: str, line: bytes) -> None:
@@ -227,17 +207,25 @@ class _LocalLockFile:
         _write(self._fd, data)
 
 
-def _locked(fd: int, path: str) -> bool:
+def _is_file_at(fd: int, path: str) -> bool:
+    """True when an open file is the one that is found at a path."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+
+
+def _locked(fd: int, path: str, patience_s: float) -> bool:
     """Lock an open file; False where that can't be done."""
     if sys.platform == "win32":
         return False
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{path} has been locked by another process for {_PATIENCE_S:g} s") from None
+                raise TimeoutError(f"{path} has been locked by another process for {patience_s:g} s") from None
             time.sleep(_TICK_S)
         except OSError:  # a file system without locks
             return False

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lazypyr.errors import PlanError
 from lazypyr.kvstore.base import HIDDEN, KVStore
-from lazypyr.writing.lock import boot_id
 from lazypyr.writing.stages import Stage
 
 __all__ = ["Checkpoint"]
@@ -161,3 +161,11 @@ def differences(recorded: Any, wanted: Mapping[str, Any]) -> str:
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def boot_id() -> str:
+    """Identifier that changes whenever the machine starts; empty where the system has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -24,6 +24,7 @@ from lazypyr.writing.stages import ArrayLevels, Stage
 
 __all__ = [
     "Cancelled",
+    "DestinationLost",
     "Job",
     "Parallel",
     "RegionResult",
@@ -40,6 +41,10 @@ Parallel = Callable[[Iterable[Callable[[], None]]], None]
 
 class Cancelled(Exception):
     """Raised in a region that was not done when the work was cancelled."""
+
+
+class DestinationLost(DestinationError):
+    """Raised when what a job has written is no longer there."""
 
 
 @dataclass(frozen=True)

@@ -132,8 +132,8 @@ def materialize(
     if dry_run:
         summary = Summary(kvstore.name, arrays, **total, dry_run=True)
     else:
-        with _os_errors(kvstore), WriterLock(kvstore):
-            summary = _run(job, regions_executor, arrays, began, shown=progress)
+        with _os_errors(kvstore), WriterLock(kvstore) as lock:
+            summary = _run(job, regions_executor, lock, arrays, began, shown=progress)
         _tidy(job)
     if progress:
         print(summary, file=sys.stderr, flush=True)  # noqa: T201 - that is what progress=True asks for
@@ -231,6 +231,7 @@ def _about(job: Job, watch: SourceWatch) -> dict[str, Any]:
 def _run(
     job: Job,
     executor: ThreadExecutor | FuturesExecutor,
+    lock: WriterLock,
     arrays: dict[str, tuple[int, int]],
     began: float,
     *,
@@ -254,7 +255,7 @@ def _run(
             skipped += before
             advance(_stage_bytes(job, stage) * before // counts[number])
             sources = job.arrays[stage.array].pyramid.sources
-            with contextlib.closing(_regions(job, executor, checkpoint, number, counts[number])) as results:
+            with contextlib.closing(_regions(job, executor, lock, checkpoint, number, counts[number])) as results:
                 for result in results:
                     watch.check_at_times(sources)
                     regions += 1
@@ -262,6 +263,7 @@ def _run(
                     advance(result.pixels)
             checkpoint.flush()
             watch.check(sources)
+            lock.check()
             if kvstore.supports_overwrite or number == len(job.stages) - 1:
                 commit(job, number)
             checkpoint.finish(number)
@@ -276,7 +278,7 @@ def _run(
 
 
 def _regions(
-    job: Job, executor: Executor, checkpoint: Checkpoint, stage: int, count: int
+    job: Job, executor: Executor, lock: WriterLock, checkpoint: Checkpoint, stage: int, count: int
 ) -> Generator[RegionResult, None, None]:
     """Yield the result of each region of a stage; the errors of those that failed are raised together at the end."""
     todo = (region for region in range(count) if not checkpoint.is_done(stage, region))
@@ -292,6 +294,7 @@ def _regions(
                 continue
             region, result = outcome
             if isinstance(result, RegionResult):
+                lock.check()
                 checkpoint.mark(stage, region)
                 yield result
             elif isinstance(result, SourceError | ComputeError | BusyError):
