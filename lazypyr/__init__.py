@@ -21,6 +21,7 @@ from lazypyr.errors import (
 )
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.products import provide_products
+from lazypyr.pyramids.recipes import provide_recipes
 
 if TYPE_CHECKING:
     from lazypyr import plot as plot
@@ -102,6 +103,7 @@ _HOMES = {
 
 
 provide_products(lambda: importlib.import_module("lazypyr.products.apply"))
+provide_recipes(lambda: importlib.import_module("lazypyr.recipe"))
 
 
 def __getattr__(name: str) -> Any:

@@ -55,7 +55,7 @@ def test_tab_on_a_pyramid_shows_what_users_need():
     common = [
         "attrs", "axes", "chunks", "companion_arrays", "coords", "crs", "description", "display", "downsampling", "dtype",
         "explain", "fill_value", "fingerprint", "grid", "levels", "map", "method", "name", "ndim", "nodata", "parents",
-        "read", "shape", "sources",
+        "read", "shape", "sources", "to_recipe",
     ]  # fmt: skip
     shown = {
         one: [name for name in dir(one) if not name.startswith("_")] for one in (pyramid, pyramid.map("phase"), cloud)

@@ -14,7 +14,7 @@ import numpy as np
 from lazypyr._util.checks import as_scalar
 from lazypyr.errors import PlanError
 
-__all__ = ["clean", "dump", "fill_json", "nodata_json", "v2_dtype", "v3_dtype"]
+__all__ = ["clean", "dump", "fill_json", "nodata_json", "recorded", "restored", "v2_dtype", "v3_dtype"]
 
 _V3_NAMES = {"f2": "float16", "f4": "float32", "f8": "float64", "c8": "complex64", "c16": "complex128"}
 
@@ -74,6 +74,24 @@ def nodata_json(value: Any, dtype: np.dtype[Any], *, zarr_format: int) -> Any:
     if dtype.kind == "c":
         return [_base64(scalar.real), _base64(scalar.imag)]
     return _base64(scalar)
+
+
+def recorded(value: Any) -> Any:
+    """A scalar, or None, as JSON from which `restored` makes one of the same text, whatever dtype it is compared with."""
+    if isinstance(value, complex | np.complexfloating):
+        return [recorded(value.real), recorded(value.imag)]
+    if isinstance(value, np.floating):
+        return _float(float(str(value)))  # the fewest digits that tell it from others of its dtype
+    return clean(value, "value")
+
+
+def restored(value: Any) -> Any:
+    """The scalar of which `recorded` made JSON."""
+    if isinstance(value, list):
+        return complex(*map(restored, value))
+    if isinstance(value, str):
+        return float(value) if value in ("NaN", "Infinity", "-Infinity") else np.datetime64(value)
+    return value
 
 
 def _base64(value: Any) -> str:

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import warnings
 import weakref
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,29 @@ class Cloud:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._clear()
+
+    def recipe_arguments(
+        self, place: Callable[[str], str], read_from: Mapping[str, Any] | None, values: Source | None
+    ) -> dict[str, Any]:
+        """Members of a recipe that name the columns and the grid."""
+
+        def path_of(column: Source) -> Any:
+            return column.recipe_arguments(place)["source"]
+
+        if read_from is not None:
+            points = {**read_from, "path": place(read_from["path"])}
+        else:
+            columns = {"x": self.x, "y": self.y, "z": self.z, "values": values}
+            points = {name: path_of(column) for name, column in columns.items() if column is not None}
+            points |= {"attributes": {name: path_of(column) for name, column in self.attributes.items()}}
+        facts = {
+            "resolution": self.resolution,
+            "name": self.name,
+            "attrs": self.attrs,
+            "crs": self.crs,
+            "units": self.units,
+        }
+        return {"points": points, **{name: value for name, value in facts.items() if value is not None}}
 
     # Identity
 

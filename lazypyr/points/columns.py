@@ -149,6 +149,7 @@ def as_column(data: Any, name: str, storage_options: Mapping[str, Any] | None = 
         column = data
     elif isinstance(data, str | Path):
         column = _zarr_column(_opened(data, storage_options), name, data)
+        column.opened_as = str(data)
     elif all(hasattr(data, name) for name in ("store", "attrs", "chunks", "dtype")):
         column = _zarr_column(data, name, None)
     elif hasattr(data, "dask") or (hasattr(data, "chunks") and hasattr(data, "shape") and data.chunks):

@@ -235,6 +235,13 @@ def read_points(
     pyramid = from_points(
         x_source, y_source, shown, z=z_source, attributes=attributes, index_path=index_path or None, **known | options
     )
+    names = {"values": values, "x": x, "y": y, "z": z}
+    if (
+        values is None
+        or isinstance(values, str)
+        or (isinstance(values, Sequence) and all(isinstance(v, str) for v in values))
+    ):
+        pyramid.read_from = {"path": str(path), **{key: name for key, name in names.items() if name is not None}}
     # on another grid the index has another order
     same = table.materialized is not None and pyramid.cloud.resolution == table.materialized.settings["resolution"]
     return pyramid.with_materialized(table.materialized) if same and values is None else pyramid

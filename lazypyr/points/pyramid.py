@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
+from lazypyr.metadata.json_values import recorded
 from lazypyr.points.aggregations import FIRST_VALID, Aggregation, CellWindow, aggregation_of
 from lazypyr.points.cloud import Cloud
 from lazypyr.points.columns import as_column, gather
@@ -51,6 +52,8 @@ class PointsPyramid(OnGrid):
         Value of pixels without points, see `lazypyr.from_points`.
     materialized : MaterializedCloud, optional
         Values that `lazypyr.materialize` wrote in the order of the index.
+    read_from : Mapping, optional
+        File and columns that `lazypyr.read_points` read, for recipes.
 
     Attributes
     ----------
@@ -86,6 +89,7 @@ class PointsPyramid(OnGrid):
         levels: int | None = None,
         fill_value: Any = None,
         materialized: MaterializedCloud | None = None,
+        read_from: Mapping[str, Any] | None = None,
     ) -> None:
         aggregation.check(None if values is None else values.dtype)
         if values is not None and (not values.shape or values.shape[0] != cloud.grid.n_points):
@@ -100,7 +104,7 @@ class PointsPyramid(OnGrid):
         super().__init__(cloud, chunks, levels, channels)
         self._aggregation = self.downsampling = aggregation
         self.dtype = aggregation.dtype_of(self.values.dtype if self.values is not None else np.dtype("<i8"))
-        self._given_fill, self._materialized = fill_value, materialized
+        self._given_fill, self._materialized, self.read_from = fill_value, materialized, read_from
         self.fill_value = aggregation.fill_value(self.dtype, fill_value)
         self.nodata = self.fill_value if aggregation.empty is None and self.dtype.kind in "iu" else None
         self.attrs = {**cloud.attrs, "points": self._summary()}
@@ -109,13 +113,7 @@ class PointsPyramid(OnGrid):
         grid = self.cloud.grid
         counts = {"n_points": grid.n_points, "n_on_grid": grid.n_valid}
         units = {"units": self.cloud.units} if self.cloud.units else {}
-        return {
-            **counts,
-            **units,
-            "resolution": grid.resolution,
-            "chunks": list(self._tile),
-            "levels": len(self.levels),
-        }
+        return counts | units | {"resolution": grid.resolution, "chunks": list(self._tile), "levels": len(self.levels)}
 
     # The points themselves
 
@@ -299,7 +297,8 @@ class PointsPyramid(OnGrid):
             raise PlanError(f"values: no attribute {values!r}; there are {', '.join(self.raw)}")
         same = self._aggregation if self._aggregation.value_kinds else FIRST_VALID
         aggregation = aggregation_of(method) if method else same
-        return self._with(values=source, aggregation=aggregation, fill_value=fill_value)
+        names = {**self.read_from, "values": values} if self.read_from and isinstance(values, str) else None
+        return self._with(values=source, aggregation=aggregation, fill_value=fill_value, read_from=names)
 
     def keep(self, path: Any) -> PointsPyramid:
         """Keep the index, and a copy of the values in its order, as a zarr group.
@@ -345,8 +344,13 @@ class PointsPyramid(OnGrid):
             "chunks": self._tile,
             "levels": len(self.levels),
             "fill_value": self._given_fill,
+            "read_from": self.read_from,
         }
         return PointsPyramid(**parts | changed)
+
+    def recipe_arguments(self, place: Callable[[str], str]) -> dict[str, Any]:
+        layout = {"chunks": self._tile, "levels": len(self.levels), "fill_value": recorded(self._given_fill)}
+        return {**self.cloud.recipe_arguments(place, self.read_from, self.values), "method": self.method, **layout}
 
     # The pyramid
 

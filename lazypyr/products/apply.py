@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lazypyr.errors import PlanError
@@ -13,7 +13,7 @@ from lazypyr.products.cast import cast
 from lazypyr.products.coherence import coherence
 from lazypyr.products.color import colormap, composite
 from lazypyr.products.define import define
-from lazypyr.products.embeddings import pca, premultiply, unpremultiply
+from lazypyr.products.embeddings import Dequantize, pca, premultiply, unpremultiply
 from lazypyr.products.insar import amplitude, intensity, intf, phase
 from lazypyr.products.mapped import map_pyramids, map_sources
 from lazypyr.products.stretch import rescale
@@ -23,7 +23,16 @@ from lazypyr.pyramids.products import ProductLike
 from lazypyr.registry import Registry, nearest
 from lazypyr.sources.base import Source
 
-__all__ = ["NAMES", "PRODUCTS", "apply", "apply_to_source", "offered_products", "product_of", "register_product"]
+__all__ = [
+    "NAMES",
+    "PRODUCTS",
+    "apply",
+    "apply_to_source",
+    "offered_products",
+    "product_again",
+    "product_of",
+    "register_product",
+]
 
 
 def _as_maker(name: str, value: Any) -> Callable[..., Product]:
@@ -61,6 +70,8 @@ _BUILT_IN: dict[str, Callable[..., Product]] = {
     "premultiply": premultiply,
     "unpremultiply": unpremultiply,
 }
+# Products of several inputs, which only recipes make of a name.
+_OF_SEVERAL: dict[str, Callable[..., Product]] = {"dequantize": Dequantize}
 PRODUCTS: Registry[Callable[..., Product]] = Registry("lazypyr.products", "product", _BUILT_IN, _as_maker)
 NAMES: tuple[str, ...] = tuple(_BUILT_IN)
 """Names of the built-in products."""
@@ -182,6 +193,15 @@ def product_of(product: ProductLike, /, **options: Any) -> Product:
         takes = ", ".join(name for name in parameters if name != "func") or "none"
         raise PlanError(f"product {product!r}: unknown option(s) {', '.join(extra)}; it takes {takes}")
     return make(**options)
+
+
+def product_again(entry: Mapping[str, Any], /) -> Product:
+    """Product of an entry of a recipe: by name and arguments, with what was estimated when the recipe was written."""
+    name, arguments, estimates = entry["name"], entry.get("arguments", {}), entry.get("estimates", {})
+    if name in _OF_SEVERAL:
+        return _OF_SEVERAL[name](**arguments)
+    product = product_of(name, **arguments)
+    return product.with_estimates(**estimates) if estimates else product
 
 
 def apply(pyramid: Pyramid, product: ProductLike, /, **options: Any) -> Pyramid:

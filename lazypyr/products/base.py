@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -261,6 +261,18 @@ class Product(ABC):
         given flat channel numbers, or with None of any, as one column.
         """
         return self
+
+    def recipe_arguments(self) -> dict[str, Any]:
+        """Options, JSON-like, with which `lazypyr.product.product_of` makes it of its name, for recipes."""
+        return {}
+
+    def estimates(self) -> dict[str, Any]:
+        """Numbers that `fit` has found out, JSON-like, for recipes."""
+        return {}
+
+    def with_estimates(self, **estimates: Any) -> Product:
+        """The product with numbers that `estimates` gave; `fit` then changes nothing."""
+        return replace(self, **estimates)
 
     @abstractmethod
     def output_spec(self, *inputs: Input) -> Output:

@@ -30,6 +30,9 @@ class Cast(BuiltInProduct):
     def description(self) -> str:
         return f"cast to {self.dtype}" if self.dtype is not None else "cast"
 
+    def recipe_arguments(self) -> dict[str, Any]:
+        return {"dtype": None if self.dtype is None else self.dtype.name}
+
     def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         need_real(self.name, source)

@@ -50,6 +50,9 @@ class Coherence(BuiltInProduct):
     def depth(self) -> tuple[int, int]:
         return self.window[0] // 2, self.window[1] // 2
 
+    def recipe_arguments(self) -> dict[str, Any]:
+        return {"window": list(self.window), "pairs": self.pairs}
+
     def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         need_complex(self.name, source)

@@ -114,6 +114,18 @@ class Colormap(BuiltInProduct):
         pixels = sample(None)
         return replace(product, stretch=self.stretch.fit(pixels[~source.invalid(pixels)]))
 
+    def recipe_arguments(self) -> dict[str, Any]:
+        colours = [f"#{self.table[n : n + 3].hex()}" for n in range(0, len(self.table), 3)]
+        limits = {} if self.stretch.percentiles else self.stretch.recipe_arguments()
+        asked = {"percentiles": list(self.stretch.percentiles or (2, 98))} if self.estimate else {}
+        return {"name": colours if self.label == "own colours" else self.label, **limits, **asked, "alpha": self.alpha}
+
+    def estimates(self) -> dict[str, Any]:
+        return {**self.stretch.estimates(), "axis": self.axis}
+
+    def with_estimates(self, *, axis: str = "c", **limits: Any) -> Product:
+        return replace(self, axis=axis, stretch=self.stretch.with_estimates(**limits))
+
     def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         need_real(self.name, source)
@@ -260,6 +272,19 @@ class Composite(BuiltInProduct):
         rest = [a for a in source.axes if a != along]
         axis = colour_axis(self.name, rest)
         return replace(self, bands=bands, stretches=tuple(stretches), along=along, axis=axis)
+
+    def recipe_arguments(self) -> dict[str, Any]:
+        percentiles = next((list(s.percentiles) for s in self.stretches if s.percentiles), None)
+        given = [[None, None] if s.percentiles else [s.low, s.high] for s in self.stretches]
+        asked = {"windows": given, **({} if percentiles is None else {"percentiles": percentiles})}
+        return {"bands": list(self.bands), **asked, "axis": self.along, "alpha": self.alpha}
+
+    def estimates(self) -> dict[str, Any]:
+        return {"windows": [[s.low, s.high] for s in self.stretches], "axis": self.axis}
+
+    def with_estimates(self, *, axis: str = "c", windows: Sequence[Any] = (), **_: Any) -> Product:
+        stretches = [s.with_estimates(vmin=w[0], vmax=w[1]) for s, w in zip(self.stretches, windows, strict=True)]
+        return replace(self, stretches=tuple(stretches), axis=axis)
 
     def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs

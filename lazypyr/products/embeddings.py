@@ -118,6 +118,8 @@ class Pca(BuiltInProduct):
     def fit(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:
         (source,) = inputs
         along = self._checked(source)
+        if self.basis:
+            return self
         pixels = sample(range(source.channel_shape[0]))
         valid = pixels[~source.invalid(pixels).any(axis=1)].astype(np.float64)
         mean, basis, variance = _components(valid, self.n)
@@ -128,6 +130,17 @@ class Pca(BuiltInProduct):
             basis=tuple(tuple(map(float, row)) for row in basis),
             variance=tuple(map(float, variance)),
         )
+
+    def recipe_arguments(self) -> dict[str, Any]:
+        return {"n": self.n, "axis": self.along}
+
+    def estimates(self) -> dict[str, Any]:
+        return {"mean": list(self.mean), "basis": [list(row) for row in self.basis], "variance": list(self.variance)}
+
+    def with_estimates(self, **estimates: Any) -> Product:
+        basis = tuple(tuple(map(float, row)) for row in estimates["basis"])
+        mean, variance = (tuple(map(float, estimates[name])) for name in ("mean", "variance"))
+        return replace(self, mean=mean, basis=basis, variance=variance)
 
     def _checked(self, source: Input) -> str:
         need_real(self.name, source)
@@ -303,6 +316,12 @@ class Unpremultiply(BuiltInProduct):
 
     def fit(self, inputs: Sequence[Input], sample: Callable[[Sequence[int] | None], Array]) -> Product:
         return replace(self, axis=_rgba_axis(self.name, inputs[0]))
+
+    def recipe_arguments(self) -> dict[str, Any]:
+        return {"dtype": self.dtype.name}
+
+    def estimates(self) -> dict[str, Any]:
+        return {"axis": self.axis}
 
     def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs

@@ -15,6 +15,7 @@ from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.windows import Window
 from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, empty_of
 from lazypyr.products.evaluate import evaluate
+from lazypyr.products.recipe import recipe_of
 from lazypyr.products.sampling import enough, sample_pixels
 from lazypyr.pyramids.base import SERIAL, ComputeContext, Level, Pyramid
 from lazypyr.pyramids.context import RecordingContext
@@ -152,6 +153,9 @@ class MappedPyramid(Pyramid):
                     "levels; it needs as many at each: don't downsample that axis"
                 )
 
+    def recipe_arguments(self, place: Callable[[str], str]) -> dict[str, Any]:
+        return recipe_of("products", self.parents, self.product, place)
+
     @property
     def fingerprint(self) -> str:
         """Hash of the product and of all that is underneath."""
@@ -244,6 +248,10 @@ class ProductSource(Source):
 
     def decoded_bytes(self, n_channels: int) -> int:
         return sum(parent.decoded_bytes(n_channels) for parent in self.parents)
+
+    def recipe_arguments(self, place: Callable[[str], str]) -> dict[str, Any]:
+        recipe = recipe_of("source_products", self.parents, self.product, place)
+        return recipe if self.given_bounds is None else {**recipe, "bounds": list(self.given_bounds)}
 
     @property
     def fingerprint(self) -> str:

@@ -73,6 +73,10 @@ class Stretch:
             return replace(self, low=min(self.high, float(low)))
         return replace(self, low=float(low), high=float(high))
 
+    def with_estimates(self, *, vmin: float | None = None, vmax: float | None = None) -> Stretch:
+        """With limits that were estimated before."""
+        return self if vmin is None or vmax is None else replace(self, low=float(vmin), high=float(vmax))
+
     def unit(self, block: Array, result: Array) -> None:
         """0 at `low`, 1 at `high`, clipped; float64, so that nothing wraps. All 0 up to `low` where they coincide."""
         low, high = self.low or 0.0, self.high or 0.0
@@ -82,6 +86,14 @@ class Stretch:
         if high > low:
             result /= high - low
         np.clip(result, 0.0, 1.0, out=result)
+
+    def recipe_arguments(self) -> dict[str, Any]:
+        """Options of a product for recipes: limits that were given, or the percentiles of those that were estimated."""
+        return {"percentiles": list(self.percentiles)} if self.percentiles else {"vmin": self.low, "vmax": self.high}
+
+    def estimates(self) -> dict[str, Any]:
+        """Limits for recipes, where any was estimated."""
+        return {"vmin": self.low, "vmax": self.high} if self.percentiles and not self.open else {}
 
     def attrs(self) -> dict[str, Any]:
         """For the record."""
@@ -114,6 +126,15 @@ class Rescale(BuiltInProduct):
             return self
         pixels = sample(None)
         return replace(self, stretch=self.stretch.fit(pixels[~inputs[0].invalid(pixels)]))
+
+    def recipe_arguments(self) -> dict[str, Any]:
+        return {**self.stretch.recipe_arguments(), "dtype": self.dtype.name, "nodata": self.nodata}
+
+    def estimates(self) -> dict[str, Any]:
+        return self.stretch.estimates()
+
+    def with_estimates(self, **estimates: Any) -> Product:
+        return replace(self, stretch=self.stretch.with_estimates(**estimates))
 
     def _range(self) -> tuple[float, float]:
         if self.dtype.kind == "f":

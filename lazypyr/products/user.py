@@ -99,6 +99,12 @@ class Function(HoldsFunction, Product):
             ) from error
         return replace(self, dtype=supported(self.name, got.dtype))
 
+    def estimates(self) -> dict[str, Any]:
+        return {} if self.dtype is None else {"dtype": self.dtype.str}
+
+    def with_estimates(self, **estimates: Any) -> Product:
+        return replace(self, dtype=np.dtype(estimates["dtype"])) if estimates else self
+
     def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         if self.dtype is None:

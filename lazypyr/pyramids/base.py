@@ -20,6 +20,7 @@ from lazypyr.pyramids.key import Key
 from lazypyr.pyramids.level import Level, checked_window
 from lazypyr.pyramids.plan import ReadPlan
 from lazypyr.pyramids.products import ProductLike, load_products
+from lazypyr.pyramids.recipes import HasRecipe
 from lazypyr.reducers import REDUCERS
 
 if TYPE_CHECKING:
@@ -69,11 +70,11 @@ class ComputeContext(Protocol):
 # Members that the engine, the writers and the viewers call, and that completion leaves out.
 _INTERNAL = frozenset(
     "checked compute decoded_bytes execute georeference identity indexed_values key last_stored_level "  # noqa: SIM905
-    "n_stored_levels plan reductions refreshed transposed working_bytes".split()
+    "n_stored_levels plan read_from recipe_arguments reductions refreshed transposed working_bytes".split()
 )
 
 
-class Pyramid(ABC):
+class Pyramid(HasRecipe, ABC):
     """Levels over the same field of view, each computed when it is read. Immutable and picklable.
 
     Attributes

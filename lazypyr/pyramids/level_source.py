@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,10 @@ class LevelSource(Source):
     @property
     def identity(self) -> Hashable:
         return "level", self._level, self._pyramid.identity
+
+    def recipe_arguments(self, place: Callable[[str], str]) -> dict[str, Any]:
+        bounds = {} if self.given_bounds is None else {"bounds": [float(b) for b in self.given_bounds]}
+        return {"source": self._pyramid.recipe_arguments(place), "level": self._level, **bounds}
 
     def refreshed(self) -> Source:
         pyramid = self._pyramid.refreshed()

@@ -17,6 +17,7 @@ from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.function import FunctionPyramid
 from lazypyr.pyramids.level_source import LevelSource
 from lazypyr.pyramids.products import ProductLike, load_products
+from lazypyr.pyramids.recipes import is_recipe, load_recipes
 from lazypyr.pyramids.reduced import ReducedPyramid
 from lazypyr.pyramids.transposed import TransposedPyramid
 from lazypyr.reducers import REDUCERS, Reducer, reducer_of
@@ -55,7 +56,8 @@ def open_pyramid(
     ----------
     src : object
         Path, URL (fsspec), zarr.Array, zarr.Group, zarr store, mapping of chunks, numpy, dask or xarray array, Source,
-        Pyramid, or lazypyr store. Of a multiscale group the levels that it has are used as they are.
+        Pyramid, lazypyr store, or recipe (a file ``*.lazypyr.json``, or the document that `Pyramid.to_recipe` gives). Of a
+        multiscale group the levels that it has are used as they are.
     method : str, callable or Reducer, optional
         Reducer that makes coarser levels: "stride" (default), "mean", ...; see `lazypyr.reducers`. A pyramid that lazypyr wrote
         goes on by the method it was made by.
@@ -104,6 +106,9 @@ def open_pyramid(
     >>> lazypyr.open_pyramid(np.zeros((600, 400, 5), "c8"), axes="yxi", product="intf_seq").shape
     (600, 400, 4)
     """
+    if is_recipe(src):
+        src = load_recipes().open_recipe(src, storage_options, allow_codecs)
+        storage_options, allow_codecs = None, ()
     src, is_settled = _unwrapped(src)
     settings = {
         "method": method,
@@ -193,7 +198,7 @@ def _assembled(
         ny, nx = (first.shape[axes.index(a)] for a in SPATIAL_AXES)
         place = Grid.of_bounds(bounds, nx, ny).coords()
         for source in sources:
-            source.coords = {**source.coords, **place}
+            source.coords, source.given_bounds = {**source.coords, **place}, tuple(bounds)
     if order is not None:
         ordered = _ordered(order, axes, name)
         back = [axes.index(a) for a in ordered]

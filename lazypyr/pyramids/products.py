@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 __all__ = ["ProductLike", "load_products", "provide_products"]
@@ -28,6 +28,9 @@ class Products(Protocol):
 
     def apply_to_source(self, source: Any, product: ProductLike, /, **options: Any) -> Any:
         """The product of a source, before reduction."""
+
+    def product_again(self, entry: Mapping[str, Any], /) -> Any:
+        """The product that a recipe has as `entry`."""
 
 
 _load: Callable[[], Products]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from lazypyr._util.tokenize import tokenize
+from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
-from lazypyr.geometry.axes import axes_label
+from lazypyr.geometry.axes import SPATIAL_AXES, axes_label
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import ComputeContext, Level, Pyramid, Reduction
 from lazypyr.pyramids.execute import ReadPass
@@ -20,7 +21,7 @@ from lazypyr.pyramids.explain import explain_pass
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.plan import ReadPlan
 from lazypyr.pyramids.planner import plan_reduced
-from lazypyr.reducers import Reducer
+from lazypyr.reducers import Reducer, reducer_of
 from lazypyr.sources.base import Source, bytes_of_pixel
 from lazypyr.sources.transposed import TransposedSource
 
@@ -111,6 +112,32 @@ class ReducedPyramid(Reduction):
     @cached_property
     def identity(self) -> Hashable:
         return (tuple(base.identity for base in self.stored_levels), *self._key())
+
+    def recipe_arguments(self, place: Callable[[str], str]) -> dict[str, Any]:
+        by_axis = dict(zip(self.axes, self.chunks, strict=True))
+        plain = all(by_axis[axis] == 1 for axis in self.axes if axis not in SPATIAL_AXES)
+        return {
+            **self.stored_levels[0].recipe_arguments(place),
+            **self._method_argument(),
+            "factors": dict(zip(self.axes, self.factors, strict=True)),
+            "levels": len(self.levels),
+            "chunks": [by_axis[axis] for axis in SPATIAL_AXES] if plain else list(self.chunks),
+        }
+
+    def _method_argument(self) -> dict[str, str]:
+        name = self.reducer.name
+        if not self.reducer.computes:  # recorded by the levels that are there
+            return {}
+        try:
+            known = tokenize(reducer_of(name)) == tokenize(self.reducer)
+        except PlanError:
+            known = False
+        if not known:
+            raise PlanError(
+                f"method: a recipe has no code, and {name!r} is a function of yours: give it a name, "
+                f"lazypyr.register_reducer({name!r}, ...), also where the recipe is opened"
+            )
+        return {"method": name}
 
     def refreshed(self) -> Pyramid:
         return ReducedPyramid(

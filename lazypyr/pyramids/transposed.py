@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -78,6 +78,9 @@ class TransposedPyramid(Pyramid):
     @property
     def description(self) -> str:
         return f"{self.parent.description}, axes as {axes_label(self.axes)}"
+
+    def recipe_arguments(self, place: Callable[[str], str]) -> dict[str, Any]:
+        return {"source": self.parent.recipe_arguments(place), "order": list(self.axes)}
 
     def refreshed(self) -> Pyramid:
         return TransposedPyramid(self.parent.refreshed(), self.axes)

@@ -7,14 +7,16 @@ import math
 import uuid
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window, ceil_div
+from lazypyr.metadata.json_values import recorded
 
 __all__ = ["Source", "native", "counters"]
 
@@ -56,6 +58,10 @@ class Source(ABC):
     cheap_stride : bool
         True where ``read(window, step)`` costs in proportion to the samples (memory, uncompressed files), not to
         the window.
+    opened_as : str or None
+        Path or URL by which it was opened, for recipes.
+    given_bounds : tuple of float or None
+        World coordinates that the user gave instead of its own, see `lazypyr.open_pyramid`.
 
     Examples
     --------
@@ -84,6 +90,8 @@ class Source(ABC):
     crs: str | None = None
     cheap_stride: bool = False
     display: Mapping[str, Any] | None = None
+    opened_as: str | None = None
+    given_bounds: tuple[float, ...] | None = None
 
     @abstractmethod
     def read(self, window: Window, step: Sequence[int] | None = None) -> np.ndarray[Any, Any]:
@@ -183,6 +191,32 @@ class Source(ABC):
 
     def __lazypyr_token__(self) -> Any:
         return "source", self.fingerprint
+
+    def recipe_arguments(self, place: Callable[[str], str]) -> dict[str, Any]:
+        """Members of a recipe (see docs/recipes.md) by which it is opened again.
+
+        Parameters
+        ----------
+        place : callable
+            Gives the text that stands for a path or URL.
+
+        Returns
+        -------
+        dict[str, Any]
+            JSON-like.
+
+        Raises
+        ------
+        PlanError
+            Where it was opened by no path or URL.
+        """
+        if self.opened_as is None:
+            raise PlanError(
+                f"{self.name}: a recipe names its sources by path or URL, and this one has none: store it as Zarr, and open "
+                "that"
+            )
+        bounds = {} if self.given_bounds is None else {"bounds": [float(b) for b in self.given_bounds]}
+        return {"source": place(self.opened_as), "axes": list(self.axes), "nodata": recorded(self.nodata), **bounds}
 
     def refreshed(self) -> Source:
         """Read the metadata again.

@@ -147,4 +147,9 @@ def open_source(
             f"can't open a {type(src).__name__} as a source: give a path, a URL, a zarr array, group or store, a mapping "
             f"of chunks, or a numpy, dask or xarray array"
         )
-    return opener.open(src, OpenOptions(axes, nodata, storage_options or {}, allowed))
+    opened = opener.open(src, OpenOptions(axes, nodata, storage_options or {}, allowed))
+    place = opener.place_of(src)
+    if place is not None:
+        for source in opened.sources:
+            source.opened_as = place
+    return opened

@@ -65,6 +65,10 @@ class NodeOpener(Opener):
         open_node = _open_array if _is_zarr(src, "Array") else _open_group
         return open_node(src, options, name=_name_of(src.store, src.path))
 
+    def place_of(self, src: Any) -> str | None:
+        place = _place_of(src.store)
+        return place if place is None else f"{place}/{src.path}".rstrip("/")
+
 
 class StoreOpener(Opener):
     """Stores of zarr 3."""
@@ -75,6 +79,9 @@ class StoreOpener(Opener):
 
     def open(self, src: Any, options: OpenOptions) -> OpenedSource:
         return _open_store(src, options, name=_name_of(src))
+
+    def place_of(self, src: Any) -> str | None:
+        return _place_of(src)
 
 
 class MappingOpener(Opener):
@@ -88,6 +95,14 @@ class MappingOpener(Opener):
 
         store = MappingStore(src)
         return _open_store(store, options, name=str(store), mapping=src)
+
+
+def _place_of(store: Any) -> str | None:
+    from zarr.storage import FsspecStore, LocalStore
+
+    if isinstance(store, LocalStore):
+        return str(store.root)
+    return str(store.fs.unstrip_protocol(store.path)) if isinstance(store, FsspecStore) else None
 
 
 def _is_zarr(src: Any, kind: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,10 @@ class Opener(ABC):
     @abstractmethod
     def can_open(self, src: Any) -> bool:
         """True for an object of this kind. Reads nothing, and imports no package that `src` does not come from."""
+
+    def place_of(self, src: Any) -> str | None:
+        """Path or URL by which a source of this kind can be opened again; None of what is in memory."""
+        return str(src) if isinstance(src, str | Path) else None
 
     @abstractmethod
     def open(self, src: Any, options: OpenOptions) -> OpenedSource:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,9 @@ class TransposedSource(Source):
     @property
     def identity(self) -> Hashable:
         return self._source.identity, self._from
+
+    def recipe_arguments(self, place: Callable[[str], str]) -> dict[str, Any]:
+        return {**self._source.recipe_arguments(place), "order": list(self.axes)}
 
     def refreshed(self) -> Source:
         return TransposedSource(self._source.refreshed(), self.axes)

@@ -156,7 +156,7 @@ class ZarrSource(Source):
             array = (self._reopen or self._reopened)()
         except Exception as error:
             raise SourceError(f"{self.name}: can't be opened again: {error}", key=self._metadata.key) from error
-        return ZarrSource(
+        fresh = ZarrSource(
             array,
             self.axes,
             name=self.name,
@@ -169,6 +169,8 @@ class ZarrSource(Source):
             crs=self.crs,
             allow_codecs=self._allow_codecs,
         )
+        fresh.opened_as, fresh.given_bounds = self.opened_as, self.given_bounds
+        return fresh
 
     def _reopened(self) -> Any:
         import zarr
