@@ -154,6 +154,29 @@ def test_async_lives_in_the_faces_only():
     assert not wrong, "\n".join(wrong)
 
 
+def test_nothing_is_decided_by_a_name():
+    """Behaviour follows facts on objects: no class name is compared, nor the name of a reducer or product elsewhere."""
+    from lazypyr.product import NAMES
+    from lazypyr.reducers import REDUCERS
+
+    words, wrong = {*NAMES, *REDUCERS}, []
+    for path, room, tree in modules():
+        for node in ast.walk(tree):
+            parts = [node.subject] if isinstance(node, ast.Match) else []
+            parts += [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+            for part in (inner for outer in parts for inner in ast.walk(outer)):
+                of_class = isinstance(part, ast.Attribute) and part.attr in ("__name__", "__qualname__")
+                of_class = of_class and ("type" in ast.dump(part.value) or "__class__" in ast.dump(part.value))
+                listed = isinstance(part, ast.Constant) and part.value in words
+                # a colour map is called "phase" too
+                listed = (
+                    listed and room not in ("reducers", "products", "points") and "colormap" not in ast.unparse(node)
+                )
+                if of_class or listed:
+                    wrong.append(f"{path.relative_to(PACKAGE)}:{part.lineno}: {ast.unparse(node)[:80]}")
+    assert not wrong, "\n".join(wrong)
+
+
 def test_files_stay_short():
     lengths = {
         str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8").count("\n") for path in PACKAGE.rglob("*.py")

@@ -46,9 +46,10 @@ def open_kvstore(destination: Any, storage_options: Mapping[str, Any] | None = N
     if hasattr(destination, "list_prefix") and hasattr(destination, "supports_writes"):
         if not destination.supports_writes or getattr(destination, "read_only", False):
             raise PlanError(f"{destination}: a read-only store can't be written to")
-        root = getattr(destination, "root", None)
-        if type(destination).__name__ == "LocalStore" and root is not None:
-            return LocalKVStore(root)
+        from zarr.storage import LocalStore
+
+        if type(destination) is LocalStore:  # a store of the user's that derives from it may do more than write files
+            return LocalKVStore(destination.root)
         return ZarrKVStore(destination)
     if isinstance(destination, MutableMapping):
         return MappingKVStore(destination)

@@ -21,9 +21,11 @@ class ZarrKVStore(KVStore):
     """
 
     def __init__(self, store: Any) -> None:
+        from zarr.storage import MemoryStore
+
         self.store = store
         self.name = without_secrets(str(store))
-        self.is_shared = "memory" not in type(store).__name__.lower()
+        self.is_shared = not isinstance(store, MemoryStore)
         self.supports_overwrite = bool(getattr(store, "supports_deletes", True))
         self._hidden: dict[str, bytes] = {}
 

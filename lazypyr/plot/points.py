@@ -15,7 +15,7 @@ from lazypyr.geometry.grid import clean_range
 from lazypyr.plot.interactive import InteractivePlot, visible_part
 from lazypyr.plot.raster import as_product, empty_image, is_blank, open_for_plot, plain_arguments
 from lazypyr.plot.render_worker import ViewRenderer
-from lazypyr.plot.selection import cloud_of, gather_values, points_as_row, product_of_numbers
+from lazypyr.plot.selection import cloud_of, gather_values, product_of_numbers
 from lazypyr.plot.style import (
     colours_of,
     common_options,
@@ -28,7 +28,6 @@ from lazypyr.plot.style import (
 from lazypyr.plot.viewport import RenderCancelled, RenderedImage, Viewport, ViewRequest
 from lazypyr.points.pyramid import PointsPyramid
 from lazypyr.products.base import Product
-from lazypyr.products.mapped import MappedPyramid
 from lazypyr.pyramids.base import SERIAL, Pyramid
 from lazypyr.pyramids.products import ProductLike
 
@@ -120,7 +119,7 @@ def _mapped(cloud: PointsPyramid, pyramid: Pyramid, post_proc: ProductLike, n_kd
         plain = plain_arguments(post_proc)
         by_number = len(plain) >= 2 and plain[1].startswith("idx")
         if by_number or (n_kdim is not None and len(plain) == 2 + n_kdim):
-            if isinstance(pyramid, MappedPyramid):
+            if pyramid is not cloud:
                 raise PlanError(f"{pyramid.name} is a product already; give the function the points themselves")
             return product_of_numbers(cloud, post_proc, n_kdim, len(plain))
     return pyramid.map(as_product(post_proc, n_kdim))
@@ -230,7 +229,7 @@ class InteractivePoints(InteractivePlot):
 
     def _dots(self, numbers: Array, index: tuple[int, ...]) -> tuple[Array, Array, Array, Array]:
         x, y = (gather_values(self.cloud, source, numbers) for source in (self.cloud.x, self.cloud.y))
-        row = points_as_row(self.pyramid, numbers)
+        row = self.pyramid.at_points(numbers)
         window = ((0, 1), (0, numbers.size), *((i, i + 1) for i in index))
         z = SERIAL.read(row, 0, window).reshape(numbers.size)
         return x.astype("f8"), y.astype("f8"), z, numbers

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
-from lazypyr.geometry.windows import Window
 from lazypyr.points.columns import gather
-from lazypyr.points.companions import IndexPyramid
 from lazypyr.points.pyramid import PointsPyramid
 from lazypyr.products.base import Product
 from lazypyr.products.define import define
-from lazypyr.products.mapped import MappedPyramid
 from lazypyr.pyramids.base import SERIAL, Pyramid
 from lazypyr.sources.base import Source
 
-__all__ = ["cloud_of", "gather_values", "product_of_numbers", "points_as_row"]
+__all__ = ["cloud_of", "gather_values", "product_of_numbers"]
 
 Array = np.ndarray[Any, Any]
 
 
 def cloud_of(pyramid: Pyramid) -> PointsPyramid:
     """Point pyramid at the base of a pyramid and its products."""
-    while isinstance(pyramid, MappedPyramid):
-        pyramid = pyramid.parent
+    while pyramid.parents:
+        pyramid = pyramid.parents[0]
     if not isinstance(pyramid, PointsPyramid):
         raise PlanError(f"{pyramid.name}: expected points, as lazypyr.from_points gives, got {type(pyramid).__name__}")
     return pyramid
@@ -36,52 +33,6 @@ def cloud_of(pyramid: Pyramid) -> PointsPyramid:
 def gather_values(cloud: PointsPyramid, source: Source, numbers: Array, channel: tuple[int, ...] = ()) -> Array:
     """Values ``source[numbers, *channel]`` of a cloud's column."""
     return gather(source, numbers, channel, cloud.cloud.chunk_cache, SERIAL)
-
-
-class _PointsRow(Source):
-    """Source with points as a raster of one row: axes ``y, x, *channels``, shape ``(1, n, *channels)``."""
-
-    def __init__(self, pyramid: PointsPyramid | IndexPyramid, numbers: Array) -> None:
-        self._pyramid, self._numbers = pyramid, numbers
-        self.name, self.axes, self.dtype = pyramid.name, pyramid.axes, pyramid.dtype
-        self.shape = (1, max(1, numbers.size), *pyramid.shape[2:])
-        self.chunks = (1, self.shape[1], *(1 for _ in self.shape[2:]))
-        self.nodata, self.fill_value, self.attrs = pyramid.nodata, pyramid.fill_value, pyramid.attrs
-
-    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
-        out = np.full(windows.window_shape(window), self.fill_value, self.dtype)
-        numbers = self._numbers[slice(*window[1])]
-        if not numbers.size:
-            return out
-        if isinstance(self._pyramid, IndexPyramid):
-            out[0, :] = numbers
-            return out
-        if self._pyramid.values is None:  # such a pyramid counts
-            out[:] = 1
-            return out
-        for position in np.ndindex(out.shape[2:]):
-            channel = tuple(a + i for (a, _), i in zip(window[2:], position, strict=True))
-            out[(0, slice(None), *position)] = gather_values(self._pyramid, self._pyramid.values, numbers, channel)
-        return out
-
-    @property
-    def fingerprint(self) -> str:
-        return f"{self._pyramid.fingerprint}:strip"
-
-    @property
-    def identity(self) -> Hashable:
-        return "strip", id(self)
-
-
-def points_as_row(pyramid: Pyramid, numbers: Array) -> Pyramid:
-    """Pyramid of one row with the values of points by number, through the same products."""
-    from lazypyr.pyramids.open import open_pyramid
-
-    if isinstance(pyramid, MappedPyramid):
-        return MappedPyramid([points_as_row(parent, numbers) for parent in pyramid.parents], pyramid.product)
-    if not isinstance(pyramid, PointsPyramid | IndexPyramid):
-        raise PlanError(f"{pyramid.name}: isn't made of points")
-    return open_pyramid(_PointsRow(pyramid, numbers), levels=1, chunks=(1, 65536), nodata=pyramid.nodata)
 
 
 def product_of_numbers(

@@ -13,9 +13,10 @@ from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
 from lazypyr.points.aggregations import shown_dtype
 from lazypyr.points.cloud import Cloud
-from lazypyr.points.columns import in_memory
-from lazypyr.pyramids.base import ComputeContext, Level, Pyramid
+from lazypyr.points.columns import gather, in_memory
+from lazypyr.pyramids.base import SERIAL, ComputeContext, Level, Pyramid
 from lazypyr.pyramids.explanation import Explanation
+from lazypyr.pyramids.open import open_pyramid
 from lazypyr.reducers import REDUCERS
 from lazypyr.sources.base import Source
 
@@ -28,6 +29,8 @@ _NOT_IN_KEYS = str.maketrans(dict.fromkeys("/\\{}", "_"))
 
 class OnGrid(Pyramid):
     """Base of the pyramids of one cloud, which share levels, coordinates and attributes."""
+
+    values: Source | None = None
 
     def __init__(
         self, cloud: Cloud, chunks: tuple[int, int], levels: int | None, channels: Sequence[tuple[str, int]]
@@ -63,6 +66,42 @@ class OnGrid(Pyramid):
         """Estimate of the bytes that `compute` holds at once."""
         return windows.pixels_in(window) * (3 * self.dtype.itemsize + 16)
 
+    def at_points(self, numbers: Array) -> Pyramid:
+        return open_pyramid(_PointsRow(self, numbers), levels=1, chunks=(1, 65536), nodata=self.nodata)
+
+    def values_of(self, numbers: Array, channel: tuple[int, ...]) -> Array:
+        """Values of points by number, in one channel, as a pixel that shows just one of them has."""
+        if self.values is None:  # such a pyramid counts
+            return np.ones(numbers.shape, self.dtype)
+        return gather(self.values, numbers, channel, self.cloud.chunk_cache, SERIAL)
+
+
+class _PointsRow(Source):
+    """Source with points as a raster of one row: axes ``y, x, *channels``, shape ``(1, n, *channels)``."""
+
+    def __init__(self, pyramid: OnGrid, numbers: Array) -> None:
+        self._pyramid, self._numbers = pyramid, numbers
+        self.name, self.axes, self.dtype = pyramid.name, pyramid.axes, pyramid.dtype
+        self.shape = (1, max(1, numbers.size), *pyramid.shape[2:])
+        self.chunks = (1, self.shape[1], *(1 for _ in self.shape[2:]))
+        self.nodata, self.fill_value, self.attrs = pyramid.nodata, pyramid.fill_value, pyramid.attrs
+
+    def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
+        out = np.full(windows.window_shape(window), self.fill_value, self.dtype)
+        numbers = self._numbers[slice(*window[1])]
+        for position in np.ndindex(out.shape[2:] if numbers.size else (0,)):
+            channel = tuple(a + i for (a, _), i in zip(window[2:], position, strict=True))
+            out[(0, slice(None), *position)] = self._pyramid.values_of(numbers, channel)
+        return out
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self._pyramid.fingerprint}:strip"
+
+    @property
+    def identity(self) -> Hashable:
+        return "strip", id(self)
+
 
 def explain_values(
     what: str, pyramid: OnGrid, values: Source | None, window: Window, *, most: int | None = None
@@ -91,6 +130,9 @@ class IndexPyramid(OnGrid):
         out = np.full(windows.window_shape(window), -1, np.int64)
         self.cloud.index.scatter(level, window, None, out.reshape(-1))
         return out
+
+    def values_of(self, numbers: Array, channel: tuple[int, ...]) -> Array:
+        return numbers
 
     def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
         return explain_values(what, self, None, window)

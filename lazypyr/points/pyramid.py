@@ -352,8 +352,6 @@ class PointsPyramid(OnGrid):
         layout = {"chunks": self._tile, "levels": len(self.levels), "fill_value": recorded(self._given_fill)}
         return {**self.cloud.recipe_arguments(place, self.read_from, self.values), "method": self.method, **layout}
 
-    # The pyramid
-
     @property
     def sources(self) -> tuple[Source, ...]:
         return (*self.cloud.sources, *(() if self.values is None else self.values.sources))

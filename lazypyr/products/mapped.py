@@ -171,6 +171,9 @@ class MappedPyramid(Pyramid):
         """The first parent's recipe, then the product in words."""
         return "; ".join(filter(None, [self.parent.description, self.product.description]))
 
+    def at_points(self, numbers: Array) -> Pyramid:
+        return MappedPyramid([parent.at_points(numbers) for parent in self.parents], self.product)
+
     def refreshed(self) -> Pyramid:
         """The same product of the refreshed parents; what was estimated of them stays."""
         parents = tuple(p.refreshed() for p in self.parents)

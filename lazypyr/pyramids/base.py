@@ -228,6 +228,10 @@ class Pyramid(HasRecipe, ABC):
         """Explanation of a window of which some chunk isn't cached."""
         return Explanation(what, self.description)
 
+    def at_points(self, numbers: Array) -> Pyramid:
+        """Pyramid of one row with the values of points by number; PlanError where the pixels aren't of points."""
+        raise PlanError(f"{self.name}: isn't made of points")
+
     def refreshed(self) -> Pyramid:
         """The pyramid over the source as it is now."""
         return self

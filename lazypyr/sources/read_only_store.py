@@ -73,13 +73,13 @@ def to_slice(request: Any, size: int) -> slice:
     ValueError
         For anything that is no byte request of zarr.
     """
-    match type(request).__name__:
-        case "NoneType":
+    match request:
+        case None:
             return slice(0, size)
-        case "SuffixByteRequest":
-            return slice(max(0, size - request.suffix), size)
-        case "OffsetByteRequest":
-            return slice(min(request.offset, size), size)
-        case "RangeByteRequest":
-            return slice(min(request.start, size), min(request.end, size))
+        case object(suffix=suffix):
+            return slice(max(0, size - suffix), size)
+        case object(offset=offset):
+            return slice(min(offset, size), size)
+        case object(start=start, end=end):
+            return slice(min(start, size), min(end, size))
     raise ValueError(f"Unexpected byte_range, got {request!r}.")
