@@ -22,7 +22,7 @@ from lazypyr.pyramids.recipes import RECIPE_VERSION, without_secrets
 from lazypyr.sources.base import Source
 from lazypyr.sources.open import open_source
 
-__all__ = ["open_recipe", "read_json", "schema"]
+__all__ = ["open_recipe", "open_sources", "read_json", "schema"]
 
 _OPTIONS = ("method", "factors", "levels", "chunks", "bounds", "order")
 _SOURCE = ("lazypyr_recipe", "source", "level", "axes", "nodata", "source_products", "products")
@@ -66,6 +66,32 @@ def open_recipe(
     else:
         document, base = read_json(recipe, storage_options)
     return _Opening(base, storage_options, allow_codecs).recipe(document)
+
+
+def open_sources(
+    path: str | Path, storage_options: Mapping[str, Any] | None = None, allow_codecs: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Sources by name, of a file of JSON: recipes as pyramids, paths and URLs as they are from here.
+
+    Parameters
+    ----------
+    path : path or URL
+        File of an object whose values are recipes, or paths and URLs of sources and recipes.
+    storage_options, allow_codecs
+        As in `open_recipe`.
+
+    Raises
+    ------
+    PlanError
+        For a file of something else.
+    """
+    named, folder = read_json(path, storage_options)
+    if not isinstance(named, Mapping) or not all(isinstance(value, str | Mapping) for value in named.values()):
+        raise PlanError(f"{path}: expected a JSON object of names and recipes, paths or URLs")
+    opening = _Opening(folder, storage_options, allow_codecs)
+    return {
+        name: opening.place(value) if isinstance(value, str) else opening.recipe(value) for name, value in named.items()
+    }
 
 
 def read_json(path: str | Path, storage_options: Mapping[str, Any] | None = None) -> tuple[Any, str]:
@@ -127,14 +153,14 @@ class _Opening:
             return open_pyramid(self._pyramid(inner), **options)
         if isinstance(inner, Mapping) or "source_products" in node:
             return open_pyramid(self._source(node), **options)
-        return open_pyramid(self._place(inner), **options, **self._array_options(node), **self._storage(inner))
+        return open_pyramid(self.place(inner), **options, **self._array_options(node), **self._storage(inner))
 
     def _source(self, node: Mapping[str, Any]) -> Source:
         inner = node["source"]
         if isinstance(inner, Mapping):
             source: Source = LevelSource(self._pyramid(inner), node.get("level", 0))
         else:
-            place = self._place(inner)
+            place = self.place(inner)
             source = open_source(place, **self._array_options(node), **self._storage(inner)).sources[0]
         for entry in node.get("source_products", ()):
             others = [self._source(other) for other in entry.get("with", ())]
@@ -149,10 +175,10 @@ class _Opening:
         if "fill_value" in options:
             options["fill_value"] = restored(options["fill_value"])
         if "path" in columns:
-            chosen = {**columns, "path": self._place(columns["path"])}
+            chosen = {**columns, "path": self.place(columns["path"])}
             return read_points(**chosen, **options, **self._storage(columns["path"]))
-        attributes = {name: self._place(path) for name, path in columns.get("attributes", {}).items()}
-        plain: dict[str, Any] = {name: self._place(path) for name, path in columns.items() if name != "attributes"}
+        attributes = {name: self.place(path) for name, path in columns.get("attributes", {}).items()}
+        plain: dict[str, Any] = {name: self.place(path) for name, path in columns.items() if name != "attributes"}
         return from_points(**plain, attributes=attributes, **options)
 
     def _array_options(self, node: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,10 +187,10 @@ class _Opening:
         return {**given, "allow_codecs": self.allow_codecs}
 
     def _storage(self, text: str) -> dict[str, Any]:
-        remote = "://" in self._place(text) and bool(self.storage_options)
+        remote = "://" in self.place(text) and bool(self.storage_options)
         return {"storage_options": self.storage_options} if remote else {}
 
-    def _place(self, text: str) -> str:
+    def place(self, text: str) -> str:
         """Path or URL of a source, as this process opens it."""
         is_remote = "://" in self.folder
         if "://" in text.removeprefix("file://"):

@@ -19,7 +19,7 @@ from lazypyr.errors import LazypyrError
 __all__ = ["main"]
 
 # Order in the help; commands that aren't listed follow.
-ORDER = ["info", "view", "serve", "materialize", "explain", "demo"]
+ORDER = ["info", "view", "serve", "materialize", "explain", "recipe", "demo"]
 
 
 class _Parser(argparse.ArgumentParser):

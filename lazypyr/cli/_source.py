@@ -14,7 +14,12 @@ def source_command(
     """Add a command that takes SRC and the options of `lazypyr.open_pyramid` (see `source_options`)."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=description)
     add = parser.add_argument
-    add("source", metavar="SRC", nargs="+" if many else None, help="a path or URL of a Zarr array or group")
+    add(
+        "source",
+        metavar="SRC",
+        nargs="+" if many else None,
+        help="a path or URL of a Zarr array or group, or of a recipe",
+    )
     add("--method", help="how levels are made: stride (default), mean, min, max, median, mode, first_valid, ...")
     add("--axes", metavar="NAMES", help="the source's axes, one letter each, e.g. yxi or tczyx")
     add("--order", metavar="NAMES", help="order of the axes in the pyramid")

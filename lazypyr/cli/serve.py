@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from lazypyr.cli._source import source_command, source_options
 from lazypyr.engine.engine import DEFAULT_CACHE_BYTES, DEFAULT_TIMEOUT_S
 from lazypyr.errors import PlanError
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_parser", "named_sources", "run"]
 
 _NAMED = re.compile(r"([A-Za-z0-9_-]+)=(.+)", re.DOTALL)
 
@@ -24,7 +25,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "serve",
         summary="serve sources over HTTP, with a page and a viewer",
         description="Serve pyramids of SRC ... over HTTP to zarr clients and viewers, with an index page at /. "
-        "NAME=SRC names a source; otherwise it has the name of its file.",
+        "NAME=SRC names a source; otherwise it has the name of its file. A file of JSON, {NAME: path, URL or recipe, ...}, "
+        "stands for all that it names.",
         many=True,
     )
     where = parser.add_argument_group("address and access")
@@ -84,19 +86,34 @@ def _seconds(text: str) -> float | None:
         raise argparse.ArgumentTypeError(f"expected seconds or 'none', got {text!r}") from None
 
 
+def named_sources(texts: Iterable[str], storage_options: dict[str, Any]) -> dict[str, Any]:
+    """Sources of the command line by name: as it names them, by the names of their files, and those of files of sources."""
+    from lazypyr.pyramids.recipes import is_recipe
+    from lazypyr.recipe import open_sources
+    from lazypyr.server.run import name_of
+
+    sources: dict[str, Any] = {}
+    for text in texts:
+        named = _NAMED.fullmatch(text)
+        if named and not Path(text).exists():
+            further = {named[1]: named[2]}
+        elif text.endswith(".json") and not is_recipe(text):
+            further = open_sources(text, storage_options)
+        else:
+            further = {name_of(text, sources): text}
+        for name, source in further.items():
+            if name in sources:
+                raise PlanError(f"two sources are called {name!r}: {sources[name]} and {source}; name them, NAME=SRC")
+            sources[name] = source
+    return sources
+
+
 def run(args: argparse.Namespace) -> None:
     """Serve until interrupted."""
     need("uvicorn", feature="lazypyr serve", extra="serve")
     from lazypyr import serve
-    from lazypyr.server.run import name_of
 
-    sources: dict[str, str] = {}
-    for text in args.source:
-        named = _NAMED.fullmatch(text)
-        name, source = named.groups() if named and not Path(text).exists() else (name_of(text, sources), text)
-        if name in sources:
-            raise PlanError(f"two sources are called {name!r}: {sources[name]} and {source}; name them, NAME=SRC")
-        sources[name] = source
+    sources = named_sources(args.source, dict(args.storage_option))
     options: dict[str, Any] = source_options(args)
     if args.cache_mb is not None:
         options["cache_bytes"] = args.cache_mb * 2**20

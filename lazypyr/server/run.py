@@ -20,6 +20,7 @@ from typing import Any
 import uvicorn
 
 from lazypyr.errors import LazypyrError, PlanError
+from lazypyr.pyramids.base import Pyramid
 from lazypyr.server.app import RESERVED, App
 from lazypyr.server.dataset import ServedDataset
 from lazypyr.server.limits import MAX_CONNECTIONS, TimeoutH11Protocol
@@ -169,7 +170,7 @@ def _config(app: App, workers: int) -> uvicorn.Config:
 def name_of(text: str, taken: Iterable[str] = ()) -> str:
     """Name of a source in URLs: the end of its path without its suffix, numbered where it exists already."""
     last = text.rstrip("/").rpartition("/")[2] if "://" in text or "/" in text else text
-    stem = re.sub(r"(\.ome)?\.(zarr|n5|zip|tiff?)$", "", last)
+    stem = re.sub(r"(\.ome)?\.(zarr|n5|zip|tiff?|lazypyr\.json)$", "", last)
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.")[:80] or "source"
     used = {*taken, *RESERVED}
     return next(n for n in [name, *(f"{name}-{k}" for k in range(2, len(used) + 3))] if n not in used)
@@ -193,6 +194,8 @@ def _stores(sources: Any, options: dict[str, Any]) -> dict[str, LazyPyramidStore
 def _store(source: Any, options: Mapping[str, Any]) -> LazyPyramidStore:
     if isinstance(source, LazyPyramidStore):
         return source
+    if isinstance(source, Pyramid):  # its URLs are open
+        options = {name: value for name, value in options.items() if name != "storage_options"}
     return LazyPyramidStore(source, **{"compressor": "zstd", **options})
 
 

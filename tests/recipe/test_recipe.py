@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 import lazypyr
 from lazypyr import PlanError, open_pyramid, product
+from lazypyr.cli import main
+from lazypyr.cli.serve import named_sources
 from lazypyr.recipe import open_recipe, schema
 from lazypyr.reducers import REDUCERS
 
@@ -265,6 +267,42 @@ def test_storage_options_are_not_written_and_are_given_again():
         fsspec.filesystem("memory").pipe("/recipes/a.lazypyr.json", json.dumps({**document, "source": path}).encode())
         with pytest.raises(PlanError, match="local path|leads out"):
             open_pyramid("memory://recipes/a.lazypyr.json")
+
+
+def test_command_line_writes_and_opens_recipes(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert main(["recipe", "stack.zarr", "--axes", "yxi", "--product", "intf_seq", "-o", "pairs.lazypyr.json"]) == 0
+    assert main(["recipe", "stack.zarr", "--axes", "yxi", "--product", "intf_seq"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((folder / "pairs.lazypyr.json").read_text())
+    expected = open_pyramid("stack.zarr", axes="yxi", product="intf_seq")
+    assert main(["info", "pairs.lazypyr.json", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["fingerprint"] == expected.fingerprint
+    assert main(["materialize", "pairs.lazypyr.json", "pairs.zarr", "--quiet"]) == 0
+    np.testing.assert_array_equal(zarr.open_array("pairs.zarr/0", mode="r")[...], expected.read(0))
+    assert main(["recipe", "nowhere.zarr"]) == 1
+
+
+def test_file_of_sources_is_served(folder):
+    recipe = open_pyramid(folder / "stack.zarr", axes="yxi", product="intf_seq").to_recipe(folder)
+    (folder / "dem.lazypyr.json").write_text(json.dumps({"lazypyr_recipe": 1, "source": "dem.zarr", "method": "mean"}))
+    sources = {"pairs": recipe, "height": "dem.lazypyr.json", "plain": "v2.zarr"}
+    (folder / "sources.json").write_text(json.dumps(sources))
+    texts = [str(folder / "sources.json"), f"more={folder / 'group.zarr'}", str(folder / "dem.lazypyr.json")]
+    named = named_sources(texts, {"anon": True})
+    assert list(named) == ["pairs", "height", "plain", "more", "dem"]
+    with lazypyr.serve({n: named[n] for n in ("pairs",)}, storage_options={"anon": True}, port=0, background=True):
+        pass
+    with lazypyr.serve(named, port=0, background=True) as server:
+        for name, expected in {
+            "pairs": open_pyramid(folder / "stack.zarr", axes="yxi", product="intf_seq"),
+            "height": open_pyramid(folder / "dem.zarr", method="mean"),
+            "dem": open_pyramid(folder / "dem.zarr", method="mean"),
+        }.items():
+            served = zarr.open_group(f"{server.url}/{name}/", mode="r")
+            np.testing.assert_array_equal(served["0"][...], expected.read(0))
+            assert served.attrs["lazypyr"]["method"] == expected.method
+    (folder / "sources.json").write_text("[3]")
+    assert main(["serve", str(folder / "sources.json")]) == 1
 
 
 def spread(boxes, axis):
