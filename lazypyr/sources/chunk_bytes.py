@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from lazypyr._util.forksafe import remake_after_fork
 from lazypyr.sources.base import identity_of
 from lazypyr.sources.buffers import temporary_buffer
 
@@ -283,19 +284,34 @@ class MemoryByteStore(ZarrByteStore):
         yield repr(((identity_of(owner), path), version))
 
 
+class ZipByteStore(ZarrByteStore):
+    """Values of zarr's ZipStore. A forked child opens the file anew: it would share its position with its parent."""
+
+    def __init__(self, store: Any, prefix: str) -> None:
+        super().__init__(store, prefix)
+        self._process = os.getpid()
+        remake_after_fork(self._reopen)
+
+    def _reopen(self) -> None:
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self.store.__setstate__(self.store.__getstate__())  # as its copy in another process is opened
+
+
 def byte_store_of(array: Any, mapping: Mapping[str, Any] | None) -> ByteStore:
     """The store of a zarr array's chunks; `mapping` is what its zarr store wraps, if that is one of ours."""
     prefix = f"{array.path}/" if array.path else ""
     if mapping is not None:
         return MappingByteStore(mapping, prefix)
-    from zarr.storage import LocalStore, MemoryStore
+    from zarr.storage import LocalStore, MemoryStore, ZipStore
 
     store = array.store
     # Exact types: what a subclass or wrapper does on the way must be done.
     if type(store) is LocalStore:
         first = array.metadata.encode_chunk_key((0,) * array.ndim)
         return LocalByteStore(Path(store.root, array.path), first.count("/"))
-    return MemoryByteStore(store, prefix) if type(store) is MemoryStore else ZarrByteStore(store, prefix)
+    kinds: dict[type, type[ZarrByteStore]] = {MemoryStore: MemoryByteStore, ZipStore: ZipByteStore}
+    return kinds.get(type(store), ZarrByteStore)(store, prefix)
 
 
 def _folders(root: str, depth: int) -> Iterator[str]:

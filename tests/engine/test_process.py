@@ -261,3 +261,35 @@ def test_threads_are_daemons():
     store = LazyPyramidStore(SOURCE, workers=2)
     zarr.open(store)["0"][...]
     assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("lazypyr"))
+
+
+@pytest.mark.fault("N25")
+def test_a_zip_archive_alive_at_fork_is_read_by_each_child(tmp_path):
+    """Parent and children share the position in a file that is open: bytes of one would end up in another."""
+    pixels = np.random.default_rng(0).integers(0, 4000, (512, 512), "u2")
+    archive = zarr.storage.ZipStore(tmp_path / "a.zip", mode="w")
+    zarr.create_array(archive, data=pixels, chunks=(32, 32))
+    archive.close()
+    python(
+        """
+import os, sys, threading, numpy as np, zarr, lazypyr
+opened = zarr.storage.ZipStore(sys.argv[1], mode="r")
+expected = zarr.open_array(opened, mode="r")[...]
+stores = [lazypyr.LazyPyramidStore(src, chunks=(32, 32), cache_bytes=0, workers=2) for src in (sys.argv[1], opened)]
+def right():
+    return all(np.array_equal(zarr.open_group(store, mode="r")["0"][...], expected) for store in stores)
+assert right()
+reading = threading.Thread(target=lambda: [right() for _ in range(3)])
+reading.start()
+children = []
+for _ in range(4):
+    pid = os.fork()
+    if not pid:
+        os._exit(0 if right() else 1)
+    children.append(pid)
+assert right()
+assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+reading.join()
+""",
+        tmp_path / "a.zip",
+    )
