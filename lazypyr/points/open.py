@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lazypyr._names import public_name
-from lazypyr._util.checks import is_whole, whole_number
+from lazypyr._util.checks import one_or_two, whole_number
 from lazypyr.errors import PlanError
 from lazypyr.points.aggregations import COUNT, FIRST_VALID, aggregation_of
 from lazypyr.points.cloud import Cloud
@@ -31,7 +31,7 @@ def from_points(
     attributes: Mapping[str, Any] | None = None,
     method: str | None = None,
     fill_value: Any = None,
-    chunks: Sequence[int] = (256, 256),
+    chunks: int | Sequence[int] = (256, 256),
     levels: int | None = None,
     crs: str | None = None,
     units: str | None = None,
@@ -66,7 +66,7 @@ def from_points(
     fill_value : scalar, optional
         Value of pixels without points; by default NaN, NaT, the least signed or the largest unsigned integer, and 0 of
         "count" and "any". Bools are shown as uint8 with 255.
-    chunks : (int, int)
+    chunks : int or (int, int)
         Pixels of a chunk along y and x; powers of two are the fastest.
     levels : int, optional
         Number of levels; by default until y and x fit in one chunk.
@@ -247,14 +247,12 @@ def read_points(
     return pyramid.with_materialized(table.materialized) if same and values is None else pyramid
 
 
-def _tile(chunks: Sequence[int]) -> tuple[int, int]:
-    try:
-        tile = tuple(chunks)
-    except TypeError:
-        tile = ()
-    if len(tile) != 2 or not all(is_whole(c, 1, _MAX_CHUNK) for c in tile):
-        raise PlanError(f"chunks: expected two sizes from 1 to {_MAX_CHUNK}, of a tile along y and x, got {chunks!r}")
-    return int(tile[0]), int(tile[1])
+def _tile(chunks: int | Sequence[int]) -> tuple[int, int]:
+    expected = f"chunks: expected two sizes from 1 to {_MAX_CHUNK}, of a tile along y and x, or one of both"
+    tile = one_or_two(chunks, expected)
+    if max(tile) > _MAX_CHUNK:
+        raise PlanError(f"{expected}, got {chunks!r}")
+    return tile
 
 
 def _folder(path: str | Path | None) -> Path | None:

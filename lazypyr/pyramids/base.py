@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from lazypyr._util.checks import is_whole
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import axes_label
@@ -18,6 +19,7 @@ from lazypyr.metadata.protocol import SupportsDownsampling
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.key import Key
 from lazypyr.pyramids.level import Level, checked_window
+from lazypyr.pyramids.level_array import LevelArray
 from lazypyr.pyramids.plan import ReadPlan
 from lazypyr.pyramids.products import ProductLike, load_products
 from lazypyr.pyramids.recipes import HasRecipe
@@ -27,14 +29,7 @@ if TYPE_CHECKING:
     from lazypyr.reducers import Reducer
     from lazypyr.sources.base import Source
 
-__all__ = [
-    "SERIAL",
-    "ComputeContext",
-    "Level",
-    "Pyramid",
-    "Reduction",
-    "SerialContext",
-]
+__all__ = ["SERIAL", "ComputeContext", "Level", "Pyramid", "Reduction", "SerialContext"]
 
 Array = np.ndarray[Any, Any]
 
@@ -268,7 +263,21 @@ class Pyramid(HasRecipe, ABC):
         centred = any(t for level in self.levels for t in level.translation)
         return Grid.of(self.coords, self.shape[x], self.shape[y], centred=centred)
 
-    def read(self, level: int, window: Sequence[slice | tuple[int, int]] | None = None) -> Array:
+    def __getitem__(self, level: int) -> LevelArray:
+        if not is_whole(level):
+            raise TypeError(f"{self.name}: expected the number of a level, got {level!r}; pixels are pyramid[0][y, x]")
+        n = len(self.levels)
+        if not -n <= level < n:
+            raise IndexError(f"{self.name}: no level {level}; there are {n}, 0 (finest) to {n - 1}")
+        return LevelArray(self, int(level) % n)
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def __iter__(self) -> Iterator[LevelArray]:
+        return map(self.__getitem__, range(len(self.levels)))
+
+    def read(self, level: int, window: slice | Sequence[slice | tuple[int, int]] | None = None) -> Array:
         """Pixels of a window, computed here and now, in this thread, without a cache.
 
         Parameters
@@ -276,7 +285,8 @@ class Pyramid(HasRecipe, ABC):
         level : int
             0 is the finest; negative counts from the coarsest.
         window : sequence of slices or of ``(start, stop)``, one an axis; half-open
-            The whole level without it. Axes left out at the end are taken whole.
+            The whole level without it. Axes left out at the end are taken whole; ``numpy.s_[:5, :5]`` writes one. For
+            integers and steps index a level: ``pyramid[2][:5, ::2, 3]``.
 
         Returns
         -------
@@ -291,7 +301,7 @@ class Pyramid(HasRecipe, ABC):
         level, clean = self.checked(level, window)
         return SERIAL.read(self, level, clean)
 
-    def checked(self, level: int, window: Sequence[slice | tuple[int, int]] | None) -> tuple[int, Window]:
+    def checked(self, level: int, window: slice | Sequence[slice | tuple[int, int]] | None) -> tuple[int, Window]:
         """A level and a window as `compute` wants them; PlanError names what is wrong."""
         n = len(self.levels)
         if not -n <= level < n:

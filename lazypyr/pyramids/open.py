@@ -43,7 +43,7 @@ def open_pyramid(
     axes: str | Iterable[str] | None = None,
     order: str | Iterable[str] | None = None,
     levels: int | None = None,
-    chunks: Sequence[int] | None = None,
+    chunks: int | Sequence[int] | None = None,
     factors: Mapping[str, int] | None = None,
     nodata: Any = "declared",
     bounds: Sequence[float] | None = None,
@@ -71,8 +71,8 @@ def open_pyramid(
         The same names in the order in which the pyramid has them: a virtual transpose.
     levels : int, optional
         How many, level 0 included; by default until y and x fit in one chunk.
-    chunks : sequence of int, optional
-        Shape of a chunk along y and x, or along every axis in `order`; by default 256 x 256. Other axes have chunks of one
+    chunks : int or sequence of int, optional
+        Shape of a chunk along y and x (one number: of both), or along every axis in `order`; by default 256 x 256. Other axes have chunks of one
         pixel.
     factors : mapping, optional
         Pixels of one level in a pixel of the next, by axis; 2 for y and x, 1 for others where nothing is said.
@@ -136,7 +136,7 @@ def open_pyramid(
         if source_product is not None:
             opened = OpenedSource((load_products().apply_to_source(opened.sources[0], source_product),))
         reducer = _recorded_reducer(opened) if method is None else reducer_of(method)
-        result = _assembled(opened, reducer, order, levels, chunks or (256, 256), factors, bounds)
+        result = _assembled(opened, reducer, order, levels, (256, 256) if chunks is None else chunks, factors, bounds)
     return result if product is None else result.map(product)
 
 
@@ -185,7 +185,7 @@ def _assembled(
     reducer: Reducer,
     order: str | Iterable[str] | None,
     levels: int | None,
-    chunks: Sequence[int],
+    chunks: int | Sequence[int],
     factors: Mapping[str, int] | None,
     bounds: Sequence[float] | None,
 ) -> Pyramid:
@@ -253,11 +253,13 @@ def _factors(factors: Mapping[str, int] | None, axes: tuple[str, ...], name: str
     return tuple(int(wanted.get(axis, 1)) for axis in axes)
 
 
-def _chunk_shape(chunks: Sequence[int], axes: tuple[str, ...], dtype: np.dtype[Any], name: str) -> tuple[int, ...]:
-    sizes = tuple(chunks) if isinstance(chunks, Sequence) else (chunks,)
+def _chunk_shape(
+    chunks: int | Sequence[int], axes: tuple[str, ...], dtype: np.dtype[Any], name: str
+) -> tuple[int, ...]:
+    sizes = tuple(chunks) if isinstance(chunks, Iterable) else (chunks, chunks)
     by_axis = len(sizes) == len(axes)
     if (len(sizes) != 2 and not by_axis) or not all(is_whole(c, 1) for c in sizes):
-        raise PlanError(f"{name}: chunks: expected 2 sizes above 0 (y, x), or one for each of the axes "
+        raise PlanError(f"{name}: chunks: expected 2 sizes above 0 (y, x), one of both, or one for each of the axes "
                         f"{axes_label(axes)!r}, got {chunks!r}")  # fmt: skip
     if by_axis and len(axes) > 2:
         chunk = tuple(int(c) for c in sizes)
@@ -268,7 +270,7 @@ def _chunk_shape(chunks: Sequence[int], axes: tuple[str, ...], dtype: np.dtype[A
     for c in chunk:
         n_bytes *= c
     if n_bytes > _MAX_CHUNK_BYTES:
-        raise PlanError(f"{name}: chunks={tuple(chunks)!r} of {dtype} make chunks of {n_bytes} bytes, at most "
+        raise PlanError(f"{name}: chunks={chunks!r} of {dtype} make chunks of {n_bytes} bytes, at most "
                         f"{_MAX_CHUNK_BYTES} are allowed")  # fmt: skip
     return chunk
 
@@ -294,7 +296,7 @@ def from_function(
     dtype: Any,
     levels: int | None = None,
     axes: str | Iterable[str] | None = None,
-    chunks: Sequence[int] = (256, 256),
+    chunks: int | Sequence[int] = (256, 256),
     fill_value: Any = 0,
     centred: bool = False,
     bounds: Sequence[float] | None = None,
@@ -317,8 +319,8 @@ def from_function(
         How many; by default until y and x fit in one chunk.
     axes : str or sequence of str, optional
         Names of the axes; by default y and x are the last two.
-    chunks : sequence of int
-        Shape of a chunk along y and x, or along every axis.
+    chunks : int or sequence of int
+        Shape of a chunk along y and x (one number: of both), or along every axis.
     fill_value : scalar
         Value beyond the edge of a level, in edge chunks.
     centred : bool

@@ -456,7 +456,7 @@ def test_boxes_that_are_none(bbox):
         (([1.0], [1.0]), {"method": "median"}, "method: expected one of first_valid, last"),
         (([1.0], [1.0]), {"method": "mean"}, "needs values"),
         (([1.0], [1.0], [1j]), {"method": "min"}, "'min' doesn't work on values of dtype complex128"),
-        (([1.0], [1.0]), {"chunks": 256}, "chunks: expected two sizes"),
+        (([1.0], [1.0]), {"chunks": 256.5}, "chunks: expected two sizes"),
         (([1.0], [1.0]), {"chunks": (0, 256)}, "chunks: expected two sizes"),
         (([1.0], [1.0]), {"levels": 0}, "levels: expected"),
         (([1.0], [1.0]), {"z": [1.0, 2.0]}, "z: 2 entries for 1 points"),

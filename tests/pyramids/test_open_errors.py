@@ -60,7 +60,7 @@ BAD = {
     "chunks fraction": (lambda: SOURCE, {"chunks": (8.5, 8)}, "chunks"),
     "chunks true": (lambda: SOURCE, {"chunks": (True, 8)}, "chunks"),
     "chunks too many": (lambda: SOURCE, {"chunks": (8, 8, 8)}, "chunks"),
-    "chunks number": (lambda: SOURCE, {"chunks": 8}, "chunks"),
+    "chunks number": (lambda: SOURCE, {"chunks": 8.5}, "chunks"),
     "chunks text": (lambda: SOURCE, {"chunks": "auto"}, "chunks"),
     "factor 0": (lambda: SOURCE, {"factors": {"y": 0}}, "factor along 'y'"),
     "factor of no axis": (lambda: SOURCE, {"factors": {"z": 2}}, "'z'"),
