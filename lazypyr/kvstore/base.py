@@ -72,6 +72,13 @@ class KVStore(ABC):
     def list_sizes(self, folder: str) -> Iterator[tuple[str, int]]:
         """Keys below a folder ("" is all) and their sizes in bytes (0 where they can't be known at no cost)."""
 
+    def list_keys(self, folder: str) -> Iterator[str]:
+        """Keys below a folder."""
+        yield from (key for key, _ in self.list_sizes(folder))
+
+    def hold(self) -> None:  # noqa: B027 - most media have no place that another one can take
+        """Write to the place that is there now, and to no other that comes in its stead."""
+
     @contextlib.contextmanager
     def lock(self, key: str, *, wait: bool = True) -> Iterator[LockFile | None]:
         """Exclusive lock, over all processes, of a file; None where the medium has no locks.

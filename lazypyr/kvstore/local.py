@@ -36,14 +36,30 @@ _BEGIN_TO_WRITE = 2  # SYNC_FILE_RANGE_WRITE
 class LocalKVStore(KVStore):
     """Files below a folder."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], held: int | None = None) -> None:
         self.local = Path(root).expanduser().resolve()
         self.name = str(self.local)
         self._root = self.name
         self._made: set[str] = set()
+        self._held = held
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return LocalKVStore, (self._root,)
+        return LocalKVStore, (self._root, self._held)
+
+    def hold(self) -> None:
+        self._held = Path(self._root).stat().st_ino
+
+    def _check_held(self) -> None:
+        """Refuse to make the folder anew, or to write to what lies under a file system that was unmounted."""
+        if self._held is not None:
+            try:
+                inode = os.stat(self._root).st_ino  # noqa: PTH116
+            except (FileNotFoundError, NotADirectoryError):
+                inode = None
+            if inode != self._held:
+                raise FileNotFoundError(
+                    errno.ENOENT, "the folder was removed, replaced or unmounted while it was written to", self._root
+                )
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"
@@ -51,14 +67,23 @@ class LocalKVStore(KVStore):
     def _folder(self, path: str) -> None:
         folder = os.path.dirname(path)  # noqa: PTH120 - a Path costs more than the write
         if folder not in self._made:
-            try:
-                os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-            except FileExistsError as error:
-                if os.path.isfile(folder):  # noqa: PTH113
-                    raise
-                # It was there, and is no more when makedirs looks what it is.
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder) from error
+            self._check_held()
+            self._make_folder(folder)
             self._made.add(folder)
+
+    def _make_folder(self, folder: str) -> None:
+        """Make a folder and those around it; but never the root anew, once it is held."""
+        try:
+            os.mkdir(folder)  # noqa: PTH102
+        except FileExistsError:
+            if os.path.isfile(folder):  # noqa: PTH113
+                raise
+        except FileNotFoundError:
+            if self._held is not None and len(folder) <= len(self._root):
+                raise
+            self._make_folder(os.path.dirname(folder))  # noqa: PTH120
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)  # noqa: PTH102
 
     def _opened(self, path: str, flags: int) -> int:
         """A descriptor of a file in a folder that is made if need be, also while another process removes empty ones."""
@@ -119,14 +144,16 @@ class LocalKVStore(KVStore):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(self._path(key))  # noqa: PTH108
 
-    def list_sizes(self, folder: str) -> Iterator[tuple[str, int]]:
-        top = self._path(folder).rstrip("/")
-        for path, _, names in os.walk(top):
+    def list_keys(self, folder: str) -> Iterator[str]:
+        for path, _, names in os.walk(self._path(folder).rstrip("/")):
             inside = os.path.relpath(path, self._root)
             for name in names:
-                key = name if inside == "." else f"{inside}/{name}".replace(os.sep, "/")
-                with contextlib.suppress(OSError):
-                    yield key, os.stat(f"{path}/{name}").st_size  # noqa: PTH116
+                yield name if inside == "." else f"{inside}/{name}".replace(os.sep, "/")
+
+    def list_sizes(self, folder: str) -> Iterator[tuple[str, int]]:
+        for key in self.list_keys(folder):
+            with contextlib.suppress(OSError):
+                yield key, os.stat(self._path(key)).st_size  # noqa: PTH116
 
     @contextlib.contextmanager
     def lock(self, key: str, *, wait: bool = True) -> Iterator[LockFile | None]:

@@ -75,12 +75,15 @@ class ZarrKVStore(KVStore):
         with contextlib.suppress(FileNotFoundError, KeyError):
             self._run(self.store.delete, key)
 
-    def list_sizes(self, folder: str) -> Iterator[tuple[str, int]]:
+    def list_keys(self, folder: str) -> Iterator[str]:
         prefix = f"{folder}/" if folder else ""
-        for key in [key for key in self._hidden if key.startswith(prefix)]:
-            yield key, len(self._hidden[key])
-        for key in [] if self._is_held_here(prefix) else self._run(self.store.list_prefix, prefix):
-            yield key, int(self._run(self.store.getsize, key))
+        yield from [key for key in self._hidden if key.startswith(prefix)]
+        yield from [] if self._is_held_here(prefix) else self._run(self.store.list_prefix, prefix)
+
+    def list_sizes(self, folder: str) -> Iterator[tuple[str, int]]:
+        for key in self.list_keys(folder):
+            hidden = self._hidden.get(key)
+            yield key, int(self._run(self.store.getsize, key)) if hidden is None else len(hidden)
 
     def is_empty(self) -> bool:
         return {key.rstrip("/") for key in self._run(self.store.list_dir, "")} <= {HIDDEN}

@@ -139,6 +139,13 @@ class Checkpoint:
         self._done.pop(stage, None)
         self._save()
 
+    def restart(self) -> None:
+        """Record that nothing is done."""
+        self.finished = 0
+        self._done.clear()
+        self._kvstore.clear(_LOG)
+        self._save()
+
     def remove(self) -> None:
         """Delete the record of a job that is done."""
         self._kvstore.clear(_LOG)

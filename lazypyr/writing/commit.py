@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from typing import Any
 
 from lazypyr.errors import PlanError
+from lazypyr.geometry import windows
 from lazypyr.metadata.conventions import level_keys, text_keys
 from lazypyr.store.hierarchy import build_hierarchy
-from lazypyr.writing.job import Job, put
+from lazypyr.writing.job import DestinationLost, Job, put
 from lazypyr.writing.sharding import sharded
 from lazypyr.writing.stages import unit_shape
 
-__all__ = ["check_apart", "commit", "complete"]
+__all__ = ["check_apart", "check_whole", "commit", "complete", "withdraw"]
 
 
 # Keys of documents that hold attributes. Among them are names of the source as somebody spelled it; the fingerprint
 # beside them tells sources apart.
 _ATTRIBUTES = ("attributes", ".zattrs", *sorted(level_keys))
+
+
+# Keys of chunks or shards, v2 and v3, below their array's path.
+_CHUNK = re.compile(r"(c[/.])?\d+([/.]\d+)*|c")
 
 
 def documents_of(job: Job, stages: int) -> dict[str, bytes]:
@@ -50,6 +57,39 @@ def commit(job: Job, stage: int) -> None:
         data = documents[key]
         if job.kvstore.get(key) != data:
             put(job.kvstore, key, data, atomic=True)
+
+
+def check_whole(job: Job, stage: int) -> None:
+    """Refuse to go on without chunks that a stage has written.
+
+    Raises
+    ------
+    DestinationLost
+        When some of them are gone.
+    """
+    array = job.arrays[job.stages[stage].array]
+    for level in range(job.stages[stage].lo, job.stages[stage].hi + 1):
+        path = array.paths.get(level)
+        if path is None or not job.kvstore.supports_overwrite:
+            continue
+        wanted = math.prod(
+            windows.chunk_count(array.pyramid.levels[level].shape, unit_shape(array.pyramid, job.shards))
+        )
+        keys = job.kvstore.list_keys(path)
+        present = sum(_CHUNK.fullmatch(key.removeprefix(f"{path}/")) is not None for key in keys)
+        if present < wanted:
+            raise DestinationLost(
+                f"{job.kvstore.name}: {wanted - present} of {wanted} chunks of {path} that were written are gone: somebody "
+                f"removed them, or the medium was replaced; run again to begin anew"
+            )
+
+
+def withdraw(job: Job, stages: int) -> None:
+    """Delete the documents of the first so many stages, as far as they are those that were written."""
+    documents = documents_of(job, stages)
+    for key in sorted(documents, key=_order, reverse=True):
+        if job.kvstore.get(key) == documents[key]:
+            job.kvstore.delete(key)
 
 
 def _order(key: str) -> tuple[Any, ...]:

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr.errors import DestinationError
 from lazypyr.geometry import windows
 from lazypyr.geometry.projection import axis_projections, chunk_projections
 from lazypyr.geometry.windows import Window, overlap, slices_within
 from lazypyr.pyramids.base import Pyramid, Reduction
 from lazypyr.sources.base import Source
-from lazypyr.writing.job import Job, Parallel, put, serial, spill_key
+from lazypyr.writing.job import DestinationLost, Job, Parallel, put, serial, spill_key
 from lazypyr.writing.stages import Stage, free_units, units_of
 
 __all__ = ["RegionInput"]
@@ -200,7 +199,7 @@ class RegionInput:
             raw, n_bytes = job.kvstore.get(key), windows.pixels_in(of_region) * p.dtype.itemsize
             if raw is None or len(raw) != n_bytes:
                 got = "nothing" if raw is None else f"{len(raw)} bytes"
-                raise DestinationError(f"{job.kvstore.name}: {key} holds {got}, expected {n_bytes} bytes")
+                raise DestinationLost(f"{job.kvstore.name}: {key} holds {got}, expected {n_bytes} bytes")
             block = np.frombuffer(raw, p.dtype).reshape(windows.window_shape(of_region))
             part = overlap(of_region, window)
             out[slices_within(part, window)] = block[slices_within(part, of_region)]

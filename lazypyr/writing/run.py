@@ -20,9 +20,9 @@ from lazypyr.kvstore.base import HIDDEN, KVStore
 from lazypyr.kvstore.open import open_kvstore
 from lazypyr.store.store import LazyPyramidStore
 from lazypyr.writing.checkpoint import Checkpoint
-from lazypyr.writing.commit import check_apart, commit, complete
+from lazypyr.writing.commit import check_apart, check_whole, commit, complete, withdraw
 from lazypyr.writing.executors import Executor, FuturesExecutor, ThreadExecutor
-from lazypyr.writing.job import Job, RegionResult, destination_error, spill_folder
+from lazypyr.writing.job import DestinationLost, Job, RegionResult, destination_error, spill_folder
 from lazypyr.writing.lock import WriterLock
 from lazypyr.writing.source_watch import SourceWatch
 from lazypyr.writing.stages import Stage, arrays_to_write, plan_stages, unit_shape
@@ -133,6 +133,7 @@ def materialize(
         summary = Summary(kvstore.name, arrays, **total, dry_run=True)
     else:
         with _os_errors(kvstore), WriterLock(kvstore) as lock:
+            kvstore.hold()
             summary = _run(job, regions_executor, lock, arrays, began, shown=progress)
         _tidy(job)
     if progress:
@@ -244,7 +245,40 @@ def _run(
     checkpoint = Checkpoint.open(kvstore, _about(job, watch), job.stages)
     job = replace(job, stages=checkpoint.stages)
     kvstore.clear(f"{HIDDEN}/partial")
+    _withdraw_if_lost(job, checkpoint)
     checkpoint.begin()
+    try:
+        return _write_stages(job, executor, lock, checkpoint, watch, arrays, began, shown=shown)
+    except OSError as error:
+        with contextlib.suppress(Exception):  # all is gone, or nothing can be written
+            _withdraw_if_lost(job, checkpoint, known=isinstance(error, DestinationLost))
+        raise
+
+
+def _withdraw_if_lost(job: Job, checkpoint: Checkpoint, *, known: bool = False) -> None:
+    """Withdraw the levels of a job some of whose chunks are gone, so that it begins anew; `known`: some are."""
+    try:
+        for number in range(0 if known else checkpoint.finished):
+            check_whole(job, number)
+    except DestinationLost:
+        known = True
+    if known:
+        withdraw(job, checkpoint.finished)
+        checkpoint.restart()
+
+
+def _write_stages(
+    job: Job,
+    executor: ThreadExecutor | FuturesExecutor,
+    lock: WriterLock,
+    checkpoint: Checkpoint,
+    watch: SourceWatch,
+    arrays: dict[str, tuple[int, int]],
+    began: float,
+    *,
+    shown: bool,
+) -> Summary:
+    kvstore = job.kvstore
     totals, regions, skipped = [0, 0, 0], 0, 0
     counts = [math.prod(s.counts(job.arrays[s.array].pyramid)) for s in job.stages]
     left = [_stage_bytes(job, s) for s in job.stages[checkpoint.finished :]]
@@ -264,12 +298,15 @@ def _run(
             checkpoint.flush()
             watch.check(sources)
             lock.check()
+            check_whole(job, number)
             if kvstore.supports_overwrite or number == len(job.stages) - 1:
                 commit(job, number)
             checkpoint.finish(number)
             for earlier in {earlier for earlier in stage.inputs if earlier is not None}:
                 if not any(earlier in later.inputs for later in job.stages[number + 1 :]):
                     kvstore.clear(spill_folder(earlier))
+    for number in range(len(job.stages) - 1):
+        check_whole(job, number)
     # A run that was killed right after a stage left its spilled pixels.
     kvstore.clear(f"{HIDDEN}/spill")
     checkpoint.remove()
