@@ -166,7 +166,7 @@ class ViewedSource:
             raise PlanError(f"{pyramid.name}: nothing of it can be drawn ({pyramid.dtype}, axes {pyramid.axes})")
         else:
             self.first = next(iter(self.products))
-        self.channels = pyramid.shape[2:] if isinstance(pyramid, PointsPyramid) else _channels(pyramid)
+        self.channels = _channels(pyramid)
         self.labels = None if dates is None else [str(d)[:10] for d in as_times(dates)]
         self.times: Sequence[Any] | None = dates
         if dates is not None and (not self.channels or len(dates) != self.channels[0]):

@@ -12,19 +12,11 @@ import numpy as np
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.geometry.grid import clean_range
+from lazypyr.plot import style
 from lazypyr.plot.interactive import InteractivePlot, visible_part
 from lazypyr.plot.raster import as_product, empty_image, is_blank, open_for_plot, plain_arguments
 from lazypyr.plot.render_worker import ViewRenderer
 from lazypyr.plot.selection import cloud_of, gather_values, product_of_numbers
-from lazypyr.plot.style import (
-    colours_of,
-    common_options,
-    index_dimensions,
-    spatial_dimensions,
-    state_hook,
-    tooltips,
-    value_dimension,
-)
 from lazypyr.plot.viewport import RenderCancelled, RenderedImage, Viewport, ViewRequest
 from lazypyr.points.pyramid import PointsPyramid
 from lazypyr.products.base import Product
@@ -159,7 +151,7 @@ class InteractivePoints(InteractivePlot):
         super().__init__(pyramid, engine, level_increase=level_increase, clim=clim)
         self.numbers = Viewport(self.cloud.index, engine, as_is=True)
         self.renderer = ViewRenderer(self._compute, self._preview, self._refresh)
-        self.place = spatial_dimensions(self.viewport)
+        self.place = style.spatial_dimensions(self.viewport)
 
     def plots(
         self,
@@ -169,15 +161,15 @@ class InteractivePoints(InteractivePlot):
         title: str | None = None,
     ) -> tuple[hv.DynamicMap, hv.DynamicMap]:
         """Plots with their options: images and points."""
-        kdims = index_dimensions(self.viewport, labels)
+        kdims = style.index_dimensions(self.viewport, labels)
         images = hv.DynamicMap(self.image, kdims=kdims, streams=self.streams())
         dots = hv.DynamicMap(self.dots, kdims=kdims, streams=self.streams())
-        common = common_options(self.viewport, title)
-        common["cmap"] = cmap or colours_of(self.pyramid)
-        hooks = [state_hook(self)]
-        label, number = value_dimension(self.pyramid).pprint_label, ("idx", "@idx")
-        far = tooltips(self.viewport, (label, "@image"), number)
-        near = tooltips(self.viewport, (label, "@z"), number, place="@{}")
+        common = style.common_options(self.viewport, title)
+        common["cmap"] = cmap or style.colours_of(self.pyramid)
+        hooks = [style.state_hook(self)]
+        label, number = style.value_dimension(self.pyramid).pprint_label, ("idx", "@idx")
+        far = style.tooltips(self.viewport, (label, "@image"), number)
+        near = style.tooltips(self.viewport, (label, "@z"), number, place="@{}")
         return (
             images.opts(hv.opts.Image(**common, hooks=hooks, colorbar=True, hover_tooltips=far)),
             dots.opts(
@@ -235,7 +227,7 @@ class InteractivePoints(InteractivePlot):
         return x.astype("f8"), y.astype("f8"), z, numbers
 
     def _values(self) -> list[hv.Dimension]:
-        return [value_dimension(self.pyramid, self._limits), hv.Dimension("idx")]
+        return [style.value_dimension(self.pyramid, self._limits), hv.Dimension("idx")]
 
     def _image(self, rendered: _RenderedCloud | None) -> hv.Element:
         frame = None if rendered is None else rendered.frame

@@ -12,17 +12,9 @@ import numpy as np
 
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
+from lazypyr.plot import style
 from lazypyr.plot.interactive import InteractivePlot
 from lazypyr.plot.render_worker import ViewRenderer
-from lazypyr.plot.style import (
-    colours_of,
-    common_options,
-    index_dimensions,
-    spatial_dimensions,
-    state_hook,
-    tooltips,
-    value_dimension,
-)
 from lazypyr.plot.viewport import RenderedImage, Viewport, ViewRequest
 from lazypyr.products.base import Product
 from lazypyr.products.define import define
@@ -205,8 +197,8 @@ class InteractiveRaster(InteractivePlot):
         invert_yaxis: bool | None = None,
     ) -> hv.DynamicMap:
         """Plot with its options."""
-        plot = hv.DynamicMap(self.draw, kdims=index_dimensions(self.viewport, labels), streams=self.streams())
-        hooks = [state_hook(self)]
+        plot = hv.DynamicMap(self.draw, kdims=style.index_dimensions(self.viewport, labels), streams=self.streams())
+        hooks = [style.state_hook(self)]
         return plot.opts(options_of(self.viewport, cmap, title, invert_yaxis=invert_yaxis, hooks=hooks))
 
     def draw(self, *index: Any, **view: Any) -> hv.Element:
@@ -238,17 +230,21 @@ def is_blank(frame: RenderedImage) -> bool:
 
 def element_of(viewport: Viewport, frame: RenderedImage, limits: tuple[float, float] | None) -> hv.Element:
     """HoloViews element of an image."""
-    place = spatial_dimensions(viewport)
+    place = style.spatial_dimensions(viewport)
     if viewport.colour_axis is not None:
         return hv.RGB(frame.pixels, bounds=frame.bounds, kdims=place, vdims=list("RGBA"[: frame.pixels.shape[2]]))
-    return hv.Image(frame.pixels, bounds=frame.bounds, kdims=place, vdims=[value_dimension(viewport.pyramid, limits)])
+    return hv.Image(
+        frame.pixels, bounds=frame.bounds, kdims=place, vdims=[style.value_dimension(viewport.pyramid, limits)]
+    )
 
 
 def options_of(viewport: Viewport, cmap: Any, title: str | None, *, invert_yaxis: bool | None, **more: Any) -> Any:
     """HoloViews options of a viewport's element; `more` are added."""
-    common = {**common_options(viewport, title), **more}
+    common = {**style.common_options(viewport, title), **more}
     common["invert_yaxis"] = "y" not in viewport.pyramid.coords if invert_yaxis is None else invert_yaxis
     if viewport.colour_axis is not None:
         return hv.opts.RGB(**common)
-    common["hover_tooltips"] = tooltips(viewport, (value_dimension(viewport.pyramid).pprint_label, "@image"))
-    return hv.opts.Image(**common, cmap=cmap or colours_of(viewport.pyramid), colorbar=True)
+    common["hover_tooltips"] = style.tooltips(
+        viewport, (style.value_dimension(viewport.pyramid).pprint_label, "@image")
+    )
+    return hv.opts.Image(**common, cmap=cmap or style.colours_of(viewport.pyramid), colorbar=True)
