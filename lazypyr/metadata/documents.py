@@ -86,7 +86,7 @@ class GroupNode:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def documents(root: GroupNode, *, zarr_format: int) -> dict[str, bytes]:
+def documents(root: GroupNode, *, zarr_format: int, consolidated: bool = True) -> dict[str, bytes]:
     """Metadata documents of a hierarchy under their keys.
 
     Parameters
@@ -96,6 +96,8 @@ def documents(root: GroupNode, *, zarr_format: int) -> dict[str, bytes]:
     zarr_format : {2, 3}
         3: ``zarr.json`` of every node, the root's with consolidated metadata inline. 2: ``.zgroup``, ``.zarray``,
         ``.zattrs`` of every node (with `_ARRAY_DIMENSIONS`, which xarray reads) and the root's ``.zmetadata``.
+    consolidated : bool
+        False leaves out consolidated metadata, which lets readers take all nodes from the root's document.
 
     Returns
     -------
@@ -115,7 +117,7 @@ def documents(root: GroupNode, *, zarr_format: int) -> dict[str, bytes]:
     """
     if zarr_format not in (2, 3):
         raise PlanError(f"zarr_format: expected 2 or 3, got {zarr_format!r}")
-    return _v3(root) if zarr_format == 3 else _v2(root)
+    return (_v3 if zarr_format == 3 else _v2)(root, consolidated=consolidated)
 
 
 def _walk(node: ArrayNode | GroupNode, path: str = "") -> Iterator[tuple[str, ArrayNode | GroupNode]]:
@@ -125,10 +127,11 @@ def _walk(node: ArrayNode | GroupNode, path: str = "") -> Iterator[tuple[str, Ar
             yield from _walk(child, f"{path}{name}/")
 
 
-def _v3(root: GroupNode) -> dict[str, bytes]:
+def _v3(root: GroupNode, *, consolidated: bool) -> dict[str, bytes]:
     nodes = {path: _v3_node(node, path) for path, node in _walk(root)}
-    below = {path.rstrip("/"): _consolidated(node) for path, node in nodes.items() if path}
-    nodes[""]["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": below}
+    if consolidated:
+        below = {path.rstrip("/"): _consolidated(node) for path, node in nodes.items() if path}
+        nodes[""]["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": below}
     return {f"{path}zarr.json": dump(node) for path, node in nodes.items()}
 
 
@@ -164,7 +167,7 @@ def _v3_node(node: ArrayNode | GroupNode, path: str) -> dict[str, Any]:
     }
 
 
-def _v2(root: GroupNode) -> dict[str, bytes]:
+def _v2(root: GroupNode, *, consolidated: bool) -> dict[str, bytes]:
     plain: dict[str, Any] = {}
     for path, node in _walk(root):
         attributes = dict(node.attributes)
@@ -175,7 +178,8 @@ def _v2(root: GroupNode) -> dict[str, bytes]:
             if node.dimension_names is not None:
                 attributes["_ARRAY_DIMENSIONS"] = list(node.dimension_names)
         plain[f"{path}.zattrs"] = clean(attributes, path.rstrip("/") or "of the group")
-    plain[".zmetadata"] = {"zarr_consolidated_format": 1, "metadata": dict(plain)}
+    if consolidated:
+        plain[".zmetadata"] = {"zarr_consolidated_format": 1, "metadata": dict(plain)}
     return {key: dump(document) for key, document in plain.items()}
 
 

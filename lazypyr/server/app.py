@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -31,7 +32,9 @@ RESERVED = frozenset(
 )
 # Pages with nothing below them.
 _LEAF_PAGES = ("", "stats", "metrics", "ready")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
+_NAME = re.compile(r"\w[\w.+-]{0,99}")
+# Escapes of what needs none, or of "/": a second spelling of a path, by which things are hidden.
+_NEEDLESS_ESCAPE = re.compile(rb"%(?:2[DEFdef]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff])")
 _MAX_TARGET, _MAX_HEADERS = 8 * 1024, 32 * 1024
 _MAX_SENDING_BYTES = 128 * 2**20
 _SEND_WAIT_SECONDS = 30.0
@@ -80,7 +83,7 @@ class App:
         for name in self.datasets:
             if not _NAME.fullmatch(name) or name in RESERVED:
                 raise PlanError(
-                    f"{name!r} can't be the name of a source: letters, digits, '_', '-' and '.' are allowed, and none of "
+                    f"{name!r} can't be the name of a source: letters, digits, '_', '-', '+' and '.' are allowed, and none of "
                     f"{', '.join(sorted(RESERVED))}"
                 )
         if not self.datasets:
@@ -136,26 +139,26 @@ class App:
             self.stats.count(seen[0], seen[1], time.perf_counter() - began)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        method, path = scope["method"], scope["path"]
+        method, raw_path = scope["method"], scope["raw_path"]
         if method == "OPTIONS":
             await reply(scope, send, 204, headers={"Allow": ALLOWED, "Content-Length": ""})
         elif method not in ("GET", "HEAD"):
             await reply(scope, send, 405, headers={"Allow": ALLOWED})
-        elif len(scope["raw_path"]) + len(scope["query_string"]) > _MAX_TARGET:
+        elif len(raw_path) + len(scope["query_string"]) > _MAX_TARGET:
             await reply(scope, send, 414)
         elif sum(len(name) + len(value) for name, value in scope["headers"]) > _MAX_HEADERS:
             await reply(scope, send, 431)
-        elif b"%" in scope["raw_path"]:  # nothing here has a name that needs it
+        elif (path := _decoded(raw_path)) is None:
             await reply(scope, send, 404)
         else:
             try:
-                await self._route(path, scope, receive, send)
+                await self._route(path, {**scope, "path": path}, receive, send)
             except (ClientDisconnected, asyncio.CancelledError):
                 raise
             except HTTPException as error:  # of starlette's files
                 await reply(scope, send, error.status_code)
             except Exception as error:
-                status, body, headers = error_response(error, path)
+                status, body, headers = error_response(error, raw_path.decode("latin-1"))
                 await reply(scope, send, status, body, headers=headers)
 
     async def _route(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -203,3 +206,13 @@ class App:
         body = f"stuck: {', '.join(stuck)}\n" if stuck else "ready\n"
         headers = {"Content-Type": "text/plain", "Cache-Control": "no-store"}
         await reply(scope, send, 503 if stuck else 200, body.encode(), headers=headers)
+
+
+def _decoded(raw_path: bytes) -> str | None:
+    """The path that a request names, its escapes decoded once; None where one is needless, or is no UTF-8."""
+    if _NEEDLESS_ESCAPE.search(raw_path):
+        return None
+    try:
+        return unquote_to_bytes(raw_path).decode()
+    except UnicodeDecodeError:
+        return None

@@ -47,17 +47,17 @@ def index_page(
 def _card(
     name: str, pyramid: Pyramid, version: str, layout: StoreLayout, *, base: str, own_vizarr: bool, has_viewer: bool
 ) -> str:
-    label, url, first = escape(name), f"{base}/{name}/", layout.zarr_format
-    other = f"{base}/v{5 - first}/{name}/"
-    picture = f'<img src="/thumbnail/{label}.png?v={version}" alt="{label}" loading="lazy">'
-    view = f"/view/{label}"
+    label, place, first = escape(name), quote(name), layout.zarr_format
+    url, other = f"{base}/{place}/", f"{base}/v{5 - first}/{place}/"
+    picture = f'<img src="/thumbnail/{place}.png?v={version}" alt="{label}" loading="lazy">'
+    view = f"/view/{place}"
     vizarr = f"{'/viewers/vizarr/' if own_vizarr else _HOSTED}?source={quote(url, safe='')}"
     buttons = [f'<a class="button" href="{view}">Look at it</a>'] if has_viewer else []
     reason = why_not_ome(pyramid)
     if reason is None and pyramid.dtype.kind in "uif":
         buttons.append(f'<a class="button plain" href="{escape(vizarr)}">vizarr</a>')
     note = f'<p class="note">Not for vizarr and neuroglancer: {escape(reason)}.</p>' if reason else ""
-    tabs = _snippets(url, f"{base}/v2/{name}/", vizarr, pyramid, layout.level_path)
+    tabs = _snippets(url, f"{base}/v2/{place}/", vizarr, pyramid, layout.level_path)
     heads = "".join(f'<button data-tab="{k}">{escape(title)}</button>' for k, (title, _) in enumerate(tabs))
     texts = "".join(f"<pre data-tab='{k}'>{escape(text)}</pre>" for k, (_, text) in enumerate(tabs))
     return f"""<article id="{label}">
@@ -108,18 +108,19 @@ def _snippets(url: str, url2: str, vizarr: str, pyramid: Pyramid, layout: str) -
     sizes = [math.prod(level.shape) * pyramid.dtype.itemsize for level in pyramid.levels]
     # A pasted snippet reads a whole level: one of a moderate size.
     number = next((k for k, size in enumerate(sizes) if size <= _PASTED_BYTES), len(sizes) - 1)
-    level, any_level = layout.format(level=number), layout.replace("{level}", "{k}")
+    level, in_url = layout.format(level=number), quote(layout.format(level=number))
+    any_level = f"f{layout.replace('{level}', '{k}')!r}"
     full = vizarr if "://" in vizarr else "/".join(url.split("/")[:3]) + vizarr
     open_group = f'import zarr\n\ngroup = zarr.open_group("{url}", mode="r")\n'
     tabs = {
-        "zarr": f'{open_group}level = group["{level}"]\nlevel[...]',
+        "zarr": f"{open_group}level = group[{level!r}]\nlevel[...]",
         "xarray": f"""import xarray as xr
 import zarr
 
-array = zarr.open_array("{url}{level}", mode="r")
+array = zarr.open_array("{url}{in_url}", mode="r")
 xr.DataArray(array, dims={tuple(pyramid.axes)!r})""",
         "napari": f"""import napari
-{open_group}levels = [group[f"{any_level}"] for k in range({len(pyramid.levels)})]
+{open_group}levels = [group[{any_level}] for k in range({len(pyramid.levels)})]
 viewer = napari.Viewer()
 viewer.add_image(levels, multiscale=True)
 napari.run()""",
@@ -130,7 +131,7 @@ with viewer.txn() as s:
     s.layers["image"] = neuroglancer.ImageLayer(source="{url}|zarr:")
 print(viewer)""",
         "vizarr": full,
-        "GDAL": f"gdalinfo 'ZARR:\"/vsicurl/{url2}{level}\"'",
+        "GDAL": f"gdalinfo 'ZARR:\"/vsicurl/{url2}{in_url}\"'",
     }
     ome, kind = why_not_ome(pyramid) is None, pyramid.dtype.kind
     fits = {

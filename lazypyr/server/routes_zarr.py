@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
+from urllib.parse import unquote_plus
 
 from starlette.types import Receive, Scope, Send
 from zarr.core.buffer import default_buffer_prototype
@@ -37,6 +39,8 @@ async def serve_key(
         return snapshot, body
 
     snapshot = await dataset.current()
+    if scope["query_string"]:
+        key = _with_question_mark(key, scope["query_string"].decode("latin-1"), snapshot.by_format[zarr_format])
     if key not in snapshot.by_format[zarr_format]:
         await reply(scope, send, 404)
         return
@@ -66,6 +70,12 @@ async def serve_key(
             await range_response(scope, send, body, _headers(snapshot, zarr_format, key))
     finally:
         send_limiter.release(n_bytes)
+
+
+def _with_question_mark(key: str, query: str, keys: Container[str]) -> str:
+    """The key in which "?" is part of a name: clients that append names to a URL as they are make a query of what follows."""
+    spelling = f"{key}?{unquote_plus(query)}"
+    return spelling if spelling in keys else key
 
 
 def _headers(snapshot: Snapshot, zarr_format: int, key: str) -> dict[str, str]:

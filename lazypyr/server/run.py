@@ -16,9 +16,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import uvicorn
 
+from lazypyr._names import public_name
 from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.server.app import RESERVED, App
@@ -169,9 +171,9 @@ def _config(app: App, workers: int) -> uvicorn.Config:
 
 def name_of(text: str, taken: Iterable[str] = ()) -> str:
     """Name of a source in URLs: the end of its path without its suffix, numbered where it exists already."""
-    last = text.rstrip("/").rpartition("/")[2] if "://" in text or "/" in text else text
+    last = public_name(text).rpartition("/")[2]
     stem = re.sub(r"(\.ome)?\.(zarr|n5|zip|tiff?|lazypyr\.json)$", "", last)
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.")[:80] or "source"
+    name = re.sub(r"[^\w.+-]+", "-", stem).strip("-.")[:80] or "source"
     used = {*taken, *RESERVED}
     return next(n for n in [name, *(f"{name}-{k}" for k in range(2, len(used) + 3))] if n not in used)
 
@@ -277,7 +279,7 @@ def _allow_many_files() -> None:
 
 def _announce(url: str, app: App) -> None:
     lines = [f"lazypyr serves {url}/"]
-    lines += [f"  {url}/{dataset.name}/  zarr v{dataset.first_format}" for dataset in app.datasets.values()]
+    lines += [f"  {url}/{quote(dataset.name)}/  zarr v{dataset.first_format}" for dataset in app.datasets.values()]
     if others := app.hosts[len(LOOPBACK) :]:
         lines.append(f"  whoever can reach this machine as {' or '.join(others)} can read all of the above")
     print("\n".join(lines), flush=True)  # noqa: T201 - the user waits for it

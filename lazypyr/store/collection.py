@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lazypyr.errors import PlanError
+from lazypyr.store.layout import is_path
 from lazypyr.store.store import Groups, LazyPyramidStore
 
 __all__ = ["collection"]
@@ -40,8 +41,11 @@ def collection(sources: Mapping[str, Any], **options: Any) -> LazyPyramidStore:
     (True, [(300, 200), (150, 100)])
     """
     for name in sources:
-        if not isinstance(name, str) or not name or "/" in name or name.startswith(".") or name in ("c", "zarr.json"):
-            raise PlanError(f"collection: {name!r} can't be the name of a group")
+        if not isinstance(name, str) or "/" in name or name.startswith(".") or not is_path(name):
+            raise PlanError(
+                f"collection: {name!r} can't be the name of a group: expected a name that doesn't begin with '.', without "
+                "'/', '\\\\', control characters and escapes such as '%20'"
+            )
     if not sources:
         raise PlanError("collection: no source was given")
     return LazyPyramidStore(Groups(sources), **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -14,6 +15,10 @@ from lazypyr.store.keys import Keys, ServedArray
 from lazypyr.store.layout import StoreLayout
 
 __all__ = ["build_hierarchy"]
+
+# Clients that append names to a URL as they are send nothing of what follows "#", and in a query "+" for a blank. They must
+# not be told by metadata of the root of chunks that they will then not find, and take for fill values.
+_LOST = re.compile(r"#|\?.*\+")
 
 
 class _Levels:
@@ -68,7 +73,9 @@ def build_hierarchy(
         if present:
             visible = pyramid if only is None else cast("Pyramid", _Levels(pyramid, present))
             attributes[group] = _attributes(visible, [paths[k] for k in present], layout, stamped=stamped)
-    return Keys(documents(_group("", root, attributes), zarr_format=layout.zarr_format), arrays, layout.zarr_format)
+    consolidated = not any(_LOST.search(path) for path in arrays)
+    written = documents(_group("", root, attributes), zarr_format=layout.zarr_format, consolidated=consolidated)
+    return Keys(written, arrays, layout.zarr_format)
 
 
 def _attributes(pyramid: Pyramid, paths: list[str], layout: StoreLayout, *, stamped: bool) -> Mapping[str, Any]:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from lazypyr.errors import PlanError
 from lazypyr.metadata import Codec
 
-__all__ = ["StoreLayout"]
+__all__ = ["StoreLayout", "is_path"]
 
+# What zarr, or a client of HTTP, takes for something else: separators, control characters, escapes.
+_AMBIGUOUS = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff]|%[0-9A-Fa-f]{2}")
 # Names that mean something to zarr, or to whatever resolves a path.
 _RESERVED = ("", ".", "..", "c", "zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata", ".lazypyr")
+
+
+def is_path(path: str) -> bool:
+    """True for a path whose names every reader takes as they are, in a process and over HTTP."""
+    return not any(part in _RESERVED for part in path.split("/")) and not _AMBIGUOUS.search(path)
 
 
 @dataclass(frozen=True)
@@ -63,8 +71,7 @@ class StoreLayout:
             path = self.level_path.format(level=0)
         except (KeyError, IndexError, ValueError, AttributeError):
             path = ""
-        bad = path != path.strip("/") or any(part in _RESERVED for part in path.split("/"))
-        if "{level}" not in str(self.level_path) or not path or bad:
+        if "{level}" not in str(self.level_path) or not is_path(path):
             raise PlanError(
                 "layout: expected a path of ordinary names with '{level}' in it, such as '{level}/image', "
                 f"got {self.level_path!r}"

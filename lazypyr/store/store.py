@@ -24,7 +24,7 @@ from lazypyr.store.chunk_bytes import bytes_of, encoded
 from lazypyr.store.hierarchy import build_hierarchy
 from lazypyr.store.keyed import KeyedStore
 from lazypyr.store.keys import Chunk, size_of
-from lazypyr.store.layout import StoreLayout
+from lazypyr.store.layout import StoreLayout, is_path
 from lazypyr.store.overlay.overlay import Overlay, OverlayConfig, open_overlay
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ class LazyPyramidStore(KeyedStore):
         config = OverlayConfig.from_options(overlay, write_through=write_through, overlay_bytes=overlay_bytes)
         groups = src if isinstance(src, Groups) else {"": src}
         several = len(groups) > 1 or "" not in groups
+        if bad := [path for path in groups if path and not is_path(path)]:
+            raise PlanError(f"{bad[0]!r} can't be the path of a group: see lazypyr.collection")
         pyramids = {
             path: open_pyramid(source, **({} if several and is_pyramid(source) else recipe))
             for path, source in groups.items()

@@ -13,8 +13,7 @@ import zarr
 
 from lazypyr import LazyPyramidStore
 from support.http import served
-from support.npm import npm_folder
-from support.paths import ROOT
+from support.npm import zarrita_client
 
 RNG = np.random.default_rng(6)
 SHAPES = {
@@ -184,10 +183,7 @@ for url in sys.argv[1:]:
 @pytest.fixture(scope="module")
 def zarrita():
     """The command that runs the client in node."""
-    folder = npm_folder("zarrita", "zarrita@0.7.5")
-    script = folder / "client.mjs"
-    script.write_text((ROOT / "tests" / "support" / "zarrita_client.mjs").read_text())
-    return ["node", str(script)]
+    return zarrita_client()
 
 
 @pytest.mark.timeout(300)

@@ -16,6 +16,13 @@ def npm_folder(name, *packages):
     return _made(name, "install", "--no-audit", "--no-fund", "--legacy-peer-deps", *packages)
 
 
+def zarrita_client():
+    """The command that runs zarrita_client.mjs."""
+    script = npm_folder("zarrita", "zarrita@0.7.5") / "client.mjs"
+    script.write_text(Path(__file__).with_name("zarrita_client.mjs").read_text())
+    return ["node", str(script)]
+
+
 def npm_files(name, package):
     """A folder with the files of a package by itself, without what it depends on."""
     folder = _made(name, "pack", "--silent", package)

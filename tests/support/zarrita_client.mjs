@@ -2,8 +2,10 @@
 import { createHash } from "node:crypto";
 import * as zarr from "zarrita";
 
+// A URL may be followed by "|" and the path of the array in the store that is there.
 async function read(url) {
-  const array = await zarr.open(new zarr.FetchStore(url), { kind: "array" });
+  const [, place, path] = url.match(/^([^|]*)\|?(.*)$/s);
+  const array = await zarr.open(zarr.root(new zarr.FetchStore(place)).resolve(path), { kind: "array" });
   const counts = array.shape.map((n, i) => Math.ceil(n / array.chunks[i]));
   let indices = [[]];
   for (const n of counts) indices = indices.flatMap((index) => Array.from({ length: n }, (_, i) => [...index, i]));

@@ -6,6 +6,7 @@
 const info = JSON.parse(document.getElementById("info").textContent);
 const { nx, ny, x0, dx, y0, dy } = info.grid;
 const tile = info.tile;
+const place = info.name.split("/").map(encodeURIComponent).join("/");
 const side = tile * 2 ** info.max_zoom;
 // `asked` and `shown` number the pictures.
 const state = { bands: [0, 1, 2], low: null, high: null, asked: 0, shown: 0 };
@@ -21,7 +22,7 @@ function query(extra) {
 }
 
 async function ask(what, extra) {
-  const answer = await fetch(`/api/${info.name}/${what}?${query(extra)}`);
+  const answer = await fetch(`/api/${place}/${what}?${query(extra)}`);
   if (!answer.ok) throw new Error(`${what}: ${answer.status}`);
   return answer.json();
 }
@@ -96,7 +97,7 @@ let retry = 2000;
 async function redraw(whole = false) {
   const mine = ++state.asked, extra = { palette: state.palette };
   if (state.low !== null) Object.assign(extra, { low: state.low, high: state.high });
-  const next = tilesOf(`/tiles/${info.name}/{Z}/{X}/{Y}.png?${query(extra)}`);
+  const next = tilesOf(`/tiles/${place}/{Z}/{X}/{Y}.png?${query(extra)}`);
   if (view) {
     // All of the image, in one tile, stands in where a view has no tile yet.
     const overview = load(next, [0, 0, 0, next.get_tile_meter_bounds(0, 0, 0)]);
@@ -295,7 +296,7 @@ controls.onsubmit = () => false;
 // A live source: one version after the other, never two at once.
 async function follow() {
   try {
-    const answer = await fetch(`/api/${info.name}/info`);
+    const answer = await fetch(`/api/${place}/info`);
     const now = await answer.json();
     if (now.version !== info.version) {
       info.version = now.version;
