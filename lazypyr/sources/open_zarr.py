@@ -52,7 +52,9 @@ class PathOpener(Opener):
         if path.is_file() and path.suffix != ".zip":
             raise PlanError(f"{text} is a file; expected the folder of a Zarr array or group, or a .zip of one")
         store = ZipStore(path, mode="r") if path.is_file() else LocalStore(path, read_only=True)
-        return _open_store(store, options, name=public_name(str(path.resolve() if path.name in ("", "..") else path)))
+        return _open_store(
+            store, options, name=public_name(str(path.resolve() if path.name in ("", "..") else path)), location=text
+        )
 
 
 class NodeOpener(Opener):
@@ -63,7 +65,8 @@ class NodeOpener(Opener):
 
     def open(self, src: Any, options: OpenOptions) -> OpenedSource:
         open_node = _open_array if _is_zarr(src, "Array") else _open_group
-        return open_node(src, options, name=_name_of(src.store, src.path))
+        location = str(src.store_path).removeprefix("file://")
+        return open_node(src, options, name=_name_of(src.store, src.path), location=location)
 
     def place_of(self, src: Any) -> str | None:
         place = _place_of(src.store)
@@ -78,7 +81,7 @@ class StoreOpener(Opener):
         return stores is not None and isinstance(src, stores.Store)
 
     def open(self, src: Any, options: OpenOptions) -> OpenedSource:
-        return _open_store(src, options, name=_name_of(src))
+        return _open_store(src, options, name=_name_of(src), location=str(src))
 
     def place_of(self, src: Any) -> str | None:
         return _place_of(src)
@@ -94,7 +97,7 @@ class MappingOpener(Opener):
         from lazypyr.sources.mapping_store import MappingStore
 
         store = MappingStore(src)
-        return _open_store(store, options, name=str(store), mapping=src)
+        return _open_store(store, options, name=str(store), location=str(store), mapping=src)
 
 
 def _place_of(store: Any) -> str | None:
@@ -119,17 +122,17 @@ def _open_store(
     options: OpenOptions,
     *,
     name: str,
+    location: str,
     mapping: Mapping[str, Any] | None = None,
-    location: str | None = None,
 ) -> OpenedSource:
-    node = _node(store, name)
+    node = _node(store, location)
     if _is_zarr(node, "Array"):
-        reopen = partial(_node, store, name)
+        reopen = partial(_node, store, location)
         return _open_array(node, options, name=name, mapping=mapping, reopen=reopen, owner=store, location=location)
     return _open_group(node, options, name=name, mapping=mapping, location=location)
 
 
-def _node(store: Any, name: str) -> Any:
+def _node(store: Any, location: str) -> Any:
     import zarr
 
     try:
@@ -138,10 +141,10 @@ def _node(store: Any, name: str) -> Any:
         raise
     except FileNotFoundError as error:
         raise PlanError(
-            f"{name}: neither a Zarr array nor a group (no zarr.json, .zarray or .zgroup that can be read)"
+            f"{location}: neither a Zarr array nor a group (no zarr.json, .zarray or .zgroup that can be read)"
         ) from error
     except Exception as error:
-        raise PlanError(f"{name}: its metadata can't be read: {type(error).__name__}: {error}") from error
+        raise PlanError(f"{location}: its metadata can't be read: {type(error).__name__}: {error}") from error
 
 
 def _open_array(
@@ -149,16 +152,16 @@ def _open_array(
     options: OpenOptions,
     *,
     name: str,
+    location: str,
     mapping: Mapping[str, Any] | None = None,
     reopen: Callable[[], Any] | None = None,
     owner: Any = None,
     outer: Mapping[str, Any] | None = None,
-    location: str | None = None,
 ) -> OpenedSource:
-    check_array(array, name)
+    check_array(array, location)
     attrs = {**(outer or {}), **array.attrs}
     declared = getattr(array.metadata, "dimension_names", None) or attrs.get("_ARRAY_DIMENSIONS")
-    names = options.axis_names(name, declared, array.shape, chunk_shape(array))
+    names = options.axis_names(location, declared, array.shape, chunk_shape(array))
     coords, crs = georeference(attrs, names, array.shape)
     source = ZarrSource(
         array,
@@ -181,8 +184,8 @@ def _open_group(
     options: OpenOptions,
     *,
     name: str,
+    location: str,
     mapping: Mapping[str, Any] | None = None,
-    location: str | None = None,
 ) -> OpenedSource:
     attrs = dict(group.attrs)
     multiscales = read_multiscales(attrs)
@@ -191,9 +194,11 @@ def _open_group(
     arrays = {key: array for key, array in group.arrays() if array.ndim >= 2}
     if len(arrays) == 1:
         ((key, array),) = arrays.items()
-        return _open_array(array, options, name=f"{name}/{key}", mapping=mapping, outer=attrs, location=location)
+        return _open_array(
+            array, options, name=f"{name}/{key}", location=f"{location}/{key}", mapping=mapping, outer=attrs
+        )
     inside = ", ".join(repr(key) for key in sorted({**dict(group.arrays()), **dict(group.groups())})) or "nothing"
-    raise PlanError(f"{name}: a group without multiscale metadata; give one of its arrays: it holds {inside}")
+    raise PlanError(f"{location}: a group without multiscale metadata; give one of its arrays: it holds {inside}")
 
 
 def _open_levels(
@@ -202,20 +207,24 @@ def _open_levels(
     options: OpenOptions,
     name: str,
     mapping: Mapping[str, Any] | None,
-    location: str | None,
+    location: str,
 ) -> OpenedSource:
     levels = []
     for dataset in multiscales.datasets:
         try:
             node = group[dataset.path]
         except KeyError as error:
-            raise PlanError(f"{name}: its multiscale metadata names {dataset.path!r}, which is not there") from error
+            raise PlanError(
+                f"{location}: its multiscale metadata names {dataset.path!r}, which is not there"
+            ) from error
         if not _is_zarr(node, "Array"):
             inner = [array for _, array in node.arrays() if array.ndim >= 2]
             if len(inner) != 1:
-                raise PlanError(f"{name}: level {dataset.path!r} is a group of {len(inner)} arrays, expected one array")
+                raise PlanError(
+                    f"{location}: level {dataset.path!r} is a group of {len(inner)} arrays, expected one array"
+                )
             node = inner[0]
-        check_array(node, f"{name}/{dataset.path}")
+        check_array(node, f"{location}/{dataset.path}")
         levels.append((dataset, node))
     # ndpyramid puts the coarsest first: the shapes have the last word.
     levels.sort(key=lambda level: -int(np.prod([float(n) for n in level[1].shape])))
@@ -223,10 +232,10 @@ def _open_levels(
     declared = getattr(first.metadata, "dimension_names", None) or first.attrs.get("_ARRAY_DIMENSIONS")
     if multiscales.axes and len(multiscales.axes) == first.ndim:
         declared = multiscales.axes
-    names = options.axis_names(name, declared, first.shape, chunk_shape(first))
+    names = options.axis_names(location, declared, first.shape, chunk_shape(first))
     for dataset, array in levels:
         if array.ndim != first.ndim or array.dtype != first.dtype:
-            msg = f"{name}: level {dataset.path!r} is {array.dtype} of {array.ndim} axes, level 0 {first.dtype} of {first.ndim}"
+            msg = f"{location}: level {dataset.path!r} is {array.dtype} of {array.ndim} axes, level 0 {first.dtype} of {first.ndim}"
             raise PlanError(msg)
     attrs = {**group.attrs, **first.attrs}
     coords, crs = georeference(attrs, names, first.shape)

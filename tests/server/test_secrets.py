@@ -184,7 +184,7 @@ def test_an_error_at_opening_tells_no_secret(url, tmp_path, capfd):
             message = str(opens())
         except Exception as error:
             message = f"{error} {error!r}"
-        assert SECRET not in message
+        assert SECRET not in message, message
     main(["info", url])
     assert SECRET not in "".join(capfd.readouterr())
 
