@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["public_name", "without_paths", "without_secrets"]
+__all__ = ["public_name", "whole_url", "without_paths", "without_secrets"]
 
 _URL = re.compile(r"\b[a-zA-Z][\w+.-]*://[^\s'\"<>|]*")
 _PATH = re.compile(
@@ -33,7 +33,14 @@ def without_paths(text: str) -> str:
     return _PATH.sub(lambda path: public_name(path[0]), _URL.sub(lambda url: public_name(url[0]), text))
 
 
+def whole_url(url: str) -> str:
+    """A URL, or a chain of them, without user, password, query and fragment; as it can be opened again."""
+    return "::".join(re.sub(r"^([^/?#]*://)[^/]*@", r"\1", re.split("[?#]", part)[0]) for part in url.split("::"))
+
+
 def _plain(url: str) -> str:
+    if "::" in url:
+        return "::".join(_plain(part) for part in url.split("::"))
     scheme, _, rest = url.partition("://")
     place, *more = re.split("[?#]", re.sub("^[^/]*@", "", rest), maxsplit=1)
     # The end of the sentence that the URL stands in is no part of its query.

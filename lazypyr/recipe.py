@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lazypyr._names import whole_url
 from lazypyr.errors import PlanError
 from lazypyr.metadata.json_values import restored
 from lazypyr.points.open import from_points, read_points
@@ -18,7 +19,7 @@ from lazypyr.products.mapped import map_pyramids, map_sources
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.level_source import LevelSource
 from lazypyr.pyramids.open import open_pyramid
-from lazypyr.pyramids.recipes import RECIPE_VERSION, without_secrets
+from lazypyr.pyramids.recipes import RECIPE_VERSION
 from lazypyr.sources.base import Source
 from lazypyr.sources.open import open_source
 
@@ -103,7 +104,7 @@ def read_json(path: str | Path, storage_options: Mapping[str, Any] | None = None
 
             with fsspec.open(text, "rb", **dict(storage_options or {})) as file:
                 content = file.read(_MAX_BYTES)
-            base = without_secrets(text).rpartition("/")[0]
+            base = whole_url(text).rpartition("/")[0]
         else:
             with Path(text).open("rb") as file:
                 content = file.read(_MAX_BYTES)
@@ -112,7 +113,7 @@ def read_json(path: str | Path, storage_options: Mapping[str, Any] | None = None
     except FileNotFoundError as error:
         raise PlanError(f"no such file: {text}") from error
     except (ValueError, OSError, ImportError) as error:
-        raise PlanError(f"{without_secrets(text)} can't be read as JSON: {error}") from error
+        raise PlanError(f"{whole_url(text)} can't be read as JSON: {error}") from error
 
 
 class _Opening:

@@ -8,10 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from lazypyr._names import public_name, whole_url
 from lazypyr.errors import PlanError
 from lazypyr.metadata.json_values import clean
 
-__all__ = ["RECIPE_VERSION", "HasRecipe", "is_recipe", "load_recipes", "places_from", "provide_recipes"]
+__all__ = [
+    "RECIPE_VERSION",
+    "HasRecipe",
+    "is_recipe",
+    "load_recipes",
+    "places_from",
+    "provide_recipes",
+    "published_recipe",
+]
 
 RECIPE_VERSION = 1
 SUFFIX = ".lazypyr.json"
@@ -84,7 +93,7 @@ def places_from(folder: str | os.PathLike[str]) -> Callable[[str], str]:
     def place(text: str) -> str:
         path = text.removeprefix("file://")
         if "://" in path:
-            return without_secrets(path)
+            return whole_url(path)
         try:
             return Path(os.path.relpath(path, folder)).as_posix()
         except ValueError:  # another drive
@@ -93,6 +102,17 @@ def places_from(folder: str | os.PathLike[str]) -> Callable[[str], str]:
     return place
 
 
-def without_secrets(url: str) -> str:
-    """A URL, or a chain of them, without users, passwords, queries and fragments."""
-    return "::".join(re.sub(r"^([^/?#]*://)[^/?#]*@", r"\1", re.split("[?#]", part)[0]) for part in url.split("::"))
+def published_recipe(pyramid: HasRecipe) -> dict[str, Any] | None:
+    """Recipe for metadata that others read: of the places of its sources only the names; None where it has none."""
+    try:
+        recipe = {"lazypyr_recipe": RECIPE_VERSION, **pyramid.recipe_arguments(_published)}
+        document: dict[str, Any] = clean(recipe, "of the recipe")
+    except PlanError:
+        return None
+    return document
+
+
+def _published(text: str) -> str:
+    """A path or URL from its last folder that is a hierarchy on ("levels.zarr/1"), else its last component."""
+    inside = re.search(r"[^/\\]+\.(?:zarr|n5|zip)[/\\](?!.*\.(?:zarr|n5|zip)\b).+$", whole_url(text).rstrip("/\\"))
+    return inside[0].replace("\\", "/") if inside else public_name(text)

@@ -11,6 +11,7 @@ from lazypyr._names import without_secrets
 from lazypyr.metadata import ArrayNode, GroupNode, documents, level_node, multiscale_attributes
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.coords import arrays_of
+from lazypyr.pyramids.recipes import published_recipe
 from lazypyr.store.keys import Keys, ServedArray
 from lazypyr.store.layout import StoreLayout
 
@@ -80,6 +81,9 @@ def build_hierarchy(
 
 def _attributes(pyramid: Pyramid, paths: list[str], layout: StoreLayout, *, stamped: bool) -> Mapping[str, Any]:
     provenance = {"recipe": without_secrets(pyramid.description), **pyramid.downsampling.record}
+    recipe = published_recipe(pyramid)
+    if recipe is not None:
+        provenance["recipe_document"] = recipe
     if stamped:
         provenance["fingerprint"] = pyramid.fingerprint
     return multiscale_attributes(

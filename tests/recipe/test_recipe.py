@@ -252,6 +252,11 @@ def test_no_secret_is_written(url, written):
     assert places_from(".")(url) == written
 
 
+def test_no_secret_of_a_chain_of_urls_is_in_an_error():
+    error = PlanError("can't open zip://in/a.zarr::https://u:secret@host/b.zip?t=secret: gone")
+    assert str(error) == "can't open zip://in/a.zarr::https://host/b.zip: gone"
+
+
 def test_storage_options_are_not_written_and_are_given_again():
     import fsspec
 
@@ -267,6 +272,46 @@ def test_storage_options_are_not_written_and_are_given_again():
         fsspec.filesystem("memory").pipe("/recipes/a.lazypyr.json", json.dumps({**document, "source": path}).encode())
         with pytest.raises(PlanError, match="local path|leads out"):
             open_pyramid("memory://recipes/a.lazypyr.json")
+
+
+def test_what_is_served_and_written_carries_its_recipe_without_places(folder):
+    pyramid = open_pyramid(folder / "stack.zarr", axes="yxi", method="mean", chunks=(16, 16)).map("coherence", window=3)
+    lazypyr.materialize(pyramid, folder / "made.zarr", progress=False)
+    text = (folder / "made.zarr" / "zarr.json").read_text()
+    assert str(folder) not in text
+    for group in (
+        zarr.open_group(folder / "made.zarr", mode="r"),
+        zarr.open_group(lazypyr.LazyPyramidStore(pyramid), mode="r"),
+    ):
+        document = group.attrs["lazypyr"]["recipe_document"]
+        jsonschema.validate(document, schema())
+        assert document == pyramid.to_recipe(folder)
+        assert open_recipe(document, folder=folder).fingerprint == pyramid.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("/home/somebody/a.zarr", "a.zarr"),
+        ("../elsewhere/a.zarr/", "a.zarr"),
+        ("/home/v1.zarr/deep/levels.zarr/s0/image", "levels.zarr/s0/image"),
+        ("https://user:secret@host/data/a.zarr?sig=secret", "a.zarr"),
+        ("s3://bucket/a.zarr/3", "a.zarr/3"),
+        ("/home/somebody/rasters/dem", "dem"),
+        ("zip://inner/b.zarr::https://u:secret@host/a.zip?x=secret", "a.zip"),
+    ],
+)
+def test_places_are_published_by_name(place, name):
+    pyramid = open_pyramid(np.zeros((4, 4)))
+    pyramid.stored_levels[0].opened_as = place
+    assert lazypyr.LazyPyramidStore(pyramid).pyramid is pyramid
+    served = zarr.open_group(lazypyr.LazyPyramidStore(pyramid), mode="r").attrs["lazypyr"]["recipe_document"]
+    assert served["source"] == name
+
+
+def test_what_has_no_recipe_is_served_without():
+    store = lazypyr.LazyPyramidStore(np.zeros((40, 40)))
+    assert "recipe_document" not in zarr.open_group(store, mode="r").attrs["lazypyr"]
 
 
 def test_command_line_writes_and_opens_recipes(folder, capsys, monkeypatch):

@@ -11,13 +11,14 @@ __all__ = ["Provenance"]
 
 
 class Provenance(Convention):
-    """Recipe, method and, of levels that are kept, fingerprint; beside what products recorded."""
+    """Recipe (in words and as a document), method and, of levels that are kept, fingerprint; beside what products recorded."""
 
     extended_keys = frozenset({"lazypyr"})
     level_keys = frozenset({"lazypyr"})
-    text_keys = frozenset({"recipe"})
+    text_keys = frozenset({"recipe", "recipe_document"})
 
     def group(self, pyramid: SupportsMultiscales, hierarchy: Hierarchy) -> dict[str, Any]:
         if hierarchy.provenance is None:
             return {}
-        return {"lazypyr": {**pyramid.attrs.get("lazypyr", {}), **hierarchy.provenance}}
+        own = {key: value for key, value in pyramid.attrs.get("lazypyr", {}).items() if key != "recipe_document"}
+        return {"lazypyr": {**own, **hierarchy.provenance}}
