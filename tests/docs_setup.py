@@ -75,6 +75,7 @@ SETUP = {
     "README.md": large_stack,
     "docs/quickstart.md": large_stack,
     "docs/materialize.md": large_stack,
+    "docs/recipes.md": large_stack,
     "docs/scaling.md": stack,
     "docs/points.md": stadium,
     "docs/methods.md": lambda folder: {},
