@@ -177,6 +177,35 @@ def test_nothing_is_decided_by_a_name():
     assert not wrong, "\n".join(wrong)
 
 
+# Plots of points ask a cloud for what no other pyramid has: the points in a box, and the nearest one.
+ASKED_FOR = {("plot", "PointsPyramid")}
+
+
+def test_kinds_are_told_apart_only_where_they_are_defined():
+    """No ladder of `isinstance` that a new pyramid, source, reducer, product or key-value store would have to join."""
+    trees = list(modules())
+    bases, homes = {}, {}
+    for _, room, tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                bases[node.name] = {re.sub(r"\[.*", "", ast.unparse(base)).split(".")[-1] for base in node.bases}
+                homes[node.name] = room
+    general = {"Pyramid", "Source", "Reducer", "Product", "KVStore"}
+    kinds = set(general)
+    while more := {name for name in bases if bases[name] & kinds} - kinds:
+        kinds |= more
+    wrong = []
+    for path, room, tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+                asked = {getattr(part, "id", getattr(part, "attr", "")) for part in ast.walk(node.args[1])} & kinds
+                strange = {name for name in asked - general if homes[name] != room} - {
+                    n for r, n in ASKED_FOR if r == room
+                }
+                wrong += [f"{path.relative_to(PACKAGE)}:{node.lineno}: {name}" for name in strange]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_files_stay_short():
     lengths = {
         str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8").count("\n") for path in PACKAGE.rglob("*.py")
