@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lazypyr.product import Product as Product
     from lazypyr.product import product as product
     from lazypyr.product import register_product as register_product
+    from lazypyr.products.palettes import register_colormap as register_colormap
     from lazypyr.pyramids.open import from_function as from_function
     from lazypyr.pyramids.open import open_pyramid as open_pyramid
     from lazypyr.reducers import Reducer as Reducer
@@ -72,6 +73,7 @@ __all__ = [
     "product",
     "read_points",
     "reducer",
+    "register_colormap",
     "register_product",
     "register_reducer",
     "register_source",
@@ -95,6 +97,7 @@ _HOMES = {
     "Reducer": "lazypyr.reducers",
     "product": "lazypyr.product",
     "reducer": "lazypyr.reducers",
+    "register_colormap": "lazypyr.products.palettes",
     "register_product": "lazypyr.product",
     "register_reducer": "lazypyr.reducers",
     "register_source": "lazypyr.sources.open",

@@ -90,6 +90,8 @@ class Registry(Mapping[str, T], Generic[T]):
 
 def nearest(name: str, names: Mapping[str, Any] | list[str]) -> str:
     """Hint with the names that are most alike, "; did you mean 'mean'?"; empty without any."""
-    lower = {known.lower(): known for known in names}
-    near = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, 3)]
+    lower: dict[str, str] = {}
+    for known in names:
+        lower.setdefault(known.lower(), known)
+    near = [lower[match] for match in difflib.get_close_matches(name[:50].lower(), lower, 2)]
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

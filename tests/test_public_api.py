@@ -35,6 +35,7 @@ NAMES = [
     "product",
     "read_points",
     "reducer",
+    "register_colormap",
     "register_product",
     "register_reducer",
     "register_source",

@@ -10,6 +10,7 @@ from typing import Any
 from lazypyr._util.optional import need
 from lazypyr.cli._source import source_command, source_options
 from lazypyr.errors import PlanError
+from lazypyr.products.palettes import palette
 
 __all__ = ["add_parser", "run"]
 
@@ -39,7 +40,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     )
     add("--bounds", type=float, nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help="centres of the first and last pixel")
     add("--clim", type=float, nargs=2, metavar=("LOW", "HIGH"), help="colour limits")
-    add("--cmap", metavar="NAME", help="colour map")
+    add("--cmap", type=_colormap, metavar="NAME", help="colour map, of matplotlib, colorcet, cmap or bokeh")
     add("--invert-y", action=argparse.BooleanOptionalAction, help="row 0 at the top, as for radar geometry")
     add("--port", type=int, default=0, help="port of the page (default: a free one)")
     add("--no-browser", action="store_true", help="don't open a browser window")
@@ -114,6 +115,14 @@ def _titles(sources: Sequence[str]) -> list[str]:
 
 def _dates(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").split()
+
+
+def _colormap(name: str) -> str:
+    try:
+        palette(name)
+    except PlanError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return name
 
 
 def _index(text: str) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from lazypyr.errors import PlanError
 from lazypyr.plot.points import InteractivePoints
 from lazypyr.plot.raster import InteractiveRaster, open_for_plot
 from lazypyr.plot.render_worker import session_later
-from lazypyr.plot.style import short_name
+from lazypyr.plot.style import color_list, short_name
 from lazypyr.plot.timeseries import as_times, timeseries_plot
 from lazypyr.points.pyramid import PointsPyramid
 from lazypyr.products.apply import offered_products
@@ -117,6 +117,7 @@ def server(
     style: dict[str, Any] = {
         name: options.pop(name) for name in ("clim", "cmap", "invert_yaxis", "level_increase") if name in options
     }
+    style["cmap"] = color_list(style.get("cmap"))
     sources = dict(src) if isinstance(src, Mapping) else {"": src}
     tabs = {}
     for title, source in sources.items():

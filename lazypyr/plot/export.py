@@ -12,7 +12,7 @@ import numpy as np
 
 from lazypyr._util.optional import need
 from lazypyr.errors import DestinationError, PlanError
-from lazypyr.plot.style import colours_of, first_index, short_name, spatial_dimensions, value_dimension
+from lazypyr.plot.style import color_list, colours_of, first_index, short_name, spatial_dimensions, value_dimension
 from lazypyr.plot.viewport import RenderedImage, Viewport
 
 __all__ = ["draw_png", "nice_ticks", "colour_pixels", "save_html", "save_picture"]
@@ -97,7 +97,7 @@ def save_picture(
     assert frame is not None  # the whole extent is always visible
     limits = clim or viewport.limits(view.index)
     upside_down = invert_yaxis if invert_yaxis is not None else "y" not in pyramid.coords
-    cmap = cmap or colours_of(pyramid)
+    cmap = color_list(cmap) or colours_of(pyramid)
     try:
         if path.suffix.lower() == ".png":
             draw_png(path, viewport, frame, limits, cmap=cmap, size=size, invert_yaxis=upside_down)
@@ -148,7 +148,7 @@ def colour_pixels(pixels: Array, limits: tuple[float, float] | None, cmap: Any) 
 def _palette(cmap: Any) -> Array:
     from holoviews.plotting.util import process_cmap
 
-    colours = process_cmap(cmap, 256)
+    colours = cmap if isinstance(cmap, list) else process_cmap(cmap, 256)
     return np.array([[int(c[k : k + 2], 16) for k in (1, 3, 5)] for c in colours], "u1")
 
 

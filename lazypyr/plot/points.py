@@ -165,7 +165,7 @@ class InteractivePoints(InteractivePlot):
         images = hv.DynamicMap(self.image, kdims=kdims, streams=self.streams())
         dots = hv.DynamicMap(self.dots, kdims=kdims, streams=self.streams())
         common = style.common_options(self.viewport, title)
-        common["cmap"] = cmap or style.colours_of(self.pyramid)
+        common["cmap"] = style.color_list(cmap) or style.colours_of(self.pyramid)
         hooks = [style.state_hook(self)]
         label, number = style.value_dimension(self.pyramid).pprint_label, ("idx", "@idx")
         far = style.tooltips(self.viewport, (label, "@image"), number)

@@ -247,4 +247,4 @@ def options_of(viewport: Viewport, cmap: Any, title: str | None, *, invert_yaxis
     common["hover_tooltips"] = style.tooltips(
         viewport, (style.value_dimension(viewport.pyramid).pprint_label, "@image")
     )
-    return hv.opts.Image(**common, cmap=cmap or style.colours_of(viewport.pyramid), colorbar=True)
+    return hv.opts.Image(**common, cmap=style.color_list(cmap) or style.colours_of(viewport.pyramid), colorbar=True)

@@ -12,9 +12,11 @@ import holoviews as hv
 from lazypyr.errors import PlanError
 from lazypyr.plot.interactive import InteractivePlot
 from lazypyr.plot.viewport import Viewport
+from lazypyr.products.palettes import palette
 from lazypyr.pyramids.base import Pyramid
 
 __all__ = [
+    "color_list",
     "colours_of",
     "dimension",
     "first_index",
@@ -97,6 +99,21 @@ def colours_of(pyramid: Pyramid) -> str:
     """Default colour map of a pyramid."""
     colormap = str((pyramid.display or {}).get("colormap", "viridis"))
     return _CYCLIC.get(colormap, colormap)
+
+
+def color_list(cmap: Any) -> Any:
+    """Colours of a colour map that is given by name, as "#rrggbb"; anything else as it is.
+
+    Raises
+    ------
+    PlanError
+        For an unknown name, with similar ones.
+    """
+    # HoloViews rounds its gray otherwise than ours, and pictures stay as they are.
+    if not isinstance(cmap, str) or cmap == "gray":
+        return cmap
+    table = palette(cmap)
+    return [f"#{table[n : n + 3].hex()}" for n in range(0, len(table), 3)]
 
 
 def plot_size(bounds: Sequence[float]) -> tuple[int, int]:

@@ -195,7 +195,7 @@ def colormap(
     Parameters
     ----------
     name : str or colours, default "viridis"
-        "gray", "viridis", "phase" (cyclic), any name of matplotlib or bokeh, or a list of colours.
+        "gray", "viridis", "phase" (cyclic), any name of matplotlib, colorcet, cmap or bokeh, or a list of colours.
     vmin, vmax : float, optional
         Values of the first and the last colour; outside them the colour is that of the end. Those not given are the known
         range of the input (-pi, pi of a phase), else estimated when the product is applied.

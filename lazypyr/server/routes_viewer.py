@@ -19,10 +19,12 @@ from starlette.types import Receive, Scope, Send
 from lazypyr._names import without_paths
 from lazypyr.engine.engine import Engine
 from lazypyr.engine.wait import wait_async
+from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
+from lazypyr.products.palettes import colormap_names
 from lazypyr.server.dataset import ServedDataset, Snapshot
 from lazypyr.server.pages import index_page, view_page
-from lazypyr.server.rendering import PALETTES, TILE, Layer, RenderOptions, layers_of
+from lazypyr.server.rendering import PALETTES, TILE, Layer, RenderOptions, layers_of, lookup_table
 from lazypyr.server.responses import SendLimiter, cancel_on_disconnect, is_not_modified, reply
 
 __all__ = ["ViewerRoutes"]
@@ -37,7 +39,7 @@ _HEAD_ONLY = b"unmade"
 
 
 class _NotFound(Exception):
-    """Nothing has the name that the URL gives."""
+    """Nothing has the name that the URL gives; with a message where that helps."""
 
 
 class ViewerRoutes:
@@ -56,6 +58,8 @@ class ViewerRoutes:
         self._datasets, self._send_limiter, self._own_vizarr = datasets, send_limiter, own_vizarr
         self._layers: dict[tuple[str, str], Mapping[str, Layer]] = {}
         self._files: dict[str, bytes] = {}
+        # Here, so that no request waits for the packages that have them.
+        self._palettes = list(dict.fromkeys([*PALETTES, *colormap_names()]))
         self.pages = {
             "": self._index,
             "view": self._view,
@@ -192,7 +196,7 @@ class ViewerRoutes:
             "version": snapshot.fingerprint,
             "live": dataset.revalidate,
             "tile": TILE,
-            "palettes": list(PALETTES),
+            "palettes": self._palettes,
             "grid": {"x0": grid.x0, "dx": grid.dx, "nx": grid.nx, "y0": grid.y0, "dy": grid.dy, "ny": grid.ny},
             "unit": unit or ("" if pyramid.coords else "px"),
             "dtype": str(pyramid.dtype),
@@ -247,8 +251,12 @@ class ViewerRoutes:
         try:
             async with cancel_on_disconnect(receive):
                 return await dataset.read(get)
-        except _NotFound:
-            await reply(scope, send, 404)
+        except _NotFound as error:
+            if not error.args:
+                await reply(scope, send, 404)
+            else:
+                body = json.dumps({"error": str(error)}).encode()
+                await reply(scope, send, 404, body, headers={"Content-Type": "application/json"})
             return None
 
     def _layers_at(self, path: str, snapshot: Snapshot) -> Mapping[str, Layer]:
@@ -286,8 +294,10 @@ class ViewerRoutes:
         query = _query(scope)
         layer, index, bands = self._layer_of(path, snapshot, query)
         palette = query.get("palette", layer.palette)
-        if palette not in PALETTES:
-            raise _NotFound
+        try:
+            lookup_table(palette)
+        except PlanError as error:
+            raise _NotFound(str(error)) from None
         if "low" in query or "high" in query:
             limits = _float(query.get("low")), _float(query.get("high"))
             if not limits[0] < limits[1]:

@@ -136,7 +136,7 @@ def test_what_is_given_of_a_range_stays_as_it_is():
         (lambda: composite(3), "three bands.*got 3"),
         (lambda: composite(windows=[1, 2, 3]), "three windows"),
         (lambda: rescale(nodata=7), "None, 0 or the largest"),
-        (lambda: colormap("viridi"), "did you mean viridis"),
+        (lambda: colormap("viridi"), "did you mean 'viridis'"),
         (lambda: colormap(["#00"]), "three parts"),
         (lambda: colormap([]), "one or more"),
         (lambda: colormap(["#zz0000"]), "#rrggbb"),

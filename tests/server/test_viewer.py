@@ -432,7 +432,7 @@ def test_mandelbrot_down_to_level_0(page, url):
     "path",
     [
         "/tiles/ramp/0/0/1.png", "/tiles/ramp/9/0/0.png", "/tiles/ramp/2/3/0.png", "/tiles/ramp/-1/0/0.png", "/tiles/ramp/0/0/0",
-        "/tiles/ramp/0/0/0.png?palette=../../x", "/tiles/ramp/0/0/0.png?palette=Reds", "/tiles/ramp/0/0/0.png?product=open",
+        "/tiles/ramp/0/0/0.png?palette=../../x", "/tiles/ramp/0/0/0.png?palette=Redz", "/tiles/ramp/0/0/0.png?product=open",
         "/tiles/ramp/0/0/0.png?low=nan&high=1", "/tiles/ramp/0/0/0.png?low=2&high=1", "/tiles/ramp/0/0/0.png?low=1",
         "/tiles/ramp/0/0/0.png?at=1", "/tiles/gotcha/0/0/0.png?at=4", "/tiles/gotcha/0/0/0.png?at=-1",
         "/tiles/fly/0/0/0.png?bands=0,1", "/tiles/fly/0/0/0.png?bands=0,1,9", "/tiles/ramp/0/0/0.png?v=older",
