@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import formatdate
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -28,23 +30,29 @@ _MAX_LENGTHS = 100_000
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Immutable state of a source: `by_format` has a store for each Zarr format, on one engine."""
+    """Immutable state of a source: `by_format` has a store for each Zarr format, on one engine.
+
+    `modified` is the time of it in seconds, later than that of the snapshot before.
+    """
 
     by_format: Mapping[int, LazyPyramidStore]
+    modified: int
 
     @classmethod
-    def of(cls, store: LazyPyramidStore) -> Snapshot:
-        """A snapshot of a store and of the same pyramids in the other format."""
+    def of(cls, store: LazyPyramidStore, before: Snapshot | None = None) -> Snapshot:
+        """A snapshot of a store and of the same pyramids in the other format, to follow another one."""
+        store = copy.copy(store)
         layout = store.layout
         twin = store.with_layout(zarr_format=5 - layout.zarr_format, legacy=False)
-        return cls({layout.zarr_format: store, 5 - layout.zarr_format: twin})
+        modified = int(time.time()) if before is None else max(int(time.time()), before.modified + 1)
+        return cls({layout.zarr_format: store, 5 - layout.zarr_format: twin}, modified)
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of sources, recipes, layouts and the version of lazypyr, for ETags and URLs."""
         store = self.by_format[3]
         layouts = [repr(self.by_format[version].layout) for version in (2, 3)]
-        seed = "\n".join([__version__, store.fingerprint, *store.pyramids, *layouts])
+        seed = "\n".join([__version__, store.fingerprint, *store.pyramids, *layouts, *filter(None, [store.version])])
         return hashlib.blake2b(seed.encode(), digest_size=12).hexdigest()
 
     @cached_property
@@ -56,6 +64,10 @@ class Snapshot:
         """Remember the length of a chunk, for HEAD."""
         if len(self.lengths) < _MAX_LENGTHS:
             self.lengths[zarr_format, key] = n_bytes
+
+    def validators(self, *parts: object) -> dict[str, str]:
+        """Headers by which clients tell the value that `parts` name from that of another snapshot."""
+        return {"ETag": self.etag(*parts), "Last-Modified": formatdate(self.modified, usegmt=True)}
 
     def etag(self, *parts: object) -> str:
         """Strong validator of the value that `parts` name in this snapshot."""
@@ -77,7 +89,8 @@ class ServedDataset:
 
     def __init__(self, name: str, store: LazyPyramidStore, revalidate: float | None = None) -> None:
         self.name, self.revalidate = name, revalidate
-        self.snapshot = Snapshot.of(store)
+        self._given, self._version = store, store.version
+        self._snapshot = Snapshot.of(store)
         self.first_format = store.layout.zarr_format
         self._checked = time.monotonic()
         # Computations that were started, and how many of them a check of the source has confirmed.
@@ -91,6 +104,14 @@ class ServedDataset:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """State of the source as of the last check, or of the last `refresh` of the store that was given."""
+        version = self._given.version
+        if version != self._version:
+            self._version, self._snapshot = version, Snapshot.of(self._given, self._snapshot)
+        return self._snapshot
 
     @property
     def store(self) -> LazyPyramidStore:
@@ -115,8 +136,6 @@ class ServedDataset:
             When the source changes faster than it can be read.
         """
         snapshot = await self.current()
-        if self.revalidate is None:
-            return snapshot, await get(snapshot)
         for _ in range(_MAX_READS):
             # A value computed here, or left half done, is in doubt until a check that starts later.
             cold = asyncio.get_running_loop().call_soon(self._count_computation)
@@ -124,7 +143,7 @@ class ServedDataset:
                 value = await get(snapshot)
             finally:
                 cold.cancel()
-            if self._started != self._confirmed:
+            if self.revalidate is not None and self._started != self._confirmed:
                 await self._recheck()
             if self.snapshot is snapshot:
                 return snapshot, value
@@ -172,4 +191,4 @@ class ServedDataset:
         self._checked, self._confirmed = time.monotonic(), started
         if refreshed is not store:
             engine.clear()
-            self.snapshot = Snapshot.of(refreshed)
+            self._snapshot = Snapshot.of(refreshed, self._snapshot)

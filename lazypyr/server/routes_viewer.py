@@ -143,7 +143,7 @@ class ViewerRoutes:
             fixed = b"v=" in scope["query_string"]
             return {
                 "Content-Type": "image/png",
-                "ETag": snapshot.etag(scope["path"], scope["query_string"]),
+                **snapshot.validators(scope["path"], scope["query_string"]),
                 "Cache-Control": "private, max-age=86400, immutable" if fixed else "no-cache",
             }
 

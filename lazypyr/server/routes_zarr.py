@@ -82,7 +82,7 @@ def _headers(snapshot: Snapshot, zarr_format: int, key: str) -> dict[str, str]:
     document = key.rpartition("/")[2] in ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
     return {
         "Content-Type": "application/json" if document else "application/octet-stream",
-        "ETag": snapshot.etag(zarr_format, key),
+        **snapshot.validators(zarr_format, key),
         "Accept-Ranges": "bytes",
         "Cache-Control": "no-cache",
     }

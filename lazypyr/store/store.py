@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,8 @@ class LazyPyramidStore(KeyedStore):
     """
 
     _overlay: Overlay | None = None
+    # Another text after each `refresh`, which may be the only sign of a change.
+    _version = ""
 
     def __init__(
         self,
@@ -158,6 +161,7 @@ class LazyPyramidStore(KeyedStore):
         """
         other = type(self).__new__(type(self))
         other.__setstate__((self._pyramids, replace(self._layout, **changes), self._engine, None))
+        other._version = self._version  # noqa: SLF001 - a store of ours
         return other
 
     def refreshed(self) -> LazyPyramidStore:
@@ -165,8 +169,13 @@ class LazyPyramidStore(KeyedStore):
         pyramids = {path: pyramid.refreshed() for path, pyramid in self._pyramids.items()}
         if all(pyramid.fingerprint == self._pyramids[path].fingerprint for path, pyramid in pyramids.items()):
             return self
+        return self._of(pyramids)
+
+    def _of(self, pyramids: Mapping[str, Pyramid]) -> LazyPyramidStore:
+        """Store of other pyramids that takes the place of this one in the engine."""
         other = type(self).__new__(type(self))
         other.__setstate__((pyramids, self._layout, self._engine, self._overlay_config))
+        other._version = self._version  # noqa: SLF001 - a store of ours
         if self._overlay is not None:
             self._engine.remove_sink(self._overlay)
         return other
@@ -218,6 +227,11 @@ class LazyPyramidStore(KeyedStore):
         """Hash of the sources and the recipes."""
         return "-".join(p.fingerprint for p in self._pyramids.values())
 
+    @property
+    def version(self) -> str:
+        """Text that each `refresh` changes, also where no change of the source can be seen."""
+        return self._version
+
     def cache_info(self) -> CacheInfo:
         """Hits, misses, bytes held (`currsize`), bytes allowed (`maxsize`), computes."""
         return self._engine.cache_info()
@@ -228,8 +242,9 @@ class LazyPyramidStore(KeyedStore):
         What an overlay holds of a source that has changed is left aside.
         """
         pyramids = {path: pyramid.refreshed() for path, pyramid in self._pyramids.items()}
-        self._build(pyramids, self._layout, self._engine, self._overlay_config, strict=False)
+        self.__dict__ = self._of(pyramids).__dict__  # at one instant, for readers in other threads
         self._engine.clear()
+        self._version = uuid.uuid4().hex
 
     def warm(self, *, min_level: int | None = None, progress: bool = True) -> None:
         """Compute the coarser levels ahead of the first viewer, in one pass over the source.
@@ -369,6 +384,12 @@ class LazyPyramidStore(KeyedStore):
 
     def __hash__(self) -> int:
         return hash((*self._pyramids.items(), self._layout))
+
+    def __copy__(self) -> LazyPyramidStore:
+        """The store as it is now, which a `refresh` of the other leaves as it is."""
+        other = type(self).__new__(type(self))
+        other.__dict__ = dict(self.__dict__)
+        return other
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = self._pyramids, self._layout, self._engine, self._overlay_config
