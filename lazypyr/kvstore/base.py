@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 
 from lazypyr.sources.base import Source
 
-__all__ = ["HIDDEN", "KVStore", "LockFile"]
+__all__ = ["HIDDEN", "KVStore", "LockFile", "is_named"]
 
 # Folder of all keys of ours that aren't part of the hierarchy: what is being written, and the disk cache.
 HIDDEN = ".lazypyr"
@@ -105,9 +106,16 @@ class KVStore(ABC):
         values = [self.get(line_key) for line_key, _ in list(self.list_sizes(key))]
         return [value[:-1] for value in values if value and value.endswith(b"\n")]
 
-    def clear(self, folder: str) -> None:
-        """Delete all below a folder."""
-        for key in [key for key, _ in self.list_sizes(folder)]:
+    def clear(self, folder: str, names: str) -> None:
+        """Delete the keys below a folder that have names of ours: what others put there stays.
+
+        Parameters
+        ----------
+        folder : str
+        names : str
+            Regular expression of the rest of the key; "" is the folder's own.
+        """
+        for key in [key for key in self.list_keys(folder) if is_named(key, folder, names)]:
             self.delete(key)
 
     def sync(self) -> None:  # noqa: B027 - most media keep what they said they have
@@ -120,3 +128,8 @@ class KVStore(ABC):
     @abstractmethod
     def overlaps(self, source: Source) -> bool:
         """True when writing here could change a source: it is this store, lies in it, or around it."""
+
+
+def is_named(key: str, folder: str, names: str) -> bool:
+    """True when the rest of a key below a folder is a name of a kind, given as a regular expression."""
+    return re.fullmatch(names, key.removeprefix(folder).lstrip("/")) is not None

@@ -8,7 +8,7 @@ from typing import Any
 
 from lazypyr._names import without_secrets
 from lazypyr.errors import PlanError
-from lazypyr.kvstore.base import HIDDEN, KVStore
+from lazypyr.kvstore.base import HIDDEN, KVStore, is_named
 from lazypyr.sources.base import Source
 
 __all__ = ["FsspecKVStore"]
@@ -69,10 +69,11 @@ class FsspecKVStore(KVStore):
                 inside = path[path.index(self._root.strip("/")) + len(self._root.strip("/")) :]
                 yield inside.lstrip("/"), int(facts.get("size") or 0)
 
-    def clear(self, folder: str) -> None:
-        self._files.invalidate_cache()
-        with contextlib.suppress(FileNotFoundError):
-            self._files.rm(f"{self._root}/{folder}", recursive=True)
+    def clear(self, folder: str, names: str) -> None:
+        # Object stores delete many at once.
+        paths = [f"{self._root}/{key}" for key in self.list_keys(folder) if is_named(key, folder, names)]
+        if paths:
+            self._files.rm(paths)
 
     def is_empty(self) -> bool:
         self._files.invalidate_cache()

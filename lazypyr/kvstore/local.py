@@ -145,7 +145,10 @@ class LocalKVStore(KVStore):
             os.unlink(self._path(key))  # noqa: PTH108
 
     def list_keys(self, folder: str) -> Iterator[str]:
-        for path, _, names in os.walk(self._path(folder).rstrip("/")):
+        top = self._path(folder).rstrip("/")
+        if os.path.isfile(top):  # noqa: PTH113
+            yield folder
+        for path, _, names in os.walk(top):
             inside = os.path.relpath(path, self._root)
             for name in names:
                 yield name if inside == "." else f"{inside}/{name}".replace(os.sep, "/")
@@ -181,14 +184,10 @@ class LocalKVStore(KVStore):
         # What follows the last newline is a line that was cut off; one cut off earlier makes no sense to its reader.
         return (self.get(key) or b"").split(b"\n")[:-1]
 
-    def clear(self, folder: str) -> None:
+    def clear(self, folder: str, names: str) -> None:
+        super().clear(folder, names)
         top = self._path(folder)
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.unlink(top) if os.path.isfile(top) else None  # noqa: PTH108, PTH113
-        for path, folders, names in os.walk(top, topdown=False):
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(f"{path}/{name}")  # noqa: PTH108
+        for path, folders, _ in os.walk(top, topdown=False):
             for name in folders:
                 with contextlib.suppress(OSError):
                     os.rmdir(f"{path}/{name}")  # noqa: PTH106

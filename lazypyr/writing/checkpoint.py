@@ -15,6 +15,7 @@ __all__ = ["Checkpoint"]
 
 _HEAD = f"{HIDDEN}/journal.json"
 _LOG = f"{HIDDEN}/done"
+_LINES = "|[0-9a-f]{32}"
 _VERSION = 1
 _FINGERPRINT = "fingerprint of recipe and source"
 _CHUNKS = "chunks of the source"
@@ -143,12 +144,12 @@ class Checkpoint:
         """Record that nothing is done."""
         self.finished = 0
         self._done.clear()
-        self._kvstore.clear(_LOG)
+        self._kvstore.clear(_LOG, _LINES)
         self._save()
 
     def remove(self) -> None:
         """Delete the record of a job that is done."""
-        self._kvstore.clear(_LOG)
+        self._kvstore.clear(_LOG, _LINES)
         self._kvstore.delete(_HEAD)
 
 

@@ -28,14 +28,15 @@ __all__ = [
     "Job",
     "Parallel",
     "RegionResult",
+    "clear_spilled",
     "destination_error",
     "put",
     "serial",
-    "spill_folder",
     "spill_key",
 ]
 
 Array = np.ndarray[Any, Any]
+_SPILL = f"{HIDDEN}/spill"
 Parallel = Callable[[Iterable[Callable[[], None]]], None]
 
 
@@ -111,14 +112,14 @@ class Job:
         return bytes_of(tile) if self.encoder is None else encoded(self.encoder, tile)
 
 
-def spill_folder(stage: int) -> str:
-    """Folder of the pixels that a stage leaves to later ones."""
-    return f"{HIDDEN}/spill/{stage}"
+def clear_spilled(kvstore: KVStore, stage: int | None = None) -> None:
+    """Delete the pixels that a stage has left to later ones, or those of all stages."""
+    kvstore.clear(_SPILL, (r"\d+" if stage is None else str(stage)) + r"/\d+/\d+/\d+-\d+(\.\d+)*")
 
 
 def spill_key(stage: int, reduction: int, level: int, region: int, unit: tuple[int, ...]) -> str:
     """Key of the pixels that one region leaves of one level of a reduction."""
-    return f"{spill_folder(stage)}/{reduction}/{level}/{region}-{'.'.join(map(str, unit))}"
+    return f"{_SPILL}/{stage}/{reduction}/{level}/{region}-{'.'.join(map(str, unit))}"
 
 
 def serial(tasks: Iterable[Callable[[], None]]) -> None:

@@ -22,7 +22,7 @@ from lazypyr.store.store import LazyPyramidStore
 from lazypyr.writing.checkpoint import Checkpoint
 from lazypyr.writing.commit import check_apart, check_whole, commit, complete, withdraw
 from lazypyr.writing.executors import Executor, FuturesExecutor, ThreadExecutor
-from lazypyr.writing.job import DestinationLost, Job, RegionResult, destination_error, spill_folder
+from lazypyr.writing.job import DestinationLost, Job, RegionResult, clear_spilled, destination_error
 from lazypyr.writing.lock import WriterLock
 from lazypyr.writing.source_watch import SourceWatch
 from lazypyr.writing.stages import Stage, arrays_to_write, plan_stages, unit_shape
@@ -244,7 +244,7 @@ def _run(
     watch = SourceWatch(job)
     checkpoint = Checkpoint.open(kvstore, _about(job, watch), job.stages)
     job = replace(job, stages=checkpoint.stages)
-    kvstore.clear(f"{HIDDEN}/partial")
+    kvstore.clear(f"{HIDDEN}/partial", r"\d+-\d+-[0-9a-f]+")
     _withdraw_if_lost(job, checkpoint)
     checkpoint.begin()
     try:
@@ -304,11 +304,11 @@ def _write_stages(
             checkpoint.finish(number)
             for earlier in {earlier for earlier in stage.inputs if earlier is not None}:
                 if not any(earlier in later.inputs for later in job.stages[number + 1 :]):
-                    kvstore.clear(spill_folder(earlier))
+                    clear_spilled(kvstore, earlier)
     for number in range(len(job.stages) - 1):
         check_whole(job, number)
     # A run that was killed right after a stage left its spilled pixels.
-    kvstore.clear(f"{HIDDEN}/spill")
+    clear_spilled(kvstore)
     checkpoint.remove()
     chunks, written, pixels = totals
     return Summary(kvstore.name, arrays, chunks, pixels, written, regions, skipped, time.monotonic() - began)

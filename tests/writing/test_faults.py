@@ -301,11 +301,11 @@ for n in range(300):
     try:
         with WriterLock(kvstore):
             mine += 1
-            kvstore.clear(".lazypyr/partial")  # as every job does when it begins: nobody else writes there
+            kvstore.clear(".lazypyr/partial", ".*")  # as every job does when it begins: nobody else writes there
             kvstore.put_atomic(".lazypyr/journal.json", b"1", durable=False)
             kvstore.append(".lazypyr/done", b"x")
             kvstore.delete(".lazypyr/journal.json")
-            kvstore.clear(".lazypyr/done")
+            kvstore.clear(".lazypyr/done", "")
     except BusyError:
         refused += 1
     for folder in (".lazypyr/partial", ".lazypyr"):

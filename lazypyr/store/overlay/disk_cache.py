@@ -8,11 +8,13 @@ import threading
 from collections import OrderedDict
 
 from lazypyr._util.forksafe import remake_after_fork
-from lazypyr.kvstore.base import HIDDEN, KVStore, LockFile
+from lazypyr.kvstore.base import HIDDEN, KVStore, LockFile, is_named
 
-__all__ = ["LOCK", "TILES", "DiskCache"]
+__all__ = ["LOCK", "TILES", "TILE_NAMES", "DiskCache"]
 
 TILES = f"{HIDDEN}/tiles"
+# Fingerprint, level and index: files of other names are somebody else's.
+TILE_NAMES = r"[^/]{16,32}/\d+/\d+(\.\d+)*"
 # Lock held while chunks are counted, deleted or written where there is a bound; its content is their total in bytes.
 LOCK = f"{HIDDEN}/tiles.lock"
 # A chunk's file: this, the crc32c of its bytes and their number, then the bytes as they are in memory.
@@ -59,7 +61,7 @@ class DiskCache:
 
     def count(self) -> int:
         """List the chunks that are there, whichever store wrote them; their total in bytes."""
-        sizes = OrderedDict(self.kvstore.list_sizes(TILES))
+        sizes = OrderedDict(entry for entry in self.kvstore.list_sizes(TILES) if is_named(entry[0], TILES, TILE_NAMES))
         with self._lock:
             # The order of use is kept.
             for key in self._known:

@@ -27,7 +27,7 @@ from lazypyr.store.hierarchy import build_hierarchy
 from lazypyr.store.keys import Keys
 from lazypyr.store.layout import StoreLayout
 from lazypyr.store.overlay.attributes import Overrides, with_overrides
-from lazypyr.store.overlay.disk_cache import TILES, DiskCache
+from lazypyr.store.overlay.disk_cache import TILE_NAMES, TILES, DiskCache
 from lazypyr.store.overlay.levels import MaterializedLevels
 
 __all__ = ["Overlay", "OverlayConfig", "open_overlay"]
@@ -134,7 +134,7 @@ class Overlay:
             differences = _differences(recorded, self._about)
             raise PlanError(f"overlay {self.kvstore.name} is of another recipe or source: {differences}")
         else:
-            self.kvstore.clear(TILES)
+            self.kvstore.clear(TILES, TILE_NAMES)
 
     def _add_levels(self, group: str, pyramid: Pyramid, layout: StoreLayout, *, strict: bool) -> None:
         attributes = self._levels.attributes(group)
