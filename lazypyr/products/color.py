@@ -72,8 +72,26 @@ def chosen_planes(result: Array, chosen: range) -> Array:
     return result if len(chosen) == result.shape[-3] else result[..., chosen.start : chosen.stop : chosen.step, :, :]
 
 
+class _Colours(BuiltInProduct):
+    """Product that makes red, green, blue (and alpha) as uint8."""
+
+    alpha: bool
+    axis: str
+
+    @property
+    def followed_by(self) -> Product | None:
+        return ColorPlanes(self.axis)
+
+    def colours_spec(self, channel_axes: Sequence[str], attrs: Mapping[str, Any]) -> Output:
+        """Output with the axis of colours behind the channel axes."""
+        size = 4 if self.alpha else 3
+        display = {key: value if key == "window" else value[:size] for key, value in RGBA_DISPLAY.items()}
+        axes, sizes = (*channel_axes, self.axis, "y", "x"), {self.axis: size}
+        return Output(axes, np.dtype("u1"), sizes, sizes, 0, display=display, attrs=attrs)
+
+
 @dataclass(frozen=True)
-class Colormap(BuiltInProduct):
+class Colormap(_Colours):
     """Colours of a palette."""
 
     label: str
@@ -90,10 +108,6 @@ class Colormap(BuiltInProduct):
         return f"colours of {self.label}" + (
             "" if self.stretch.open else f" from {self.stretch.low:g} to {self.stretch.high:g}"
         )
-
-    @property
-    def followed_by(self) -> Product | None:
-        return ColorPlanes(self.axis)
 
     def fit(self, inputs: Sequence[Input], sample: Sample) -> Product:
         (source,) = inputs
@@ -129,12 +143,7 @@ class Colormap(BuiltInProduct):
     def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         need_real(self.name, source)
-        size = 4 if self.alpha else 3
-        axes = (*source.channel_axes, self.axis, "y", "x")
-        attrs = {"palette": self.label, **self.stretch.attrs()}
-        return Output(
-            axes, np.dtype("u1"), {self.axis: size}, {self.axis: size}, 0, display=_display(size), attrs=attrs
-        )
+        return self.colours_spec(source.channel_axes, {"palette": self.label, **self.stretch.attrs()})
 
     def compute(
         self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
@@ -176,10 +185,6 @@ def _table(palette: bytes) -> Array:
     table = np.zeros((len(colours) + 2, 4), np.uint8)
     table[:-1, :3], table[:-1, 3] = [*colours, colours[-1]], 255
     return table.view(np.uint32)[:, 0]
-
-
-def _display(size: int) -> dict[str, Any]:
-    return {key: value if key == "window" else value[:size] for key, value in RGBA_DISPLAY.items()}
 
 
 def colormap(
@@ -235,7 +240,7 @@ def colormap(
 
 
 @dataclass(frozen=True)
-class Composite(BuiltInProduct):
+class Composite(_Colours):
     """Three bands as red, green and blue."""
 
     bands: tuple[int, ...]
@@ -249,10 +254,6 @@ class Composite(BuiltInProduct):
     @property
     def description(self) -> str:
         return f"bands {', '.join(map(str, self.bands))} as red, green, blue"
-
-    @property
-    def followed_by(self) -> Product | None:
-        return ColorPlanes(self.axis)
 
     def fit(self, inputs: Sequence[Input], sample: Sample) -> Product:
         (source,) = inputs
@@ -289,16 +290,12 @@ class Composite(BuiltInProduct):
     def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         need_real(self.name, source)
-        size = 4 if self.alpha else 3
         rest = tuple(a for a in source.channel_axes if a != band_axis(self.name, source, self.along))
         attrs: dict[str, Any] = {"bands": list(self.bands), "windows": [[s.low, s.high] for s in self.stretches]}
         asked = next((s.percentiles for s in self.stretches if s.percentiles), None)
         if asked:
             attrs["percentiles"] = list(asked)
-        axes = (*rest, self.axis, "y", "x")
-        return Output(
-            axes, np.dtype("u1"), {self.axis: size}, {self.axis: size}, 0, display=_display(size), attrs=attrs
-        )
+        return self.colours_spec(rest, attrs)
 
     def compute(
         self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
