@@ -12,13 +12,14 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib.metadata
+import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from lazypyr.errors import PlanError
 
-__all__ = ["Registry", "nearest"]
+__all__ = ["Registry", "check_options", "nearest"]
 
 T = TypeVar("T")
 
@@ -95,3 +96,32 @@ def nearest(name: str, names: Mapping[str, Any] | list[str]) -> str:
         lower.setdefault(known.lower(), known)
     near = [lower[match] for match in difflib.get_close_matches(name[:50].lower(), lower, 2)]
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def check_options(call: str, options: Iterable[str], *takers: Callable[..., Any]) -> None:
+    """Refuse options that `call` would hand on to none of `takers`.
+
+    Raises
+    ------
+    TypeError
+        With the call that the user made, the names that are most alike, and all that it takes.
+
+    Examples
+    --------
+    >>> def plot(pixels, *, title=None, levels=None): ...
+    >>> check_options("plot", ["titel"], plot)
+    Traceback (most recent call last):
+    TypeError: plot() takes no option 'titel'; did you mean 'title'? Its options are levels, title
+    """
+    taken = {
+        name: parameter
+        for taker in takers
+        for name, parameter in inspect.signature(taker).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD and parameter.default is not parameter.empty
+    }
+    for name in options:
+        if name not in taken:
+            hint = nearest(name, taken)
+            raise TypeError(
+                f"{call}() takes no option {name!r}{hint}{'' if hint else '.'} Its options are {', '.join(sorted(taken))}"
+            )

@@ -14,6 +14,8 @@ from lazypyr._util.optional import need
 from lazypyr.errors import DestinationError, PlanError
 from lazypyr.plot.style import color_list, colours_of, first_index, short_name, spatial_dimensions, value_dimension
 from lazypyr.plot.viewport import RenderedImage, Viewport
+from lazypyr.pyramids.open import open_pyramid
+from lazypyr.registry import check_options
 
 __all__ = ["draw_png", "nice_ticks", "colour_pixels", "save_html", "save_picture"]
 
@@ -87,6 +89,7 @@ def save_picture(
     if path.suffix.lower() not in (".png", ".html"):
         raise PlanError(f"{out}: expected a name that ends in .png or .html")
     n_kdim, engine = options.pop("n_kdim", None), options.pop("engine", None)
+    check_options("save_picture", options, save_picture, open_pyramid)
     pyramid, engine = open_for_plot(src, engine, **options)
     if post_proc is not None:
         pyramid = pyramid.map(as_product(post_proc, n_kdim))

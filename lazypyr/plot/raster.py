@@ -19,7 +19,9 @@ from lazypyr.plot.viewport import RenderedImage, Viewport, ViewRequest
 from lazypyr.products.base import Product
 from lazypyr.products.define import define
 from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.open import open_pyramid
 from lazypyr.pyramids.products import ProductLike
+from lazypyr.registry import check_options
 
 __all__ = [
     "InteractiveRaster",
@@ -118,6 +120,7 @@ def raster_plot(
     >>> plot[0, 2].data.shape
     (64, 64)
     """
+    check_options("raster_plot", recipe, raster_plot, open_pyramid)
     pyramid, engine = open_for_plot(src, engine, bounds=bounds, **recipe)
     if post_proc is not None:
         pyramid = pyramid.map(as_product(post_proc, n_kdim))
@@ -127,8 +130,6 @@ def raster_plot(
 
 def open_for_plot(src: Any, engine: Engine | None, **recipe: Any) -> tuple[Pyramid, Engine]:
     """Pyramid of any source, and the engine that reads it."""
-    from lazypyr.pyramids.open import open_pyramid
-
     given = {name: value for name, value in recipe.items() if value is not None}
     if isinstance(src, str | Path):
         finest = Path(src) / "0.zarr"  # moraine's folder: a level an array, and no group around them

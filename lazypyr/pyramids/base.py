@@ -65,7 +65,7 @@ class ComputeContext(Protocol):
 # Members that the engine, the writers and the viewers call, and that completion leaves out.
 _INTERNAL = frozenset(
     "checked compute decoded_bytes execute georeference identity indexed_values key last_stored_level "  # noqa: SIM905
-    "n_stored_levels plan read_from recipe_arguments reductions refreshed transposed working_bytes".split()
+    "n_stored_levels plan read_from recipe_arguments reductions refreshed transposed with_chunks working_bytes".split()
 )
 
 
@@ -198,6 +198,10 @@ class Pyramid(HasRecipe, ABC):
 
     def transposed(self, order: tuple[str, ...]) -> Pyramid | None:
         """The pyramid with its axes in another order, if that can be computed in that order; None otherwise."""
+        return None
+
+    def with_chunks(self, chunks: tuple[int, ...]) -> Pyramid | None:
+        """The pyramid in chunks of another shape, if that can be chosen now; None otherwise."""
         return None
 
     def explain(self, level: int, window: Window, context: ComputeContext | None = None) -> Explanation:
@@ -367,13 +371,7 @@ class Reduction(Pyramid):
 
 
 class SerialContext:
-    """Context that computes here and now, in this thread, and keeps nothing.
-
-    Parameters
-    ----------
-    task_bytes : int
-        Bytes that one task may hold.
-    """
+    """Context that computes here and now, in this thread, and keeps nothing; a task may hold `task_bytes`."""
 
     cache_budget_bytes = 0
     workers = 1

@@ -125,9 +125,16 @@ def open_pyramid(
         if axes is not None and tuple(axes) != src.axes:
             raise PlanError(f"{src.name}: its axes are {axes_label(src.axes)!r}, got axes={axes!r}")
         changed = [name for name in given if not _is_so(src, name, settings[name])]
-        if changed:
-            raise PlanError(f"{src.name} is a pyramid already: {', '.join(changed)} must be given where it is opened")
-        result = src if order is None else _transposed(src, order)
+        same: Pyramid | None = None if changed else src
+        if changed == ["chunks"] and chunks is not None:
+            same = src.with_chunks(_chunk_shape(chunks, src.axes, src.dtype, src.name))
+        if same is None:
+            call = ", ".join(f"{name}={settings[name]!r}" for name in changed if name in ("method", "chunks", "levels"))
+            raise PlanError(
+                f"{src.name} is a pyramid already: {', '.join(changed)} must be given where it is opened, as in "
+                f"lazypyr.open_pyramid(source, {call or '...'})"
+            )
+        result = same if order is None else _transposed(same, order)
     else:
         source = LevelSource(src) if isinstance(src, Pyramid) else src
         opened = open_source(

@@ -150,6 +150,17 @@ class ReducedPyramid(Reduction):
             scales=self._scales,
         )
 
+    def with_chunks(self, chunks: tuple[int, ...]) -> Pyramid:
+        return ReducedPyramid(
+            self.stored_levels,
+            self.reducer,
+            factors=self.factors,
+            chunks=chunks,
+            levels=len(self.levels),
+            nodata=self.nodata,
+            scales=self._scales,
+        )
+
     def transposed(self, order: tuple[str, ...]) -> Pyramid:
         back = [self.axes.index(axis) for axis in order]
         scales = self._scales and tuple((tuple(s[a] for a in back), tuple(t[a] for a in back)) for s, t in self._scales)

@@ -92,8 +92,12 @@ def serve(
     """
     for module in ("starlette", "uvicorn"):
         need(module, feature="lazypyr.serve", extra="serve")
+    from lazypyr.pyramids.open import open_pyramid
+    from lazypyr.registry import check_options
     from lazypyr.server import run
+    from lazypyr.store import LazyPyramidStore
 
+    check_options("serve", options, serve, LazyPyramidStore, open_pyramid)
     run.check_processes(workers, port, background=background)
     hosts = run.hosts_of(host, tuple(allow_host))
     app = run.build_app(sources, options, hosts=hosts, cors=cors, revalidate=revalidate, viewer_dir=viewer_dir)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lazypyr.errors import PlanError
+from lazypyr.pyramids.open import open_pyramid
+from lazypyr.registry import check_options
 from lazypyr.store.layout import is_path
 from lazypyr.store.store import Groups, LazyPyramidStore
 
@@ -40,6 +42,7 @@ def collection(sources: Mapping[str, Any], **options: Any) -> LazyPyramidStore:
     >>> "a/1/c/0/0" in store, [level.shape for level in store.pyramids["b"].levels]
     (True, [(300, 200), (150, 100)])
     """
+    check_options("collection", options, LazyPyramidStore, open_pyramid)
     for name in sources:
         if not isinstance(name, str) or "/" in name or name.startswith(".") or not is_path(name):
             raise PlanError(

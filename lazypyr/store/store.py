@@ -20,6 +20,7 @@ from lazypyr.geometry import windows
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.open import is_pyramid, open_pyramid
+from lazypyr.registry import check_options
 from lazypyr.sources.read_only_store import to_slice
 from lazypyr.store.chunk_bytes import bytes_of, encoded
 from lazypyr.store.hierarchy import build_hierarchy
@@ -111,6 +112,7 @@ class LazyPyramidStore(KeyedStore):
         overlay_bytes: int | None = None,
         **recipe: Any,
     ) -> None:
+        check_options("LazyPyramidStore", recipe, LazyPyramidStore, open_pyramid)
         form = StoreLayout(zarr_format, layout, compressor, dimension_separator, legacy)
         settings = {
             "cache_bytes": cache_bytes,

@@ -18,6 +18,8 @@ from lazypyr.errors import BusyError, ComputeError, LazypyrError, PlanError, Sou
 from lazypyr.geometry import windows
 from lazypyr.kvstore.base import HIDDEN, KVStore
 from lazypyr.kvstore.open import open_kvstore
+from lazypyr.pyramids.open import open_pyramid
+from lazypyr.registry import check_options
 from lazypyr.store.store import LazyPyramidStore
 from lazypyr.writing.checkpoint import Checkpoint
 from lazypyr.writing.commit import check_apart, check_whole, commit, complete, withdraw
@@ -122,6 +124,7 @@ def materialize(
     array([32.5, 34.5, 36.5])
     """
     began = time.monotonic()
+    check_options("materialize", options, materialize, LazyPyramidStore, open_pyramid)
     store = _store_of(src, compressor, options)
     regions_executor, region_bytes = _executor_of(executor, workers, inflight_bytes)
     kvstore = open_kvstore(dest, storage_options)
