@@ -64,8 +64,9 @@ class ComputeContext(Protocol):
 
 # Members that the engine, the writers and the viewers call, and that completion leaves out.
 _INTERNAL = frozenset(
-    "checked compute decoded_bytes execute georeference identity indexed_values key last_stored_level "  # noqa: SIM905
-    "n_stored_levels plan read_from recipe_arguments reductions refreshed transposed with_chunks working_bytes".split()
+    "at_points checked compute decoded_bytes execute georeference identity indexed_values key last_stored_level "  # noqa: SIM905
+    "n_stored_levels plan read_from recipe_arguments reductions refreshed transposed values_of with_chunks "
+    "working_bytes".split()
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator, MutableMapping
 from typing import Any
 
 from lazypyr.sources.read_only_store import ReadOnlyStore
-from lazypyr.store.keys import Keys
+from lazypyr.store.keys import Keys, size_of
 
 __all__ = ["KeyedStore"]
 
@@ -26,6 +26,22 @@ class KeyedStore(ReadOnlyStore, MutableMapping[str, bytes]):
             return self[key]
         except KeyError:
             return prototype
+
+    def size_of(self, key: str) -> int | None:
+        """Bytes of a value as far as they are known without computing it; None for a compressed chunk.
+
+        Raises
+        ------
+        KeyError
+            When there is no such key.
+        """
+        document = self._keys.documents.get(key)
+        if document is not None:
+            return len(document)
+        chunk = self._keys.chunk(key)
+        if chunk is None:
+            raise KeyError(key)
+        return size_of(chunk.served.node)
 
     async def exists(self, key: str) -> bool:
         """Test for a key; nothing is computed."""

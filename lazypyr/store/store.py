@@ -25,7 +25,7 @@ from lazypyr.sources.read_only_store import to_slice
 from lazypyr.store.chunk_bytes import bytes_of, encoded
 from lazypyr.store.hierarchy import build_hierarchy
 from lazypyr.store.keyed import KeyedStore
-from lazypyr.store.keys import Chunk, size_of
+from lazypyr.store.keys import Chunk
 from lazypyr.store.layout import StoreLayout, is_path
 from lazypyr.store.overlay.overlay import Overlay, OverlayConfig, open_overlay
 
@@ -114,13 +114,13 @@ class LazyPyramidStore(KeyedStore):
     ) -> None:
         check_options("LazyPyramidStore", recipe, LazyPyramidStore, open_pyramid)
         form = StoreLayout(zarr_format, layout, compressor, dimension_separator, legacy)
-        settings = {
+        given = {
             "cache_bytes": cache_bytes,
             "inflight_bytes": inflight_bytes,
             "workers": workers,
             "timeout_s": timeout_s,
         }
-        chosen: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+        chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if engine is not None and not isinstance(engine, Engine):
             raise PlanError(f"engine: expected a lazypyr.engine.Engine, got {engine!r}")
         if engine is not None and chosen:
@@ -161,10 +161,7 @@ class LazyPyramidStore(KeyedStore):
         **changes
             Parameters of `lazypyr.StoreLayout`.
         """
-        other = type(self).__new__(type(self))
-        other.__setstate__((self._pyramids, replace(self._layout, **changes), self._engine, None))
-        other._version = self._version  # noqa: SLF001 - a store of ours
-        return other
+        return self._like(self._pyramids, replace(self._layout, **changes), None)
 
     def refreshed(self) -> LazyPyramidStore:
         """Store of the sources as they are now, on the same engine and overlay; the store itself if nothing changed."""
@@ -175,14 +172,19 @@ class LazyPyramidStore(KeyedStore):
 
     def _of(self, pyramids: Mapping[str, Pyramid]) -> LazyPyramidStore:
         """Store of other pyramids that takes the place of this one in the engine."""
-        other = type(self).__new__(type(self))
-        other.__setstate__((pyramids, self._layout, self._engine, self._overlay_config))
-        other._version = self._version  # noqa: SLF001 - a store of ours
+        other = self._like(pyramids, self._layout, self._overlay_config)
         if self._overlay is not None:
             self._engine.remove_sink(self._overlay)
         return other
 
-    # What it shows
+    def _like(
+        self, pyramids: Mapping[str, Pyramid], layout: StoreLayout, overlay_config: OverlayConfig | None
+    ) -> LazyPyramidStore:
+        """Store on the same engine, and of the same version."""
+        other = type(self).__new__(type(self))
+        other.__setstate__((pyramids, layout, self._engine, overlay_config))
+        other._version = self._version  # noqa: SLF001 - a store of ours
+        return other
 
     @property
     def pyramid(self) -> Pyramid:
@@ -331,22 +333,6 @@ class LazyPyramidStore(KeyedStore):
         flat = np.frombuffer(value, "B") if isinstance(value, bytes) else bytes_of(value)
         return prototype.buffer.from_array_like(flat[to_slice(byte_range, flat.size)])
 
-    def size_of(self, key: str) -> int | None:
-        """Bytes of a value as far as they are known without computing it; None for a compressed chunk.
-
-        Raises
-        ------
-        KeyError
-            When there is no such key.
-        """
-        document = self._keys.documents.get(key)
-        if document is not None:
-            return len(document)
-        chunk = self._keys.chunk(key)
-        if chunk is None:
-            raise KeyError(key)
-        return size_of(chunk.served.node)
-
     async def getsize(self, key: str) -> int:
         """Bytes of a value. An uncompressed chunk's are known; a compressed one must be computed."""
         try:
@@ -375,8 +361,6 @@ class LazyPyramidStore(KeyedStore):
             raise KeyError(key)
         value = self._chunk_value(chunk)
         return value if isinstance(value, bytes) else value.tobytes()
-
-    # Values among values
 
     def _shown(self) -> tuple[Any, ...]:
         return self._layout, {path: (pyramid, pyramid.georeference) for path, pyramid in self._pyramids.items()}
