@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lazypyr._names import whole_url
+from lazypyr._names import is_local, whole_url
 from lazypyr.errors import PlanError
 from lazypyr.metadata.json_values import restored
 from lazypyr.points.open import from_points, read_points
@@ -28,6 +28,8 @@ __all__ = ["open_recipe", "open_sources", "read_json", "schema"]
 _OPTIONS = ("method", "factors", "levels", "chunks", "bounds", "order")
 _SOURCE = ("lazypyr_recipe", "source", "level", "axes", "nodata", "source_products", "products")
 _MAX_BYTES = 16 * 2**20
+# Schemes of fsspec by which a file may name files of this machine.
+_LOCAL = {"file", "local", "dir", "reference"}
 
 
 def schema() -> dict[str, Any]:
@@ -193,18 +195,14 @@ class _Opening:
 
     def place(self, text: str) -> str:
         """Path or URL of a source, as this process opens it."""
-        is_remote = "://" in self.folder
-        if "://" in text.removeprefix("file://"):
+        if "://" not in self.folder:
+            local = is_local(text, self.folder)
+            return os.path.join(self.folder, text.removeprefix("file://")) if local else text  # noqa: PTH118 - see is_local
+        *_, last = parts = text.split("::")
+        if "://" in last and not _LOCAL & {part.partition("://")[0] for part in parts}:
             return text
-        path = text.removeprefix("file://")
-        if not is_remote:
-            return os.path.join(self.folder, path)  # noqa: PTH118 - of Path("...") / "." nothing is left
-        if path != text or os.path.isabs(path):  # noqa: PTH117
-            raise PlanError(
-                f"the recipe lies at {self.folder}: it may name URLs and relative paths, not the local path {text}"
-            )
         scheme, _, rest = self.folder.partition("://")
-        joined = posixpath.normpath(posixpath.join(rest, path))
-        if joined.partition("/")[0] != rest.partition("/")[0]:
-            raise PlanError(f"{text} leads out of {self.folder}")
+        joined = posixpath.normpath(posixpath.join(rest, text))
+        if ":" in text or joined.partition("/")[0] != rest.partition("/")[0]:
+            raise PlanError(f"the recipe lies at {self.folder}: it may name URLs and paths below that host, not {text}")
         return f"{scheme}://{joined}"

@@ -264,7 +264,7 @@ class Product(ABC):
 
     def recipe_arguments(self) -> dict[str, Any]:
         """Options, JSON-like, with which `lazypyr.product.product_of` makes it of its name, for recipes."""
-        return {}
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def estimates(self) -> dict[str, Any]:
         """Numbers that `fit` has found out, JSON-like, for recipes."""
@@ -297,6 +297,9 @@ class Product(ABC):
 
 class BuiltInProduct(Product):
     """Product of lazypyr, whose name stands for it in fingerprints, wherever its class lives."""
+
+    def recipe_arguments(self) -> dict[str, Any]:
+        return {}
 
     def __lazypyr_token__(self) -> Any:
         return f"product:{self.name}", _values(self)

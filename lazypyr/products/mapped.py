@@ -20,7 +20,7 @@ from lazypyr.products.sampling import enough, sample_pixels
 from lazypyr.pyramids.base import SERIAL, ComputeContext, Level, Pyramid
 from lazypyr.pyramids.context import RecordingContext
 from lazypyr.pyramids.explanation import Explanation
-from lazypyr.sources.base import Source
+from lazypyr.sources.base import Source, placed_as
 
 __all__ = ["MappedPyramid", "ProductSource", "map_pyramids", "map_sources"]
 
@@ -270,7 +270,7 @@ class ProductSource(Source):
         """The same product of the refreshed parents; what was estimated of them stays."""
         parents = tuple(s.refreshed() for s in self.parents)
         same = all(a is b for a, b in zip(parents, self.parents, strict=True))
-        return self if same else ProductSource(parents, self.product)
+        return self if same else placed_as(ProductSource(parents, self.product), self)
 
 
 def map_pyramids(parents: Sequence[Pyramid], product: Product) -> MappedPyramid:

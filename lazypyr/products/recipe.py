@@ -7,6 +7,7 @@ from typing import Any
 
 from lazypyr._util.tokenize import tokenize
 from lazypyr.errors import PlanError
+from lazypyr.metadata.json_values import clean
 from lazypyr.products.base import Product
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.products import load_products
@@ -31,15 +32,16 @@ def recipe_of(
 
 def _entry(product: Product, others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A product and its further inputs as a recipe has them; PlanError where its name doesn't make it."""
-    facts = {"arguments": product.recipe_arguments(), "estimates": product.estimates(), "with": list(others)}
-    entry = {"name": product.name, **{key: value for key, value in facts.items() if value}}
-    try:
-        known = tokenize(load_products().product_again(entry)) == tokenize(product)
-    except PlanError:
-        known = False
-    if not known:
-        raise PlanError(
-            f"product {product.name!r}: a recipe has no code, and this is a function or class of yours: give it a name, "
-            f"lazypyr.register_product({product.name!r}, ...), also where the recipe is opened"
-        )
-    return entry
+    for arguments in (product.recipe_arguments(), {}):  # a product that is registered as it is takes none
+        facts = {"arguments": arguments, "estimates": product.estimates(), "with": list(others)}
+        entry = {"name": product.name, **{key: value for key, value in facts.items() if value}}
+        try:
+            made = load_products().product_again(clean(entry, "of the recipe"))
+        except (PlanError, TypeError):
+            continue
+        if tokenize(made) == tokenize(product):
+            return entry
+    raise PlanError(
+        f"product {product.name!r}: a recipe has no code, and this is a function or class of yours: give it this name, "
+        f"lazypyr.register_product({product.name!r}, ...), also where the recipe is opened"
+    )

@@ -99,6 +99,9 @@ class Function(HoldsFunction, Product):
             ) from error
         return replace(self, dtype=supported(self.name, got.dtype))
 
+    def recipe_arguments(self) -> dict[str, Any]:
+        return {}
+
     def estimates(self) -> dict[str, Any]:
         return {} if self.dtype is None else {"dtype": self.dtype.str}
 

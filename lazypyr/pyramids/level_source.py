@@ -10,7 +10,7 @@ import numpy as np
 from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import SERIAL, Pyramid
-from lazypyr.sources.base import Source
+from lazypyr.sources.base import Source, placed_as
 
 __all__ = ["LevelSource"]
 
@@ -78,4 +78,4 @@ class LevelSource(Source):
 
     def refreshed(self) -> Source:
         pyramid = self._pyramid.refreshed()
-        return self if pyramid is self._pyramid else LevelSource(pyramid, self._level)
+        return self if pyramid is self._pyramid else placed_as(LevelSource(pyramid, self._level), self)

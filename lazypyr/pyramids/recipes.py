@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from lazypyr._names import public_name, whole_url
+from lazypyr._names import is_local, public_name, whole_url
 from lazypyr.errors import PlanError
 from lazypyr.metadata.json_values import clean
 
@@ -91,9 +91,9 @@ def places_from(folder: str | os.PathLike[str]) -> Callable[[str], str]:
     """Function that names sources as a file in `folder` does: by URL, without secrets, or by the path from there."""
 
     def place(text: str) -> str:
+        if not is_local(text):
+            return whole_url(text) if "://" in text else text
         path = text.removeprefix("file://")
-        if "://" in path:
-            return whole_url(path)
         try:
             return Path(os.path.relpath(path, folder)).as_posix()
         except ValueError:  # another drive

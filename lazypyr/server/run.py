@@ -23,6 +23,7 @@ import uvicorn
 from lazypyr._names import public_name
 from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.recipes import is_recipe
 from lazypyr.server.app import RESERVED, App
 from lazypyr.server.dataset import ServedDataset
 from lazypyr.server.limits import MAX_CONNECTIONS, TimeoutH11Protocol
@@ -180,8 +181,10 @@ def name_of(text: str, taken: Iterable[str] = ()) -> str:
 
 def _stores(sources: Any, options: dict[str, Any]) -> dict[str, LazyPyramidStore]:
     """Stores by name. A dict with bytes among its values is one source, a Zarr store; any other is sources by name."""
-    named = isinstance(sources, dict) and not any(
-        isinstance(v, bytes | bytearray | memoryview) for v in sources.values()
+    named = (
+        isinstance(sources, dict)
+        and not is_recipe(sources)
+        and not any(isinstance(v, bytes | bytearray | memoryview) for v in sources.values())
     )
     if not named:
         store = _store(sources, options)

@@ -234,6 +234,13 @@ class Source(ABC):
         return self
 
 
+def placed_as(source: Source, before: Source) -> Source:
+    """A refreshed source with the world coordinates that the user gave to it before."""
+    if before.given_bounds is not None:
+        source.coords, source.given_bounds = before.coords, before.given_bounds
+    return source
+
+
 def bytes_of_pixel(source: Source, n_channels: int) -> int:
     """Bytes of the chunks of a source that hold `n_channels` channels of one pixel."""
     channels = math.prod(c for a, c in zip(source.axes, source.chunks, strict=True) if a not in SPATIAL_AXES)
