@@ -20,6 +20,7 @@ from lazypyr.products.strip import STRIP
 from lazypyr.pyramids.reduced import ReducedPyramid
 from lazypyr.reducers import REDUCERS
 from lazypyr.sources.base import Source
+from support.windows import assert_windows_are_cut_out
 
 random = np.random.default_rng(6)
 
@@ -383,15 +384,7 @@ def test_a_window_is_cut_out_of_the_whole(data):
     name = data.draw(st.sampled_from(["rescale", "colormap", "composite", "pca", "premultiply"]))
     pyramid = opened(np.concatenate([z, z[..., :1]], -1))
     product = pyramid.map(name)
-    level = data.draw(st.integers(0, 2))
-    whole = product.read(level)
-    window = []
-    for n in whole.shape:
-        a = data.draw(st.integers(0, n))
-        window.append((a, data.draw(st.integers(a, n))))
-    cut = whole[tuple(slice(*w) for w in window)]
-    np.testing.assert_array_equal(product.read(level, window), cut)
-    np.testing.assert_array_equal(Engine().read(product, level, tuple(window)), cut)
+    assert_windows_are_cut_out(data, product)
 
 
 @given(st.data())

@@ -16,6 +16,7 @@ from lazypyr.errors import PlanError
 from lazypyr.product import NAMES, apply_to_source, coherence, product_of
 from lazypyr.products.strip import STRIP
 from lazypyr.sources.base import Source
+from support.windows import assert_windows_are_cut_out
 
 random = np.random.default_rng(4)
 
@@ -111,15 +112,7 @@ def test_a_window_is_cut_out_of_the_whole(data):
     name = data.draw(st.sampled_from([*REFERENCE, "amplitude", "intensity", "coherence"]))
     axes = data.draw(st.permutations("yxi"))
     pyramid = opened(z.transpose(["yxi".index(a) for a in axes]), axes="".join(axes), chunks=(16, 16)).map(name)
-    level = data.draw(st.integers(0, 2))
-    whole = pyramid.read(level)
-    window = []
-    for n in whole.shape:
-        a = data.draw(st.integers(0, n))
-        window.append((a, data.draw(st.integers(a, n))))
-    cut = whole[tuple(slice(*w) for w in window)]
-    np.testing.assert_array_equal(pyramid.read(level, window), cut)
-    np.testing.assert_array_equal(Engine().read(pyramid, level, tuple(window)), cut)
+    assert_windows_are_cut_out(data, pyramid)
 
 
 @pytest.mark.parametrize("name", [*REFERENCE, "amplitude", "intensity", "coherence"])

@@ -23,19 +23,14 @@ def gotcha(demo_data):
     return zarr.open(demo_data / "sar_gotcha_xband" / "slc.zarr" / "slc", mode="r")
 
 
-@pytest.fixture(scope="module")
-def amsterdam(data_dir):
-    return zarr.open(data_dir / "sar_s1_amsterdam_pair" / "slc.zarr" / "slc", mode="r")
+def stored(path):
+    """Fixture with an array of the real data."""
+    return pytest.fixture(scope="module")(lambda data_dir: zarr.open(data_dir / path, mode="r"))
 
 
-@pytest.fixture(scope="module")
-def morocco(data_dir):
-    return zarr.open(data_dir / "sar_s1_morocco_ifg" / "ifg.zarr" / "complex_coherence", mode="r")
-
-
-@pytest.fixture(scope="module")
-def texas(data_dir):
-    return zarr.open(data_dir / "sar_s1_displacement_texas" / "displacement.zarr" / "displacement", mode="r")
+amsterdam = stored("sar_s1_amsterdam_pair/slc.zarr/slc")
+morocco = stored("sar_s1_morocco_ifg/ifg.zarr/complex_coherence")
+texas = stored("sar_s1_displacement_texas/displacement.zarr/displacement")
 
 
 def read(source, level, **options):
