@@ -298,9 +298,6 @@ class Product(ABC):
 class BuiltInProduct(Product):
     """Product of lazypyr, whose name stands for it in fingerprints, wherever its class lives."""
 
-    def recipe_arguments(self) -> dict[str, Any]:
-        return {}
-
     def __lazypyr_token__(self) -> Any:
         return f"product:{self.name}", _values(self)
 
