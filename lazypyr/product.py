@@ -21,6 +21,7 @@ from lazypyr.products.embeddings import dequantize, pca, premultiply, unpremulti
 from lazypyr.products.insar import amplitude, intensity, intf, phase
 from lazypyr.products.mapped import MappedPyramid, ProductSource
 from lazypyr.products.stretch import rescale
+from lazypyr.products.terrain import aspect, hillshade, slope
 from lazypyr.pyramids.level_source import LevelSource
 from lazypyr.pyramids.products import ProductLike
 
@@ -37,12 +38,14 @@ __all__ = [
     "amplitude",
     "apply",
     "apply_to_source",
+    "aspect",
     "cast",
     "coherence",
     "colormap",
     "composite",
     "define",
     "dequantize",
+    "hillshade",
     "intensity",
     "intf",
     "offered_products",
@@ -53,6 +56,7 @@ __all__ = [
     "product_of",
     "register_product",
     "rescale",
+    "slope",
     "unpremultiply",
 ]
 

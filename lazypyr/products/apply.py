@@ -17,6 +17,7 @@ from lazypyr.products.embeddings import Dequantize, pca, premultiply, unpremulti
 from lazypyr.products.insar import amplitude, intensity, intf, phase
 from lazypyr.products.mapped import map_pyramids, map_sources
 from lazypyr.products.stretch import rescale
+from lazypyr.products.terrain import aspect, hillshade, slope
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.level_source import LevelSource
 from lazypyr.pyramids.products import ProductLike
@@ -69,6 +70,9 @@ _BUILT_IN: dict[str, Callable[..., Product]] = {
     "pca": pca,
     "premultiply": premultiply,
     "unpremultiply": unpremultiply,
+    "hillshade": hillshade,
+    "slope": slope,
+    "aspect": aspect,
 }
 # Products of several inputs, which only recipes make of a name.
 _OF_SEVERAL: dict[str, Callable[..., Product]] = {"dequantize": Dequantize}

@@ -13,6 +13,7 @@ import numpy as np
 
 from lazypyr.errors import ComputeError, PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
+from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
 
 __all__ = ["BuiltInProduct", "Input", "Output", "ProductContext", "Product", "Read"]
@@ -46,6 +47,14 @@ class Input:
         UDUNITS name of the values.
     display : Mapping, optional
         Facts for viewers, as `Output` has them.
+    level : int, default 0
+        Level of the pyramid that is computed.
+    coords : Mapping of str to Coord
+        Coordinates of that level's pixels, of the axes that have any.
+    scale : (float, float), default (1.0, 1.0)
+        Pixels of level 0 along y and x that a pixel is apart from the next.
+    crs : str, optional
+        Coordinate reference system of x and y.
 
     See Also
     --------
@@ -70,6 +79,17 @@ class Input:
     fill_value: Any = 0
     units: str | None = None
     display: Mapping[str, Any] | None = None
+    level: int = 0
+    coords: Mapping[str, Coord] = field(default_factory=dict)
+    scale: tuple[float, float] = (1.0, 1.0)
+    crs: str | None = None
+
+    @cached_property
+    def spacing(self) -> tuple[float, float]:
+        """Distance of pixels along y and x, in units of the coordinates; in pixels of level 0 where there are none."""
+        steps = (self.coords[a].step if a in self.coords else s for a, s in zip(SPATIAL_AXES, self.scale, strict=True))
+        along_y, along_x = map(abs, steps)
+        return along_y, along_x
 
     @cached_property
     def channel_axes(self) -> tuple[str, ...]:

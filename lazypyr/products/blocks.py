@@ -6,6 +6,8 @@ import operator
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
+import numpy as np
+
 from lazypyr.products.base import Array, Input, Ranges
 
 __all__ = ["Blocks", "Channels", "SlicedLevel"]
@@ -66,10 +68,11 @@ class _Held(BaseException):
     """Gets past a function's own ``except Exception``."""
 
 
-class Channels:
+class Channels(np.lib.mixins.NDArrayOperatorsMixin):
     """The channels of one block: ``z[i]`` is the 2-D block (y, x) of channel i, read when first asked for.
 
-    With several channel axes ``z[i, j]``, with none ``z[()]``. Indices follow Python (negative from the end, IndexError
+    With several channel axes ``z[i, j]``. Of a plain raster `z` itself is the block, wherever numpy takes an array, and so is
+    ``z[()]``. Indices follow Python (negative from the end, IndexError
     beyond). The blocks are read-only and no channel is read twice in a call.
 
     Parameters
@@ -125,11 +128,31 @@ class Channels:
             got = self._blocks.get(key, ranges)
         return got.reshape(self._size[::-1]).T if self._turned else got.reshape(self._size)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:  # noqa: FBT001 - numpy's protocol
+        return np.array(self._whole(), dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        blocks = [one._whole() if isinstance(one, Channels) else one for one in inputs]  # noqa: SLF001
+        return getattr(ufunc, method)(*blocks, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or self.shape:
+            raise AttributeError(f"channels have no attribute {name!r}; take one of them, z[i]")
+        return getattr(self[()], name)
+
+    def _whole(self) -> Any:
+        """The block of a plain raster; otherwise all channels, one behind the other."""
+        return np.stack(list(self)) if self.shape else self[()]
+
     def _clean(self, index: Any) -> tuple[int, ...]:
         if type(index) is int and len(self.shape) == 1 and 0 <= index < self.shape[0]:
             return (index,)
         parts = index if isinstance(index, tuple) else (index,)
         if len(parts) != len(self.shape):
+            if not self.shape:
+                raise IndexError(
+                    "the input has no channels: the axes are y and x only; its block is z itself, or z[()]"
+                )
             raise IndexError(f"{len(parts)} channel index(es) given, the input has {len(self.shape)} channel axes")
         return tuple(_inside(part, n, "channel") for part, n in zip(parts, self.shape, strict=True))
 

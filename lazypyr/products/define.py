@@ -14,6 +14,8 @@ from lazypyr.products.user import Function, supported
 __all__ = ["define"]
 
 KDIM_NAMES = ("i", "j", "k", "l")
+_NODATA = ("raw", "nan", "masked")
+_FACTS = ("spacing", "coords", "level", "nodata")
 
 
 def define(
@@ -29,6 +31,7 @@ def define(
     depth: int | tuple[int, int] = 0,
     serial: bool = False,
     version: str | None = None,
+    nodata: str = "raw",
 ) -> Any:
     """Product of a function; as a decorator with or without options.
 
@@ -36,8 +39,12 @@ def define(
     is the 2-D block of channel i, read only if asked for (`lazypyr.product.Channels`).
     ``f(data, xslice, yslice, *kdims) -> ndarray (y, x)``, known by those names: `data` is the whole level, read where it is
     sliced; this is moraine's signature, x before y. With `channels`, ``f(block) -> ndarray (y, x, *channels)``: `block` has
-    axes y, x and all channels of the input. Arguments are read-only. The function should be pure: the same pixels from the
+    axes y, x and all channels of the input. Arguments are read-only; of a plain raster `z` itself is the block. The function should be pure: the same pixels from the
     same input, in any thread.
+
+    Keyword-only parameters of these names are given facts of the level that is computed: `spacing`, the distance of pixels along
+    y and x in units of the coordinates (in pixels of level 0 without any), which grows with the level; `coords`, the coordinates
+    of the block's pixels, ``coords["y"]`` and ``coords["x"]``; `level`; and `nodata`, the declared value or None.
 
     Parameters
     ----------
@@ -65,6 +72,9 @@ def define(
     version : str, optional
         Stands for the source text in fingerprints, also of the functions that it calls. Without it any change of the text
         voids what an overlay has kept; a function without source text (made by ``exec``) is another one in each process.
+    nodata : "raw", "nan" or "masked", default "raw"
+        Pixels of the declared nodata value come as that value, as NaN (integers as floats), or, with those that are NaN or
+        infinite, masked (`numpy.ma`); what is masked in the result is `fill_value`.
 
     Returns
     -------
@@ -95,7 +105,7 @@ def define(
     if func is None:
         return lambda func: define(
             func, kdims=kdims, channels=channels, dtype=dtype, name=name, units=units, fill_value=fill_value,
-            depth=depth, serial=serial, version=version,
+            depth=depth, serial=serial, version=version, nodata=nodata,
         )  # fmt: skip
     if not callable(func):
         raise PlanError(f"a product is a name, a function or a Product; got {func!r}")
@@ -103,7 +113,19 @@ def define(
     style, axes = _signature(func, label, kdims, channels)
     reach = one_or_two(depth, f"product {label!r}: depth is one or two whole numbers of at least 0", 0)
     declared = None if dtype is None else supported(label, dtype)
-    return Function(func, label, style, axes, declared, units, fill_value, reach, serial, version)
+    if nodata not in _NODATA:
+        raise PlanError(f"product {label!r}: expected nodata {', '.join(map(repr, _NODATA))}, got {nodata!r}")
+    asks = _asked(func)
+    return Function(func, label, style, axes, declared, units, fill_value, reach, serial, version, nodata, asks)
+
+
+def _asked(func: Callable[..., Any]) -> tuple[str, ...]:
+    """Facts of the level that a function takes as keyword-only parameters."""
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    return tuple(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name in _FACTS)
 
 
 def _signature(
@@ -136,7 +158,7 @@ def _signature(
     if parameters is not None:
         count = given + (0 if style == "block" else len(axes))
         try:
-            inspect.signature(func).bind(*range(count))
+            inspect.signature(func).bind(*range(count), **dict.fromkeys(_asked(func)))
         except TypeError as error:
             raise PlanError(
                 f"product {label!r} is called with {count} argument(s) ({_call(style, axes)}), which its signature "

@@ -12,6 +12,7 @@ from lazypyr._util.tokenize import tokenize
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES
+from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
 from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, empty_of
 from lazypyr.products.evaluate import evaluate
@@ -334,16 +335,20 @@ def _same_field(product: Product, inputs: Sequence[Input]) -> None:
 
 
 def _input(pyramid: Pyramid, level: int) -> Input:
+    place = pyramid.levels[level]
+    along = dict(zip(pyramid.axes, zip(place.scale, place.translation, strict=True), strict=True))
+    known = {a: (c, *along[a]) for a, c in pyramid.coords.items() if a in along}
+    coords = {a: Coord(c.at(shift), c.step * scale, c.unit) for a, (c, scale, shift) in known.items()}
     return Input(
-        pyramid.name, pyramid.axes, pyramid.levels[level].shape, pyramid.dtype, pyramid.nodata, pyramid.fill_value,
-        pyramid.attrs.get("units"), pyramid.display,
+        pyramid.name, pyramid.axes, place.shape, pyramid.dtype, pyramid.nodata, pyramid.fill_value,
+        pyramid.attrs.get("units"), pyramid.display, level, coords, (along["y"][0], along["x"][0]), pyramid.crs,
     )  # fmt: skip
 
 
 def _input_of_source(source: Source) -> Input:
     return Input(
         source.name, source.axes, source.shape, source.dtype, source.nodata, source.fill_value,
-        source.attrs.get("units"), source.display,
+        source.attrs.get("units"), source.display, 0, source.coords, crs=source.crs,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from lazypyr._util.forksafe import remake_after_fork
 from lazypyr._util.tokenize import HoldsFunction, Versioned
 from lazypyr.errors import ComputeError, PlanError
-from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, Read, by_channel
+from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, Read, by_channel, empty_of
 from lazypyr.products.blocks import Blocks, Channels, SlicedLevel
 from lazypyr.sources.base import native
 
@@ -44,11 +44,13 @@ class Function(HoldsFunction, Product):
     depth: tuple[int, int] = (0, 0)
     serial: bool = False
     version: str | None = None
+    nodata: str = "raw"
+    asks: tuple[str, ...] = ()
 
     def token_parts(self) -> Any:
         function = Versioned(self.func, self.version)
         facts = self.label, self.style, self.kdims, self.dtype, self.units, self.fill_value, self.depth
-        return "product", function, facts
+        return "product", function, facts, *([] if self.nodata == "raw" else [self.nodata])
 
     @property
     def name(self) -> str:
@@ -61,7 +63,7 @@ class Function(HoldsFunction, Product):
 
     @property
     def pixelwise(self) -> bool:
-        return self.depth == (0, 0) and self.style != "slices"
+        return self.depth == (0, 0) and self.style != "slices" and "coords" not in self.asks
 
     @property
     def needs_all_channels(self) -> bool:
@@ -90,7 +92,11 @@ class Function(HoldsFunction, Product):
         try:
             with np.errstate(all="ignore"):
                 got = self._answer(
-                    source, (*window, *first), Blocks(lambda ranges: _ones(ranges, source.dtype)), context, out
+                    source,
+                    (*window, *first),
+                    self._blocks(source, lambda _, ranges: _ones(ranges, source.dtype)),
+                    context,
+                    out,
                 )
         except ComputeError as error:
             raise PlanError(
@@ -120,7 +126,7 @@ class Function(HoldsFunction, Product):
         self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
     ) -> Array:
         (source,) = inputs
-        blocks = Blocks(lambda ranges: read(0, ranges))
+        blocks = self._blocks(source, read)
         if self.style == "block":
             got = [self._answer(source, where, blocks, context, out)]
             return _owned(got, (..., *[slice(r.start, r.stop, r.step) for r in where[2:]]), where, out.dtype)
@@ -132,6 +138,24 @@ class Function(HoldsFunction, Product):
             plane[...] = self._answer(source, at, blocks, context, out)
 
         return by_channel(out, where, write)
+
+    def _blocks(self, source: Input, read: Read) -> Blocks:
+        if self.nodata == "raw":
+            return Blocks(lambda ranges: read(0, ranges))
+        return Blocks(lambda ranges: _without_nodata(source, read(0, ranges), masked=self.nodata == "masked"))
+
+    def _context(self, source: Input, rows: range, columns: range) -> dict[str, Any]:
+        """Keyword arguments that the function asks for."""
+        facts: dict[str, Any] = {"spacing": source.spacing, "level": source.level, "nodata": source.nodata}
+        if "coords" in self.asks:
+            pixels = {"y": (rows, source.scale[0]), "x": (columns, source.scale[1])}
+            facts["coords"] = {
+                axis: np.asarray(run) * source.coords[axis].step + source.coords[axis].origin
+                if axis in source.coords
+                else np.asarray(run) * step
+                for axis, (run, step) in pixels.items()
+            }
+        return {name: facts[name] for name in self.asks}
 
     def _sizes(self, source: Input) -> dict[str, int]:
         channels = source.channel_shape
@@ -161,25 +185,27 @@ class Function(HoldsFunction, Product):
             block = blocks.get("whole", tuple(ranges.values()))
             args = [np.moveaxis(block, (source.axes.index("y"), source.axes.index("x")), (0, 1))]
             shape = (*shape, *out.sizes.values())
-        return self._checked(self._called(args, blocks, context), shape, context)
+        options = self._context(source, rows, columns) if self.asks else {}
+        return self._checked(self._called(args, options, blocks, context), shape, context)
 
-    def _called(self, args: list[Any], blocks: Blocks, context: ProductContext) -> Any:
+    def _called(self, args: list[Any], options: dict[str, Any], blocks: Blocks, context: ProductContext) -> Any:
         if not self.serial:
-            return self._guarded(args, blocks, context)
+            return self._guarded(args, options, blocks, context)
         # Whoever holds the lock must not wait for pixels that another thread may be computing with the same function.
         # So it is stopped where it asks for a block that isn't here, and called again when it is.
         blocks.hold = True
         while True:
             with _turn_of(self.func):
-                got = self._guarded(args, blocks, context)
+                got = self._guarded(args, options, blocks, context)
             if blocks.wanted is None:
                 return got
             blocks.fetch()
 
-    def _guarded(self, args: list[Any], blocks: Blocks, context: ProductContext) -> Any:
+    def _guarded(self, args: list[Any], options: dict[str, Any], blocks: Blocks, context: ProductContext) -> Any:
         got = None
         try:
-            got = self.func(*args)
+            got = self.func(*args, **options)
+            got = np.asarray(got) if isinstance(got, Channels) else got
         except (MemoryError, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -190,6 +216,9 @@ class Function(HoldsFunction, Product):
         return got
 
     def _checked(self, got: Any, shape: tuple[int, ...], context: ProductContext) -> Array:
+        if self.nodata == "masked" and isinstance(got, np.ma.MaskedArray):
+            fill = empty_of(got.dtype) if self.fill_value is None else self.fill_value
+            got = np.ma.filled(got, fill)
         if not isinstance(got, np.ndarray) or isinstance(got, np.ma.MaskedArray):
             problem = f"{type(got).__module__}.{type(got).__qualname__}"
         elif got.shape != shape:
@@ -200,6 +229,18 @@ class Function(HoldsFunction, Product):
             return got
         expected = f"an ndarray of shape {shape}" + (f" and dtype {self.dtype}" if self.dtype else "")
         raise context.error(f"it returned {problem}, expected {expected}")
+
+
+def _without_nodata(source: Input, block: Array, *, masked: bool) -> Array:
+    """Pixels whose missing ones are masked, or NaN (integers become floats that hold them)."""
+    if masked:
+        return np.ma.MaskedArray(block, source.invalid(block))
+    if block.dtype.kind in "biu":
+        block = block.astype(np.result_type(block.dtype, np.float32 if block.dtype.itemsize <= 2 else np.float64))
+    if not source.has_nodata or block.dtype.kind not in "fc":
+        return block
+    missing = block == source.nodata
+    return np.where(missing, empty_of(block.dtype), block) if missing.any() else block
 
 
 def supported(label: str, dtype: Any) -> np.dtype[Any]:
