@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = [
     "other_axes",
     "percentile_limits",
     "read_plane",
+    "sampled_plane",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -98,6 +100,53 @@ def read_plane(
     index : sequence of int
         Position along each of the other axes.
     """
+    return _real(pyramid, _plane(pyramid, engine, level, window, index))
+
+
+def sampled_plane(
+    pyramid: Pyramid, engine: Engine, level: int, rows: Array, columns: Array, index: Sequence[int]
+) -> tuple[Array, Array]:
+    """Some rows and columns of a plane, as `read_plane` gives it. Chunks are read one by one, so that no more is held.
+
+    Parameters
+    ----------
+    pyramid : Pyramid
+    engine : Engine
+    level : int
+    rows, columns : ndarray of int
+        Ascending.
+    index : sequence of int
+        Position along each of the other axes.
+    """
+    samples = np.empty((rows.size, columns.size), pyramid.dtype)
+    by_axis = [
+        _runs(numbers, pyramid.chunks[pyramid.axes.index(axis)])
+        for axis, numbers in zip(SPATIAL_AXES, (rows, columns), strict=True)
+    ]
+
+    def place(down: slice, right: slice) -> None:
+        some_rows, some_columns = rows[down], columns[right]
+        window = (int(some_rows[0]), int(some_rows[-1]) + 1), (int(some_columns[0]), int(some_columns[-1]) + 1)
+        plane = _plane(pyramid, engine, level, window, index)
+        samples[down, right] = plane[np.ix_(some_rows - some_rows[0], some_columns - some_columns[0])]
+
+    engine.run_tasks(partial(place, down, right) for down in by_axis[0] for right in by_axis[1])
+    return _real(pyramid, samples)
+
+
+def _runs(numbers: Array, chunk: int) -> list[slice]:
+    """Slices of ascending indices, one for each chunk that they lie in."""
+    ends = [*(np.flatnonzero(np.diff(numbers // chunk)) + 1).tolist(), len(numbers)]
+    return [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
+
+
+def _plane(
+    pyramid: Pyramid,
+    engine: Engine,
+    level: int,
+    window: tuple[tuple[int, int], tuple[int, int]],
+    index: Sequence[int],
+) -> Array:
     rows, columns = window
     other = iter(index)
     full = [rows if axis == "y" else columns if axis == "x" else (i := next(other), i + 1) for axis in pyramid.axes]
@@ -105,7 +154,11 @@ def read_plane(
     y, x = pyramid.axes.index("y"), pyramid.axes.index("x")
     if y > x:
         block = np.swapaxes(block, y, x)
-    plane = block.reshape(rows[1] - rows[0], columns[1] - columns[0])
+    plane: Array = block.reshape(rows[1] - rows[0], columns[1] - columns[0])
+    return plane
+
+
+def _real(pyramid: Pyramid, plane: Array) -> tuple[Array, Array]:
     valid = np.ones(plane.shape, bool) if pyramid.nodata is None else plane != pyramid.nodata
     if plane.dtype.kind in "mM":
         valid &= ~np.isnat(plane)

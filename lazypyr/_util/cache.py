@@ -65,11 +65,15 @@ class SingleFlightCache:
         Bytes; 0 keeps nothing (running computations are still shared).
     sizeof : callable
         Bytes of a value.
+    entry_bytes : int
+        Bytes of an entry besides its value, its key among them, which count towards `maxsize`.
     """
 
-    def __init__(self, maxsize: int, sizeof: Callable[[Any], int]) -> None:
-        self._sizeof = sizeof
-        self._values: cachetools.LRUCache[Hashable, Any] = cachetools.LRUCache(maxsize, getsizeof=sizeof)
+    def __init__(self, maxsize: int, sizeof: Callable[[Any], int], entry_bytes: int = 0) -> None:
+        self._entry_bytes = entry_bytes
+        self._values: cachetools.LRUCache[Hashable, Any] = cachetools.LRUCache(
+            maxsize, getsizeof=lambda value: sizeof(value) + entry_bytes
+        )
         self._computations: dict[Hashable, Computation] = {}
         self._lock = threading.Lock()
         self._generation = 0
@@ -82,7 +86,7 @@ class SingleFlightCache:
             return CacheInfo(
                 self._hits,
                 self._misses,
-                int(v.currsize),
+                int(v.currsize) - self._entry_bytes * len(v),
                 int(v.maxsize),
                 len(v),
                 self._computes,

@@ -40,6 +40,10 @@ DEFAULT_TIMEOUT_S = 600.0
 _reserved: ContextVar[tuple[int, ...]] = ContextVar("lazypyr_reserved", default=())
 
 
+# Bytes of an entry of the cache besides its value, as measured: keys of pictures are the longest.
+_ENTRY_BYTES = 1024
+
+
 def _sizeof(value: Array | bytes) -> int:
     return value.nbytes if isinstance(value, np.ndarray) else len(value)
 
@@ -109,11 +113,13 @@ class Engine:
         remake_after_fork(self._start)
 
     def _start(self) -> None:
-        self._cache = SingleFlightCache(self.cache_bytes, _sizeof)
+        self._cache = SingleFlightCache(self.cache_bytes, _sizeof, _ENTRY_BYTES)
         # Computations that bring several chunks; they keep nothing themselves.
         self._passes = SingleFlightCache(0, lambda _: 0)
         self._request_pool = DaemonThreadPool(self.workers, "request")
         self._task_pool = DaemonThreadPool(self.workers, "task")
+        self._probe = threading.Event()
+        self._probe.set()
         self._limiter = MemoryLimiter(self.inflight_bytes, self.timeout_s)
 
     def add_sink(self, sink: ChunkSink) -> None:
@@ -310,6 +316,18 @@ class Engine:
     def inflight_used(self) -> int:
         """Bytes that computations hold at present, as estimated."""
         return self._limiter.used_bytes
+
+    def probe(self) -> threading.Event:
+        """Event that a thread of the engine sets when its turn comes; while it isn't set, always the same."""
+        if self._probe.is_set():
+            self._probe = threading.Event()
+            self._request_pool.submit(self._probe.set)
+        return self._probe
+
+    @property
+    def calls_done(self) -> int:
+        """Number of calls and tasks that its threads have done: it grows while they make progress."""
+        return self._request_pool.n_done + self._task_pool.n_done
 
     def clear(self) -> None:
         """Forget all chunks. What is being computed goes to those who wait for it and is not kept."""

@@ -37,6 +37,15 @@ class DaemonThreadPool:
                 name = f"lazypyr-{self._name}-{state.threads}"
                 threading.Thread(target=_serve, args=(state,), name=name, daemon=True).start()
 
+    @property
+    def n_done(self) -> int:
+        """Number of calls and tasks that have ended."""
+        return self._state.n_done
+
+    def count_task(self) -> None:
+        """Count a task that has ended. No lock: of threads that race one may lose its count."""
+        self._state.n_done += 1
+
     def close(self) -> None:
         """Let the threads end when what was handed in has been done."""
         _dismiss(self._state)
@@ -49,6 +58,7 @@ class _PoolState:
         self.threads = 0
         # Calls that wait or run. A thread that has just taken one is not free for the next, which may be what it waits for.
         self.undone = 0
+        self.n_done = 0
 
 
 def _serve(state: _PoolState) -> None:
@@ -57,6 +67,7 @@ def _serve(state: _PoolState) -> None:
         del call  # so that an idle thread holds no chunk
         with state.lock:
             state.undone -= 1
+            state.n_done += 1
     with state.lock:
         state.threads -= 1
 
@@ -95,6 +106,7 @@ def run_tasks(pool: DaemonThreadPool, tasks: Iterable[Callable[[], None]]) -> No
         while (task := draw()) is not None:
             try:
                 task()
+                pool.count_task()
             except BaseException as error:
                 failed.append(error)
 

@@ -194,15 +194,15 @@ class App:
         await reply(scope, send, 200, body, headers={"Content-Type": kind, "Cache-Control": "no-store"})
 
     async def _ready(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """200 while every engine has a thread that takes a task within a second, else 503."""
+        """200 while every engine has a thread that takes a call within a second, or threads that get on; else 503."""
         stuck = []
         for name, engine in self._engines().items():
-            _, computation = engine.submit(("ready", object()), lambda: b"ready")
-            if computation is not None:
-                with engine.waiting(computation):
-                    done, _ = await asyncio.wait([asyncio.wrap_future(computation.future)], timeout=1)
-                if not done:
-                    stuck.append(name)
+            probe, done = engine.probe(), engine.calls_done
+            deadline = time.monotonic() + 1
+            while not probe.is_set() and engine.calls_done == done and time.monotonic() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+            if not probe.is_set() and engine.calls_done == done:
+                stuck.append(name)
         body = f"stuck: {', '.join(stuck)}\n" if stuck else "ready\n"
         headers = {"Content-Type": "text/plain", "Cache-Control": "no-store"}
         await reply(scope, send, 503 if stuck else 200, body.encode(), headers=headers)

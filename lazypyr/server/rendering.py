@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr._util.optional import need
-from lazypyr.display import applicable_products, auto_limits, declared_limits, other_axes, read_plane
+from lazypyr.display import applicable_products, auto_limits, declared_limits, other_axes, sampled_plane
 from lazypyr.engine.engine import Engine
 from lazypyr.products.apply import offered_products
 from lazypyr.products.palettes import palette
@@ -145,13 +145,11 @@ class Layer:
         window = ((int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1))
         if math.prod(b - a for a, b in window) > _MAX_PIXELS:
             return None
-        chosen = np.ix_(rows - rows[0], columns - columns[0])
         planes = [
-            read_plane(self.pyramid, engine, level, window, index)
+            sampled_plane(self.pyramid, engine, level, rows, columns, index)
             for index in self.planes(options.index, options.bands)
         ]
-        cut = [(values[chosen], good[chosen]) for values, good in planes]
-        return _png(cut, options, shape)
+        return _png(planes, options, shape)
 
     def value(self, tile: Array, level: int, row: int, column: int, index: tuple[int, ...]) -> Any:
         """The value of one pixel, out of the tile that holds it."""
