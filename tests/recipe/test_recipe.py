@@ -241,6 +241,7 @@ def test_paths_are_relative_to_the_folder(folder, tmp_path):
     assert pyramid.to_recipe(tmp_path)["source"] == os.path.relpath(folder / "dem.zarr", tmp_path)
 
 
+@pytest.mark.fault("N7")
 @pytest.mark.parametrize(
     ("url", "written"),
     [
@@ -256,6 +257,7 @@ def test_no_secret_is_written(url, written):
     assert places_from(".")(url) == written
 
 
+@pytest.mark.fault("N7")
 def test_no_secret_of_a_chain_of_urls_is_in_an_error():
     error = PlanError("can't open zip://in/a.zarr::https://u:secret@host/b.zip?t=secret: gone")
     assert str(error) == "can't open zip://in/a.zarr::https://host/b.zip: gone"
@@ -286,6 +288,7 @@ def test_storage_options_are_not_written_and_are_given_again():
             open_pyramid("memory://recipes/a.lazypyr.json")
 
 
+@pytest.mark.fault("N7")
 def test_what_is_served_and_written_carries_its_recipe_without_places(folder):
     pyramid = open_pyramid(folder / "stack.zarr", axes="yxi", method="mean", chunks=(16, 16)).map("coherence", window=3)
     lazypyr.materialize(pyramid, folder / "made.zarr", progress=False)
@@ -301,6 +304,7 @@ def test_what_is_served_and_written_carries_its_recipe_without_places(folder):
         assert open_recipe(document, folder=folder).fingerprint == pyramid.fingerprint
 
 
+@pytest.mark.fault("N7")
 @pytest.mark.parametrize(
     ("place", "name"),
     [
