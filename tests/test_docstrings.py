@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import doctest
 import importlib
 import inspect
+import pkgutil
+import re
 from pathlib import Path
 
 import pytest
@@ -91,6 +94,21 @@ def docstrings():
 
 def test_docstrings_begin_with_a_noun_or_a_verb():
     assert [place for place, word in docstrings() if word in NO_NOUN] == []
+
+
+def exists(dotted):
+    with contextlib.suppress(ImportError, AttributeError):
+        return pkgutil.resolve_name(dotted) is not None
+    return False
+
+
+def test_names_in_docstrings_exist():
+    named = {
+        (str(path.relative_to(PACKAGE)), dotted)
+        for path in PACKAGE.rglob("*.py")
+        for dotted in re.findall(r"`(lazypyr(?:\.\w+)+)`", path.read_text(encoding="utf-8"))
+    }
+    assert [(path, dotted) for path, dotted in sorted(named) if not exists(dotted)] == []
 
 
 def test_functions_stay_short():

@@ -13,7 +13,7 @@ __all__ = ["SupportsDownsampling", "SupportsMultiscales", "SupportsLevel"]
 
 
 class SupportsLevel(Protocol):
-    """A level as `lazypyr.pyramid.Level` has it: `scale`, `translation` in level-0 pixels, between centres."""
+    """A level as `lazypyr.pyramids.base.Level` has it: `scale`, `translation` in level-0 pixels, between centres."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -35,7 +35,7 @@ class SupportsDownsampling(Protocol):
 
 
 class SupportsMultiscales(Protocol):
-    """The part of `lazypyr.pyramid.Pyramid` that metadata are made of, and optionally `display` (see `ome.omero`)."""
+    """The part of `lazypyr.Pyramid` that metadata are made of, and optionally `display` (see `ome.omero`)."""
 
     @property
     def name(self) -> str: ...
