@@ -9,6 +9,7 @@ from typing import Any
 
 from lazypyr.errors import PlanError
 from lazypyr.kvstore.base import HIDDEN, KVStore
+from lazypyr.store.overlay.overlay import UNKNOWN_FUNCTION
 from lazypyr.writing.stages import Stage
 
 __all__ = ["Checkpoint"]
@@ -163,7 +164,10 @@ def differences(recorded: Any, wanted: Mapping[str, Any]) -> str:
     differing = [key for key in plain if recorded.get(key) != plain[key]]
     if differing == [_CHUNKS]:
         return "chunks of the source have been written since it began"
-    return "; ".join(f"{key} was {_short(recorded.get(key))}, now {_short(plain[key])}" for key in differing)
+    texts = [f"{key} was {_short(recorded.get(key))}, now {_short(plain[key])}" for key in differing]
+    if _FINGERPRINT in differing and recorded.get("recipe") == plain["recipe"]:
+        texts.append(f"the source has changed since it began, or {UNKNOWN_FUNCTION}")
+    return "; ".join(texts)
 
 
 def _short(value: Any) -> str:

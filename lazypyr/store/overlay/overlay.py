@@ -30,7 +30,13 @@ from lazypyr.store.overlay.attributes import Overrides, with_overrides
 from lazypyr.store.overlay.disk_cache import TILE_NAMES, TILES, DiskCache
 from lazypyr.store.overlay.levels import MaterializedLevels
 
-__all__ = ["Overlay", "OverlayConfig", "open_overlay"]
+__all__ = ["UNKNOWN_FUNCTION", "Overlay", "OverlayConfig", "open_overlay"]
+
+# Ending of messages about an identity that differs while all that can be described is the same.
+UNKNOWN_FUNCTION = (
+    "a function of its recipe; one whose source text can't be found is another one in each process, unless it is declared "
+    'with a version, e.g. lazypyr.product(function, version="1")'
+)
 
 Array = np.ndarray[Any, Any]
 _RECORD = f"{HIDDEN}/overlay.json"
@@ -262,8 +268,5 @@ def _differences(recorded: Any, wanted: Mapping[str, Mapping[str, str]]) -> str:
         elif of_path.get("recipe") != expected["recipe"]:
             differences.append(f"{name} was made as {of_path.get('recipe')!r}, now it is {expected['recipe']!r}")
         else:
-            differences.append(
-                f"the source of {name} has changed since (or a function of its recipe, or the shape of tiles; a function "
-                "whose source text can't be found is known by version= only)"
-            )
+            differences.append(f"the source of {name} has changed since, or the shape of tiles, or {UNKNOWN_FUNCTION}")
     return "; ".join(differences) or "it holds other pyramids"
