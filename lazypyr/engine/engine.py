@@ -6,6 +6,7 @@ State lives here only. A pickled engine is its settings; in a forked child it st
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterable
@@ -30,6 +31,7 @@ from lazypyr.pyramids.plan import ReadPlan
 __all__ = ["DEFAULT_CACHE_BYTES", "DEFAULT_INFLIGHT_BYTES", "DEFAULT_TIMEOUT_S", "Engine"]
 
 Array = np.ndarray[Any, Any]
+log = logging.getLogger("lazypyr")
 DEFAULT_CACHE_BYTES = 256 * 2**20
 DEFAULT_INFLIGHT_BYTES = 256 * 2**20
 # A hung source must end some day; the overview of a large array in far storage takes minutes and must not fail.
@@ -121,6 +123,7 @@ class Engine:
         self._probe = threading.Event()
         self._probe.set()
         self._limiter = MemoryLimiter(self.inflight_bytes, self.timeout_s)
+        self._warned: set[str] = set()
 
     def add_sink(self, sink: ChunkSink) -> None:
         """Look for chunks in a sink too, and hand it what is computed."""
@@ -296,6 +299,8 @@ class Engine:
         reserved = _reserved.get()
         if id(self) in reserved:
             return pyramid.execute(plan, context)
+        if plan.working_bytes > self.inflight_bytes:
+            self._warn_of_large_chunks(pyramid)
         need = min(self.inflight_bytes, plan.working_bytes)
         computation = current_computation()
         self._limiter.acquire(need, urgent=lambda: computation is not None and computation.urgent)
@@ -305,6 +310,17 @@ class Engine:
         finally:
             _reserved.reset(token)
             self._limiter.release(need)
+
+    def _warn_of_large_chunks(self, pyramid: Pyramid) -> None:
+        """Say once of a source that a chunk of it takes more memory than all computations together may hold."""
+        for source in pyramid.sources:
+            if source.chunk_bytes > self.inflight_bytes and not source.cheap_stride and source.name not in self._warned:
+                self._warned.add(source.name)
+                log.warning(
+                    "%s: a chunk decodes to %d bytes, more than inflight_bytes=%d: one is decoded at a time, in that much "
+                    "memory; store smaller chunks, in shards perhaps",
+                    *(source.name, source.chunk_bytes, self.inflight_bytes),
+                )
 
     # State
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -64,6 +64,22 @@ class ReadPass:
         assert self.plan.blocks is not None
         return self.plan.blocks
 
+    def _run(self, tasks: Iterable[Callable[[], None]]) -> None:
+        """Run tasks that each decode a stored chunk at a time: at once as many as chunks may be in memory."""
+        context, base = self.context, self.pyramid.stored_levels[-1]
+        most = context.task_bytes * 4 * context.workers
+        at_once = context.workers if base.cheap_stride else max(1, most // base.chunk_bytes)
+        if at_once >= context.workers:
+            context.run_tasks(tasks)
+            return
+        remaining = iter(list(tasks))
+
+        def some() -> None:
+            for task in remaining:
+                task()
+
+        context.run_tasks(some for _ in range(at_once))
+
     # Stride without what lies between
 
     def _sampled(self, level: int, window: Window) -> Array:
@@ -83,7 +99,7 @@ class ReadPass:
         if base.cheap_stride and chunks < _FEW_CHUNKS:
             part(window)
         else:
-            self.context.run_tasks(partial(part, w) for w in self._parts(window, sizes))
+            self._run(partial(part, w) for w in self._parts(window, sizes))
         return out
 
     def _parts(self, window: Window, sizes: list[int]) -> Iterator[Window]:
@@ -122,7 +138,7 @@ class ReadPass:
         while math.prod(sizes) * box > self.context.task_bytes and max(sizes) > 1:
             largest = max(order, key=lambda a: sizes[a])
             sizes[largest] = windows.ceil_div(sizes[largest], 2)
-        self.context.run_tasks(partial(part, w) for w in _cells(window, sizes))
+        self._run(partial(part, w) for w in _cells(window, sizes))
         return out
 
     # Reducers that work level by level
@@ -203,7 +219,7 @@ class ReadPass:
             if cached is None and blocks.aligned and plan.finest_cached_level <= blocks_at < plan.level:
                 self._put_cached(blocks_at, piece, target)
 
-        self.context.run_tasks(partial(block, piece) for piece in blocks.cut(wide))
+        self._run(partial(block, piece) for piece in blocks.cut(wide))
         if not blocks.aligned and plan.finest_cached_level <= blocks_at < level:
             self._put_cached(blocks_at, wide, out)
         for coarser in range(blocks_at + 1, level + 1):
@@ -248,9 +264,37 @@ class ReadPass:
             # Samples of the finest level that is wanted are samples of all coarser ones: nothing lies between.
             first = min(levels)
             block = base.read(piece, tuple(f ** (first - p.last_stored_level) for f in p.factors))
-        else:
-            with base.read_temporary(piece) as finest:
-                block = p.reducer(finest, p.factors, nodata=p.nodata)
+            self._reduce_part(block, piece, first, reach, levels)
+            return
+        parts = self._parts_of_piece(piece, reach)
+        if base.cheap_stride:
+            for part in parts:
+                with base.read_temporary(part) as finest:
+                    self._reduce_part(p.reducer(finest, p.factors, nodata=p.nodata), part, first, reach, levels)
+            return
+        with base.read_temporary(piece) as whole:
+            for part in parts:
+                block = p.reducer(whole[slices_within(part, piece)], p.factors, nodata=p.nodata)
+                self._reduce_part(block, part, first, reach, levels)
+
+    def _parts_of_piece(self, piece: Window, reach: int) -> Iterator[Window]:
+        """Cut what is read together into what is reduced together: whole boxes of level `reach` within a task's bytes.
+
+        Along the first axes first: of chunks that are stored as they are whole rows are read.
+        """
+        p = self.pyramid
+        sizes = list(windows.window_shape(piece))
+        for axis, factor in enumerate(p.factors):
+            box = factor ** (reach - p.last_stored_level)
+            while math.prod(sizes) * p.dtype.itemsize > self.context.task_bytes and sizes[axis] > box:
+                sizes[axis] = windows.ceil_div(sizes[axis], 2 * box) * box
+        return _cells(piece, sizes, [a for a, _ in piece])
+
+    def _reduce_part(
+        self, block: Array, piece: Window, first: int, reach: int, levels: dict[int, tuple[Window, Array]]
+    ) -> None:
+        """Reduce a block of level `first` on to `reach`, and place what is wanted of it."""
+        p = self.pyramid
         for k in range(first, reach + 1):
             if k > first:
                 block = p.reducer(block, p.factors, nodata=p.nodata)
@@ -271,9 +315,10 @@ class ReadPass:
                 context.put_cached(p, level, index, block if chunk == window else block[slices_within(chunk, window)])
 
 
-def _cells(window: Window, sizes: Sequence[int]) -> Iterator[Window]:
-    """Cut a window at the multiples of `sizes`."""
+def _cells(window: Window, sizes: Sequence[int], origin: Sequence[int] | None = None) -> Iterator[Window]:
+    """Cut a window at the multiples of `sizes` from `origin` on, by default from 0."""
     edges = []
-    for (a, b), size in zip(window, sizes, strict=True):
-        edges.append([(max(low, a), min(low + size, b)) for low in range(a // size * size, b, size)])
+    for (a, b), size, start in zip(window, sizes, origin or (0,) * len(sizes), strict=True):
+        first = start + (a - start) // size * size
+        edges.append([(max(low, a), min(low + size, b)) for low in range(first, b, size)])
     return itertools.product(*edges)

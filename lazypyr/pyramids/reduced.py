@@ -212,5 +212,9 @@ class ReducedPyramid(Reduction):
         footprint = windows.pixels_in(window) * self.dtype.itemsize
         if depth > 0 and not (self.reducer.samples_only and self.stored_levels[-1].cheap_stride):
             footprint *= math.prod(self.factors) ** depth
-        chunk = math.prod(self.stored_levels[-1].chunks) * self.dtype.itemsize
-        return min(footprint + chunk, block_bytes) + 3 * windows.pixels_in(window) * self.dtype.itemsize
+        base = self.stored_levels[-1]
+        if base.cheap_stride or base.chunk_bytes * 4 <= block_bytes:
+            most = block_bytes
+        else:  # every thread decodes a chunk, as many as inflight_bytes allows, and one in any case
+            most = max(4 * block_bytes, base.chunk_bytes)
+        return min(footprint + base.chunk_bytes, most) + 3 * windows.pixels_in(window) * self.dtype.itemsize

@@ -121,6 +121,11 @@ class Source(ABC):
         """Shape that a pass over many chunks reads at once: a multiple of `chunks`, larger where each read waits long."""
         return self.chunks
 
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of a decoded chunk."""
+        return math.prod(self.chunks) * self.dtype.itemsize
+
     @contextlib.contextmanager
     def read_temporary(self, window: Window) -> Iterator[np.ndarray[Any, Any]]:
         """Pixels as `read` gives them, valid within the ``with`` block only: their memory may be used again after it.
@@ -244,7 +249,7 @@ def placed_as(source: Source, before: Source) -> Source:
 def bytes_of_pixel(source: Source, n_channels: int) -> int:
     """Bytes of the chunks of a source that hold `n_channels` channels of one pixel."""
     channels = math.prod(c for a, c in zip(source.axes, source.chunks, strict=True) if a not in SPATIAL_AXES)
-    return math.prod(source.chunks) * source.dtype.itemsize * ceil_div(n_channels, channels)
+    return source.chunk_bytes * ceil_div(n_channels, channels)
 
 
 class Counters:

@@ -12,6 +12,7 @@ import numpy as np
 from lazypyr.errors import LazypyrError, SourceError
 from lazypyr.sources.array_metadata import ArrayMetadata
 from lazypyr.sources.base import counters
+from lazypyr.sources.buffers import temporary_buffer
 from lazypyr.sources.chunk_bytes import ByteStore, StoredValue
 from lazypyr.sources.decoder import ChunkDecoder, Sharding
 
@@ -102,6 +103,7 @@ class ChunkReader:
         self._shards: dict[str, StoredValue | None] = {}
         self._fetched: dict[str, StoredValue | BaseException | None] = {}
         self._verified = False
+        self._memory: Array | None = None
 
     def __enter__(self) -> ChunkReader:
         return self
@@ -115,8 +117,21 @@ class ChunkReader:
         if chunks.store.is_remote and self._decoder.sharding is None:
             self._fetched = chunks.store.get_many([chunks.key_of(index) for index in indices])
 
-    def read(self, index: tuple[int, ...], selection: tuple[slice, ...], memory: Array | None) -> Array:
-        """Samples of a chunk, decoded in `memory` (in fresh memory for None); the fill value where it is absent.
+    def read(self, index: tuple[int, ...], selection: tuple[slice, ...], *, temporary: bool) -> Array:
+        """Samples of a chunk; the fill value, which takes no memory, where it is absent.
+
+        Parameters
+        ----------
+        index : tuple of int
+        selection : tuple of slice
+            Within the chunk.
+        temporary : bool
+            Decode it in memory that is valid until the next chunk is read, or this reader is left.
+
+        Returns
+        -------
+        ndarray
+            Not to be written to.
 
         Raises
         ------
@@ -133,13 +148,13 @@ class ChunkReader:
                     if value is not None and self._decoder.raw:
                         return _raw_part(value, self._decoder, selection)
                     if value is not None:
-                        return self._decoded(value, (0, value.size), memory)[selection]
+                        return self._decoded(value, (0, value.size), temporary=temporary)[selection]
             else:
                 value = self._shard(key)
                 if value is not None:
                     byte_range = chunks.shards.chunk_byte_range(key, value, number, sharding)
                     if byte_range is not None:
-                        return self._decoded(value, byte_range, memory)[selection]
+                        return self._decoded(value, byte_range, temporary=temporary)[selection]
             # No chunk: its pixels are the fill value, if the array is still there.
             if not self._verified:
                 chunks.metadata.verify(now=True)
@@ -170,13 +185,15 @@ class ChunkReader:
             self._shards[key] = self._stack.enter_context(self._chunks.store.open(key))
         return self._shards[key]
 
-    def _decoded(self, value: StoredValue, byte_range: tuple[int, int], memory: Array | None) -> Array:
+    def _decoded(self, value: StoredValue, byte_range: tuple[int, int], *, temporary: bool) -> Array:
         most = self._decoder.stored_bytes_at_most
         if byte_range[1] > most:
             msg = f"expected at most {most} stored bytes, got {byte_range[1]}"
             raise ValueError(msg)
+        if temporary and self._memory is None:
+            self._memory = self._stack.enter_context(temporary_buffer(self._decoder.n_bytes))
         with value.read_temporary(*byte_range) as data:
-            return self._decoder.decode(data, memory)
+            return self._decoder.decode(data, self._memory if temporary else None)
 
 
 def read_error(name: str, key: str, error: Exception) -> SourceError:

@@ -18,7 +18,6 @@ from lazypyr.geometry.projection import axis_projections, chunk_projections
 from lazypyr.geometry.windows import Window
 from lazypyr.sources.array_metadata import ArrayMetadata, chunk_shape, shard_shape
 from lazypyr.sources.base import Source, native
-from lazypyr.sources.buffers import temporary_buffer
 from lazypyr.sources.chunk_bytes import byte_store_of
 from lazypyr.sources.chunk_reader import ChunkReader, ShardIndices, StoredChunks, read_error
 from lazypyr.sources.codecs import check_codecs
@@ -220,10 +219,10 @@ class ZarrSource(Source):
         if chunks is None or chunks.decoder.raw or not self._is_chunk(window, chunks.decoder.shape):
             yield self.read(window)
             return
-        with ChunkReader(chunks) as reader, temporary_buffer(chunks.decoder.n_bytes) as memory:
+        with ChunkReader(chunks) as reader:
             index = tuple(a // c for (a, _), c in zip(window, chunks.decoder.shape, strict=True))
             with self._verified():
-                block = reader.read(index, tuple(slice(0, b - a) for a, b in window), memory)
+                block = reader.read(index, tuple(slice(0, b - a) for a, b in window), temporary=True)
             yield block
 
     def _is_chunk(self, window: Window, chunk: tuple[int, ...]) -> bool:
@@ -237,12 +236,11 @@ class ZarrSource(Source):
         with ChunkReader(chunks) as reader:
             if all(len(projections) == 1 for projections in by_axis) and shape == decoder.shape:
                 ((index, selection, _),) = chunk_projections(by_axis)
-                return reader.read(index, selection, None)
+                return reader.read(index, selection, temporary=False)
             out = np.empty(shape, self.dtype)
-            with temporary_buffer(0 if decoder.raw else decoder.n_bytes) as memory:
-                remaining = chunk_projections(by_axis)
-                while group := list(itertools.islice(remaining, _CHUNKS_AT_ONCE)):
-                    reader.fetch(index for index, _, _ in group)
-                    for index, selection, target in group:
-                        out[target] = reader.read(index, selection, memory)
+            remaining = chunk_projections(by_axis)
+            while group := list(itertools.islice(remaining, _CHUNKS_AT_ONCE)):
+                reader.fetch(index for index, _, _ in group)
+                for index, selection, target in group:
+                    out[target] = reader.read(index, selection, temporary=True)
         return out
