@@ -37,14 +37,14 @@ def core() -> Iterator[Task]:
     def run(statement: str) -> None:
         subprocess.run([sys.executable, "-c", statement], check=True)
 
-    yield "import lazypyr and its store", lambda: run("import lazypyr; lazypyr.LazyPyramidStore"), 1
+    yield "import lazypyr and its store", lambda: run("import lazypyr; lazypyr.LazyPyramidStore"), 3
     source = np.random.default_rng(0).random((4096, 4096), dtype="f4")
-    yield "open and list the root", lambda: list(zarr.open(LazyPyramidStore(source))), 5
+    yield "open and list the root", lambda: list(zarr.open(LazyPyramidStore(source))), 25
     for compressor in (None, "zstd"):
         root = zarr.open(LazyPyramidStore(source, method="mean", compressor=compressor))
         for level in ("0", "2"):
             window = (slice(256, 512), slice(0, 256))
-            yield f"warm chunk of level {level}, {compressor}", lambda a=root[level], w=window: a[w], 100
+            yield f"warm chunk of level {level}, {compressor}", lambda a=root[level], w=window: a[w], 200
 
 
 def tiles() -> Iterator[Task]:
@@ -65,7 +65,7 @@ def tiles() -> Iterator[Task]:
                     store.engine.clear()
                     store[key]
 
-                yield f"cold chunk: {name}, {method}, level {level}", cold, 4 if level < 3 else 1
+                yield f"cold chunk: {name}, {method}, level {level}", cold, 9 if level < 3 else 3
     store = LazyPyramidStore(make("float32", SIZE), method="mean")
 
     def viewing() -> None:
@@ -76,7 +76,7 @@ def tiles() -> Iterator[Task]:
             counts = [-(-n // 256) for n in store.pyramid.levels[level].shape]
             store[f"{level}/c/" + "/".join(str(rng.integers(0, n)) for n in counts)]
 
-    yield "60 chunks at random, mean", viewing, 1
+    yield "60 chunks at random, mean", viewing, 3
 
 
 def materialize() -> Iterator[Task]:
@@ -111,7 +111,7 @@ def points() -> Iterator[Task]:
     rng = np.random.default_rng(2026)
     n = 1_000_000
     x, y, values = rng.random(n) * 6000, rng.random(n) * 6000, rng.random(n).astype("f4")
-    yield "index and first coarsest chunk, 1 M points", lambda: from_points(x, y, values, resolution=1.0).read(-1), 1
+    yield "index and first coarsest chunk, 1 M points", lambda: from_points(x, y, values, resolution=1.0).read(-1), 3
     cloud = from_points(x, y, values, resolution=1.0)
     for method in ("first_valid", "mean"):
         store = LazyPyramidStore(from_points(x, y, values, resolution=1.0, method=method))
@@ -122,9 +122,9 @@ def points() -> Iterator[Task]:
                 store.engine.clear()
                 array[256:512, 256:512]
 
-            yield f"cold chunk of points, {method}, level {level}", cold, 10
-    yield "200 boxes", lambda: [cloud.query((b, b, b + 300, b + 300)) for b in range(0, 4000, 20)], 1
-    yield "200 nearest points", lambda: [cloud.nearest(b, b) for b in range(0, 4000, 20)], 1
+            yield f"cold chunk of points, {method}, level {level}", cold, 15
+    yield "200 boxes", lambda: [cloud.query((b, b, b + 300, b + 300)) for b in range(0, 4000, 20)], 5
+    yield "200 nearest points", lambda: [cloud.nearest(b, b) for b in range(0, 4000, 20)], 5
 
 
 def plot() -> Iterator[Task]:
@@ -145,14 +145,16 @@ def plot() -> Iterator[Task]:
 
 
 def work(group: str) -> None:
-    """Run the tasks of a group once to warm up and once timed, and print their seconds."""
+    """Run the tasks of a group, once to warm up, and print the median seconds of their calls."""
     out = {}
     for name, task, calls in globals()[group]():
         task()
-        begin = time.perf_counter()
+        seconds = []
         for _ in range(calls):
+            begin = time.perf_counter()
             task()
-        out[name] = (time.perf_counter() - begin) / calls
+            seconds.append(time.perf_counter() - begin)
+        out[name] = statistics.median(seconds)
     print(json.dumps(out))
 
 
