@@ -45,9 +45,6 @@ class _Terrain(BuiltInProduct):
     def description(self) -> str:
         return self.name
 
-    def recipe_arguments(self) -> dict[str, Any]:
-        return {"z_factor": self.z_factor, "spacing": None if self.spacing is None else list(self.spacing)}
-
     def output_spec(self, *inputs: Input) -> Output:
         (source,) = inputs
         need_real(self.name, source)
@@ -129,9 +126,6 @@ class Slope(_Terrain):
 
     name = "slope"
 
-    def recipe_arguments(self) -> dict[str, Any]:
-        return {**super().recipe_arguments(), "unit": self.unit}
-
     def _output(self, source: Input) -> Output:
         return Output(source.axes, np.dtype("f4"), units=_SLOPE_UNITS[self.unit])
 
@@ -145,6 +139,9 @@ class Aspect(_Terrain):
     """Direction downhill."""
 
     name = "aspect"
+
+    def recipe_arguments(self) -> dict[str, Any]:
+        return {"spacing": self.spacing}
 
     def _output(self, source: Input) -> Output:
         return Output(
@@ -166,9 +163,6 @@ class Hillshade(_Terrain):
     altitude: float = 45
 
     name = "hillshade"
-
-    def recipe_arguments(self) -> dict[str, Any]:
-        return {**super().recipe_arguments(), "azimuth": self.azimuth, "altitude": self.altitude}
 
     def _output(self, source: Input) -> Output:
         return Output(

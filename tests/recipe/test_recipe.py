@@ -170,6 +170,10 @@ PRODUCTS = {
     "pca": ("codes", [("pca", {"n": 2})]),
     "premultiply": ("rgba", [("premultiply", {}), ("unpremultiply", {})]),
     "unpremultiply": ("rgba", [("premultiply", {}), ("unpremultiply", {"dtype": "u2"})]),
+    "hillshade": ("dem", [("hillshade", {"azimuth": 300, "spacing": (30, 20.5)})]),
+    "slope": ("dem", [("slope", {"unit": "percent", "z_factor": 0.3048})]),
+    "aspect": ("dem", [("aspect", {})]),
+    "aspect with spacing": ("dem", [("aspect", {"spacing": 30})]),
     "several": ("stack", [("intf_seq", {}), ("cast", {"dtype": "f8"}), ("rescale", {}), ("colormap", {})]),
 }
 
