@@ -19,7 +19,7 @@ import cachetools
 
 from lazypyr.errors import BusyError, ComputeError
 
-__all__ = ["CacheInfo", "Computation", "SingleFlightCache"]
+__all__ = ["CacheInfo", "CacheStorage", "Computation", "SingleFlightCache"]
 
 # The computation that this thread (or task) works for: zarr's sync() hands context over to its loop, so a user's
 # function that reads its own store through zarr is recognised too.
@@ -56,6 +56,17 @@ class Computation:
         self.waits_for: list[Computation] = []
 
 
+class CacheStorage:
+    """Values of a cache, or of several that share a bound in bytes, and the lock that guards them."""
+
+    def __init__(self, maxsize: int, sizeof: Callable[[Any], int], entry_bytes: int) -> None:
+        self.entry_bytes = entry_bytes
+        self.values: cachetools.LRUCache[Hashable, Any] = cachetools.LRUCache(
+            maxsize, getsizeof=lambda value: sizeof(value) + entry_bytes
+        )
+        self.lock = threading.Lock()
+
+
 class SingleFlightCache:
     """Cache of the values used last, at most `maxsize` bytes, each computed by one thread at a time.
 
@@ -67,15 +78,20 @@ class SingleFlightCache:
         Bytes of a value.
     entry_bytes : int
         Bytes of an entry besides its value, its key among them, which count towards `maxsize`.
+    storage : CacheStorage, optional
+        Storage of another cache, to share its values and its bound; computations are apart.
     """
 
-    def __init__(self, maxsize: int, sizeof: Callable[[Any], int], entry_bytes: int = 0) -> None:
-        self._entry_bytes = entry_bytes
-        self._values: cachetools.LRUCache[Hashable, Any] = cachetools.LRUCache(
-            maxsize, getsizeof=lambda value: sizeof(value) + entry_bytes
-        )
+    def __init__(
+        self,
+        maxsize: int,
+        sizeof: Callable[[Any], int],
+        entry_bytes: int = 0,
+        storage: CacheStorage | None = None,
+    ) -> None:
+        self.storage = storage or CacheStorage(maxsize, sizeof, entry_bytes)
+        self._values, self._lock = self.storage.values, self.storage.lock
         self._computations: dict[Hashable, Computation] = {}
-        self._lock = threading.Lock()
         self._generation = 0
         self._hits = self._misses = self._computes = 0
 
@@ -86,7 +102,7 @@ class SingleFlightCache:
             return CacheInfo(
                 self._hits,
                 self._misses,
-                int(v.currsize) - self._entry_bytes * len(v),
+                int(v.currsize) - self.storage.entry_bytes * len(v),
                 int(v.maxsize),
                 len(v),
                 self._computes,

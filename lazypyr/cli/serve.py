@@ -67,7 +67,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="seconds between checks for sources that have changed; 'none' for no checks (default: 60)",
     )
     add("--workers", type=int, default=1, metavar="N", help="number of processes (default: 1)")
-    cache = f"MiB of the cache of a process, shared by the sources; without it each has its own (default: {DEFAULT_CACHE_BYTES // 2**20})"
+    cache = f"MiB of the cache of a process, which all sources share (default: {DEFAULT_CACHE_BYTES // 2**20})"
     add("--cache-mb", type=int, metavar="MB", help=cache)
     overlay = "materialized hierarchy whose tiles are read instead of computed (one SRC only)"
     add("--overlay", metavar="PATH", help=overlay)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lazypyr._util.cache import CacheInfo, Computation, SingleFlightCache, current_computation
+from lazypyr._util.cache import CacheInfo, CacheStorage, Computation, SingleFlightCache, current_computation
 from lazypyr._util.checks import positive, whole_number
 from lazypyr._util.forksafe import remake_after_fork
 from lazypyr.engine.chunks import checked_chunk, full_size
@@ -112,6 +112,7 @@ class Engine:
         self.cache_bytes, self.inflight_bytes = int(cache_bytes), int(inflight_bytes)
         self.workers = int(workers) if workers is not None else cpu_count()
         self._sinks: tuple[ChunkSink, ...] = ()
+        self._cache_of: Engine | None = None
         remake_after_fork(self._start)
 
     def _start(self) -> None:
@@ -125,6 +126,23 @@ class Engine:
         self._limiter = MemoryLimiter(self.inflight_bytes, self.timeout_s)
         self._warned: set[str] = set()
 
+    def beside(self) -> Engine:
+        """Engine that shares the cache of this one, not its threads: work that hangs in one holds no other up."""
+        other = Engine(**self._settings())
+        other._share(self)
+        return other
+
+    @property
+    def cache_storage(self) -> CacheStorage:
+        """Values that are cached, and their bound."""
+        return self._cache.storage
+
+    def _share(self, engine: Engine | None) -> None:
+        self._cache_of = engine
+        if engine is not None:
+            # Not in _start: a forked child has each cache by itself, as a lock of the other may be held for ever.
+            self._cache = SingleFlightCache(self.cache_bytes, _sizeof, storage=engine.cache_storage)
+
     def add_sink(self, sink: ChunkSink) -> None:
         """Look for chunks in a sink too, and hand it what is computed."""
         self._sinks = (*self._sinks, sink)
@@ -133,7 +151,7 @@ class Engine:
         """Undo `add_sink`."""
         self._sinks = tuple(other for other in self._sinks if other is not sink)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, Any]:
         return {
             "cache_bytes": self.cache_bytes,
             "inflight_bytes": self.inflight_bytes,
@@ -141,8 +159,12 @@ class Engine:
             "timeout_s": self.timeout_s,
         }
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __getstate__(self) -> tuple[dict[str, Any], Engine | None]:
+        return self._settings(), self._cache_of
+
+    def __setstate__(self, state: tuple[dict[str, Any], Engine | None]) -> None:
+        self.__init__(**state[0])  # type: ignore[misc]
+        self._share(state[1])
 
     # The context that pyramids compute in (lazypyr.pyramids.base.ComputeContext)
 

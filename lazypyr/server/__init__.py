@@ -61,7 +61,7 @@ def serve(
         Compute the coarsest levels before serving.
     **options : dict
         Options of `LazyPyramidStore` for every source that isn't a store yet; chunks are compressed with zstd level 1
-        unless `compressor` is given.
+        unless `compressor` is given. Those sources share one cache of `cache_bytes`, and have threads of their own.
 
     Returns
     -------

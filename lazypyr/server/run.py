@@ -21,6 +21,7 @@ from urllib.parse import quote
 import uvicorn
 
 from lazypyr._names import public_name
+from lazypyr.engine.engine import Engine
 from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.recipes import is_recipe
@@ -190,10 +191,12 @@ def _stores(sources: Any, options: dict[str, Any]) -> dict[str, LazyPyramidStore
         store = _store(sources, options)
         first = next(iter(store.pyramids.values()))
         return {name_of(first.name): store}
-    total = options.get("cache_bytes")
-    if isinstance(total, int) and total > 0:  # one bound for all of them together
-        options["cache_bytes"] = max(1, total // max(1, len(sources)))
-    return {name: _store(source, options) for name, source in sources.items()}
+    if options.get("engine") is not None:
+        return {name: _store(source, options) for name, source in sources.items()}
+    settings = {name: options.pop(name) for name in ("cache_bytes", "inflight_bytes", "timeout_s") if name in options}
+    engine = Engine(**{name: value for name, value in settings.items() if value is not None})
+    # One cache for all of them together; threads of its own for each, which may hang.
+    return {name: _store(source, {**options, "engine": engine.beside()}) for name, source in sources.items()}
 
 
 def _store(source: Any, options: Mapping[str, Any]) -> LazyPyramidStore:

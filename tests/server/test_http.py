@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
+import pickle
 import re
 import socket
 import threading
@@ -22,6 +24,7 @@ from lazypyr import LazyPyramidStore
 from lazypyr.cli import main
 from lazypyr.errors import PlanError
 from lazypyr.server.limits import RECEIVE_SECONDS
+from lazypyr.server.run import build_app
 from support.faultstore import FaultStore
 from support.http import ask, connect, raw, receive, served
 from support.running import until
@@ -513,3 +516,30 @@ def test_a_vizarr_of_the_user(tmp_path):
             answer = ask(handle.url, f"/viewers/vizarr/{path}")
             assert answer.status == 404, path
         assert b"/viewers/vizarr/?source=" in ask(handle.url, "/").body
+
+
+def test_sources_by_name_share_one_cache_and_no_threads():
+    stack = {f"s{k}": np.full((512, 512), k, "u1") for k in range(3)}
+    n_bytes, held = 4 * 256 * 256, 3 * 256 * 256  # the keys of entries count too
+    app = build_app(
+        stack,
+        {"compressor": None, "cache_bytes": n_bytes},
+        hosts=("localhost",),
+        cors=None,
+        revalidate=None,
+        viewer_dir=None,
+    )
+    for served_app in (app, pickle.loads(pickle.dumps(app))):
+        engines = [dataset.store.engine for dataset in served_app.datasets.values()]
+        assert len({id(engine) for engine in engines}) == 3
+        for dataset in served_app.datasets.values():
+            for i, j in itertools.product(range(2), range(2)):
+                dataset.store[f"0/c/{i}/{j}"]
+        infos = [engine.cache_info() for engine in engines]
+        assert {(info.currsize, info.maxsize) for info in infos} == {(held, n_bytes)}
+        assert [info.computes for info in infos] == [4, 4, 4]
+        engines[0].clear()
+        assert engines[2].cache_info().currsize == 0
+    own = LazyPyramidStore(IMAGE)
+    app = build_app({"own": own, "other": IMAGE}, {}, hosts=("localhost",), cors=None, revalidate=None, viewer_dir=None)
+    assert app.datasets["own"].store.engine is own.engine
