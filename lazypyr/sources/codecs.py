@@ -121,15 +121,15 @@ def decode_at_most(codec: Any, data: Any, n_bytes: int, out: np.ndarray[Any, Any
     if codec.codec_id in _STREAMS:
         return _streamed(codec, data, n_bytes)
     data = (data.reshape(-1).view("u1").data if isinstance(data, np.ndarray) else memoryview(data)).cast("B")
-    size_of = {"zstd": _zstd_bytes, "blosc": _blosc_bytes, "lz4": _lz4_bytes}.get(codec.codec_id)
+    size_of = _SIZES.get(codec.codec_id)
     if size_of is None:
         return codec.decode(data)
-    declared = size_of(data)
+    declared = size_of(data, n_bytes)
     if declared is not None and declared > n_bytes:
         msg = f"expected {n_bytes} decoded bytes, got {declared}, as the compressed chunk says"
         raise ValueError(msg)
     # Of unknown size are frames of zstd that were written bit by bit: numcodecs stops at the end of `out`.
-    if (declared is None and n_bytes < _NO_BOUND) or (declared == n_bytes and out is not None):
+    if declared == n_bytes or (declared is None and n_bytes < _NO_BOUND):
         out = np.empty(n_bytes, "u1") if out is None else out
         codec.decode(data, out=out)
         return out
@@ -156,7 +156,7 @@ def _streamed(codec: Any, data: Any, n_bytes: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _blosc_bytes(data: memoryview) -> int:
+def _blosc_bytes(data: memoryview, _n_bytes: int) -> int:
     if len(data) < 16:
         msg = f"a Blosc chunk has a header of 16 bytes, got {len(data)}"
         raise ValueError(msg)
@@ -166,12 +166,12 @@ def _blosc_bytes(data: memoryview) -> int:
     return int.from_bytes(data[4:8], "little")
 
 
-def _lz4_bytes(data: memoryview) -> int:
+def _lz4_bytes(data: memoryview, _n_bytes: int) -> int:
     # numcodecs puts the size in front of the block.
     return int.from_bytes(data[:4], "little")
 
 
-def _zstd_bytes(data: memoryview) -> int | None:
+def _zstd_bytes(data: memoryview, n_bytes: int) -> int | None:
     """Bytes that all frames say they have, None where one doesn't say it (RFC 8878, section 3.1.1)."""
     total, start = 0, 0
     while start < len(data) or not start:
@@ -182,24 +182,38 @@ def _zstd_bytes(data: memoryview) -> int | None:
         if magic != 0xFD2FB528 or len(data) < start + 6:
             msg = "no Zstandard frame"
             raise ValueError(msg)
-        size, end = _zstd_frame(data, start + 4)
+        size, blocks = _zstd_header(data, start + 4)
         if size is None:
             return None
-        total, start = total + size, end
+        total += size
+        if total >= n_bytes:  # whatever follows has no room left
+            return total
+        start = _zstd_end(data, blocks) + (4 if data[start + 4] & 4 else 0)
     return total
 
 
-def _zstd_frame(data: memoryview, start: int) -> tuple[int | None, int]:
-    """Size that a frame says it has, and its end: header descriptor, window, dictionary id, content size, blocks."""
+def _zstd_header(data: memoryview, start: int) -> tuple[int | None, int]:
+    """Size that a frame says it has, and where its blocks begin: after descriptor, window, dictionary id, content size."""
     descriptor = data[start]
     single, flag = descriptor >> 5 & 1, descriptor >> 6
     start += 1 + (0 if single else 1) + (0, 1, 2, 4)[descriptor & 3]
     width = (single, 2, 4, 8)[flag]
     size = int.from_bytes(data[start : start + width], "little") + (256 if width == 2 else 0)
-    start += width
+    return size if width else None, start + width
+
+
+def _zstd_end(data: memoryview, start: int) -> int:
+    """End of the last block of a frame."""
     last = False
     while not last and start < len(data):
         block = int.from_bytes(data[start : start + 3], "little")
         last = bool(block & 1)
         start += 3 + (1 if block >> 1 & 3 == 1 else block >> 3)
-    return size if width else None, start + (4 if descriptor & 4 else 0)
+    return start
+
+
+_SIZES: dict[str, Callable[[memoryview, int], int | None]] = {
+    "zstd": _zstd_bytes,
+    "blosc": _blosc_bytes,
+    "lz4": _lz4_bytes,
+}

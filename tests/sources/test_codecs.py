@@ -177,6 +177,24 @@ def zstd_frames(sizes, *, declared=True):
     return frames
 
 
+def sharded(folder, chunk):
+    """A shard of one chunk, as zarr lays it out, for the key ".../c/0/0"."""
+    codecs = [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 0, "checksum": False}}]
+    inside = {
+        "chunk_shape": [64, 64],
+        "codecs": codecs,
+        "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+    }
+    array = zarr.create_array(str(folder), shape=(64, 64), chunks=(64, 64), shards=(64, 64), dtype="u1")
+    assert array.shards == (64, 64)
+    document = json.loads((folder / "zarr.json").read_text())
+    document["codecs"] = [{"name": "sharding_indexed", "configuration": {**inside, "index_location": "end"}}]
+    (folder / "zarr.json").write_text(json.dumps(document))
+    (folder / "c" / "0").mkdir(parents=True)
+    (folder / "c" / "0" / "0").write_bytes(chunk + np.array([0, len(chunk)], "<u8").tobytes())
+    return folder
+
+
 @pytest.mark.fault("N9")
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_chunks_that_decode_to_more_than_is_due_are_refused_before_they_are_decoded(tmp_path):
@@ -194,11 +212,15 @@ def test_chunks_that_decode_to_more_than_is_due_are_refused_before_they_are_deco
         zstd_frames([BOMB], declared=False),
         zstd_frames([64, BOMB]),
         zstd_frames([64]) + zstd_frames([BOMB], declared=False),
+        zstd_frames([4096, BOMB]),
     ]
     for number, chunk in enumerate(hidden):
         paths.append(v2_array(tmp_path / f"zstd hidden {number}", chunk, compressor={"id": "zstd"}))
     twice = numcodecs.GZip().encode(bytes(4096)) + (tmp_path / "gzip" / "0.0").read_bytes()
     paths.append(v2_array(tmp_path / "gzip twice", twice, compressor={"id": "gzip"}))
+    behind = {"compressor": {"id": "zstd"}, "filters": [{"id": "delta", "dtype": "u1"}]}
+    paths.append(v2_array(tmp_path / "zstd behind delta", zstd_frames([4096, BOMB]), **behind))
+    paths.append(sharded(tmp_path / "sharded", zstd_frames([BOMB])))
     run = subprocess.run(
         [sys.executable, "-c", READ, *map(str, paths), "c/0/0"], capture_output=True, text=True, check=True
     )
