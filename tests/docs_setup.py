@@ -71,7 +71,17 @@ def with_napari(folder: Path) -> dict:
     return {**derived(folder), "napari": napari}
 
 
+def to_extend(folder: Path) -> dict:
+    """``dem.zarr``, ``bands.zarr`` and ``heights.asc``."""
+    rng = np.random.default_rng(0)
+    zarr.create_array(folder / "dem.zarr", data=rng.normal(size=(300, 400)))
+    zarr.create_array(folder / "bands.zarr", data=rng.integers(1, 99, (300, 400, 4), "u2"))
+    np.savetxt(folder / "heights.asc", np.add.outer(np.zeros(40), 30 * np.arange(50.0)), "%.1f")
+    return {}
+
+
 SETUP = {
+    "docs/extending.md": to_extend,
     "README.md": large_stack,
     "docs/quickstart.md": large_stack,
     "docs/materialize.md": large_stack,

@@ -7,6 +7,7 @@ import re
 import shlex
 from urllib.request import urlopen
 
+import httpx
 import numpy as np
 import pytest
 import zarr
@@ -80,6 +81,20 @@ def test_what_the_first_pages_compute(page, names, tmp_path):
         level = data[:: 2**k, :: 2**k]
         expected = np.angle(level[..., :, None] * level[..., None, :].conj())
         np.testing.assert_allclose(np.exp(1j * kept[str(k)][:]), np.exp(1j * expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("page", ["docs/extending.md"])
+async def test_what_is_added_computes(page, names):
+    heights, greenness, steep = names["heights"], names["greenness"], names["steep"]
+    box = heights.read(0)[:2, :2]
+    np.testing.assert_allclose(heights.read(1)[0, 0], np.percentile(box, 90))
+    z = zarr.open_array("bands.zarr", mode="r")[:].astype("f8")
+    np.testing.assert_allclose(greenness.read(0), (z[..., 3] - z[..., 2]) / (z[..., 3] + z[..., 2]), rtol=1e-5)
+    np.testing.assert_allclose(steep.read(0), 45)
+    transport = httpx.ASGITransport(app=names["site"])
+    async with httpx.AsyncClient(transport=transport, base_url="http://maps.example.org") as client:
+        assert (await client.get("/highest")).json() == {"highest": float(heights.read(-1).max())}
+        assert (await client.get("/pyramids/steep/zarr.json")).json()["node_type"] == "group"
 
 
 def test_commands_of_all_pages_are_understood():

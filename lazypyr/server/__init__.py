@@ -2,16 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lazypyr._util.optional import need
 
 if TYPE_CHECKING:
+    from lazypyr.server.app import App
     from lazypyr.server.run import Handle
 
-__all__ = ["serve"]
+__all__ = ["create_app", "serve"]
+
+
+def create_app(
+    sources: Any,
+    *,
+    allow_host: Sequence[str] = (),
+    cors: str | Iterable[str] | None = "*",
+    revalidate: float | None = None,
+    viewer_dir: str | Path | None = None,
+    **options: Any,
+) -> App:
+    """ASGI application of what `serve` serves, for other servers and frameworks to run or mount below a path.
+
+    Its pages and answers have the URLs of the path below which it is mounted (ASGI's ``root_path``).
+
+    Parameters
+    ----------
+    sources : dict of sources by name, or one source
+        `LazyPyramidStore` objects, or sources that it opens.
+    allow_host : sequence of str
+        Names by which clients may call the machine, beside those of loopback; "*" for any, where the server around it checks.
+    cors : str, iterable of str, or None
+        Origins whose pages may read: "*" any, None no other (or where the framework around it answers).
+    revalidate : float, optional
+        Seconds between checks for sources that have changed.
+    viewer_dir : str or Path, optional
+        Folder with a built vizarr.
+    **options : dict
+        Options of `LazyPyramidStore` for every source that isn't a store yet.
+
+    Returns
+    -------
+    ASGI application
+        It takes no part in the lifespan protocol and needs none.
+
+    Raises
+    ------
+    PlanError
+        For invalid options, names or sources.
+    MissingExtra
+        Without starlette and uvicorn.
+
+    See Also
+    --------
+    serve : The application, run.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from starlette.applications import Starlette
+    >>> from starlette.routing import Mount
+    >>> from lazypyr.server import create_app
+    >>> app = create_app({"ramp": np.arange(512 * 512).reshape(512, 512)}, allow_host=["maps.example.org"])
+    >>> site = Starlette(routes=[Mount("/pyramids", app=app)])
+    """
+    run = _prepared("lazypyr.server.create_app", create_app, options)
+    hosts = (*run.LOOPBACK, *run.checked_hosts(allow_host))
+    app: App = run.build_app(sources, options, hosts=hosts, cors=cors, revalidate=revalidate, viewer_dir=viewer_dir)
+    return app
+
+
+def _prepared(feature: str, call: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """Module that builds and runs applications, once its packages are there and the options are known ones."""
+    for module in ("starlette", "uvicorn"):
+        need(module, feature=feature, extra="serve")
+    from lazypyr.pyramids.open import open_pyramid
+    from lazypyr.registry import check_options
+    from lazypyr.store import LazyPyramidStore
+
+    check_options(call.__name__, options, call, LazyPyramidStore, open_pyramid)
+    return importlib.import_module("lazypyr.server.run")
 
 
 def serve(
@@ -90,18 +163,14 @@ def serve(
     array([[   0,    2],
            [1024, 1026]])
     """
-    for module in ("starlette", "uvicorn"):
-        need(module, feature="lazypyr.serve", extra="serve")
-    from lazypyr.pyramids.open import open_pyramid
-    from lazypyr.registry import check_options
-    from lazypyr.server import run
-    from lazypyr.store import LazyPyramidStore
-
-    check_options("serve", options, serve, LazyPyramidStore, open_pyramid)
+    run = _prepared("lazypyr.serve", serve, options)
     run.check_processes(workers, port, background=background)
     hosts = run.hosts_of(host, tuple(allow_host))
     app = run.build_app(sources, options, hosts=hosts, cors=cors, revalidate=revalidate, viewer_dir=viewer_dir)
     if warm:
         for dataset in app.datasets.values():
             dataset.store.warm(progress=not background)
-    return run.run_app(app, host, port, workers=workers, background=background, open_browser=open_browser)
+    handle: Handle | None = run.run_app(
+        app, host, port, workers=workers, background=background, open_browser=open_browser
+    )
+    return handle

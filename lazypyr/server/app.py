@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -139,7 +139,8 @@ class App:
             self.stats.count(seen[0], seen[1], time.perf_counter() - began)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        method, raw_path = scope["method"], scope["raw_path"]
+        method = scope["method"]
+        raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
         if method == "OPTIONS":
             await reply(scope, send, 204, headers={"Allow": ALLOWED, "Content-Length": ""})
         elif method not in ("GET", "HEAD"):
@@ -152,6 +153,7 @@ class App:
             await reply(scope, send, 404)
         else:
             try:
+                path = _below(path, scope.get("root_path", ""))
                 await self._route(path, {**scope, "path": path}, receive, send)
             except (ClientDisconnected, asyncio.CancelledError):
                 raise
@@ -216,3 +218,11 @@ def _decoded(raw_path: bytes) -> str | None:
         return unquote_to_bytes(raw_path).decode()
     except UnicodeDecodeError:
         return None
+
+
+def _below(path: str, root: str) -> str:
+    """Path below the one at which the application is mounted."""
+    root = root.rstrip("/")
+    if root and (path == root or path.startswith(f"{root}/")):
+        return path[len(root) :] or "/"
+    return path

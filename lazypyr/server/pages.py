@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from lazypyr._util.text import size_text
 from lazypyr.geometry import windows
@@ -22,7 +22,7 @@ _HEAD = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="/static/page.css">
+<link rel="stylesheet" href="{root}/static/page.css">
 """
 _PASTED_BYTES = 2**24
 # Data types that neuroglancer's client reads.
@@ -36,11 +36,12 @@ def index_page(
     """Index page at ``/``; `shown` has name, pyramid, fingerprint and layout of each source."""
     count = "one source" if len(shown) == 1 else f"{len(shown)} sources"
     cards = "".join(_card(*source, base=base, own_vizarr=own_vizarr, has_viewer=has_viewer) for source in shown)
-    return f"""{_HEAD}<title>lazypyr</title>
+    root = escape(urlsplit(base).path)
+    return f"""{_HEAD.format(root=root)}<title>lazypyr</title>
 <header><h1>lazypyr</h1><p>{count}, every level computed when it is read</p>
-<nav><a href="/stats">stats</a><a href="/metrics">metrics</a></nav></header>
+<nav><a href="{root}/stats">stats</a><a href="{root}/metrics">metrics</a></nav></header>
 <main>{cards}</main>
-<script src="/static/index.js"></script>
+<script src="{root}/static/index.js"></script>
 """
 
 
@@ -49,9 +50,10 @@ def _card(
 ) -> str:
     label, place, first = escape(name), quote(name), layout.zarr_format
     url, other = f"{base}/{place}/", f"{base}/v{5 - first}/{place}/"
-    picture = f'<img src="/thumbnail/{place}.png?v={version}" alt="{label}" loading="lazy">'
-    view = f"/view/{place}"
-    vizarr = f"{'/viewers/vizarr/' if own_vizarr else _HOSTED}?source={quote(url, safe='')}"
+    root = escape(urlsplit(base).path)
+    picture = f'<img src="{root}/thumbnail/{place}.png?v={version}" alt="{label}" loading="lazy">'
+    view = f"{root}/view/{place}"
+    vizarr = f"{f'{root}/viewers/vizarr/' if own_vizarr else _HOSTED}?source={quote(url, safe='')}"
     buttons = [f'<a class="button" href="{view}">Look at it</a>'] if has_viewer else []
     reason = why_not_ome(pyramid)
     if reason is None and pyramid.dtype.kind in "uif":
@@ -142,21 +144,22 @@ print(viewer)""",
     return [(name, text) for name, text in tabs.items() if fits.get(name, True)]
 
 
-def view_page(info: Mapping[str, Any]) -> str:
-    """Viewer page of a source; `info` is the document of ``/api/NAME/info``."""
+def view_page(info: Mapping[str, Any], root: str) -> str:
+    """Viewer page of a source; `info` is the document of ``/api/NAME/info``, `root` the path of the application."""
     title = escape(str(info["name"]))
     # "</script>" must not end the element from within a name.
-    facts = json.dumps(info, allow_nan=False).replace("<", "\\u003c")
-    return f"""{_HEAD}<title>{title} · lazypyr</title>
+    facts = json.dumps({**info, "root": root}, allow_nan=False).replace("<", "\\u003c")
+    root = escape(root)
+    return f"""{_HEAD.format(root=root)}<title>{title} · lazypyr</title>
 <body class="viewer">
-<header><a href="/"><h1>lazypyr</h1></a><h2>{title}</h2>
+<header><a href="{root}/"><h1>lazypyr</h1></a><h2>{title}</h2>
 <form id="controls"></form>
 </header>
 <div id="plot"></div>
 <div id="scalebar"><span></span></div>
 <footer><span id="where"></span><span id="value"></span><span id="zoom"></span></footer>
 <script id="info" type="application/json">{facts}</script>
-<script src="/static/bokeh.min.js"></script>
-<script src="/static/bokeh-api.min.js"></script>
-<script src="/static/view.js"></script>
+<script src="{root}/static/bokeh.min.js"></script>
+<script src="{root}/static/bokeh-api.min.js"></script>
+<script src="{root}/static/view.js"></script>
 """

@@ -11,7 +11,7 @@ from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import numpy as np
 from starlette.types import Receive, Scope, Send
@@ -87,7 +87,7 @@ class ViewerRoutes:
             if _bokeh_folder() is None:
                 await _html(scope, send, "<p>The viewer needs bokeh: <code>pip install bokeh</code>", status=404)
             else:
-                await _html(scope, send, view_page(result[1]))
+                await _html(scope, send, view_page(result[1], _root(scope)))
 
     async def _static(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
         kind = {**_OURS, **_BOKEH}.get(rest)
@@ -326,7 +326,12 @@ def _bokeh_folder() -> Path | None:
 
 def _base(scope: Scope) -> str:
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "localhost")
-    return f"{scope['scheme']}://{host}"
+    return f"{scope['scheme']}://{host}{_root(scope)}"
+
+
+def _root(scope: Scope) -> str:
+    """Path below which the application is mounted, as URLs have it; empty for none."""
+    return quote(scope.get("root_path", "").rstrip("/"))
 
 
 def _query(scope: Scope) -> dict[str, str]:

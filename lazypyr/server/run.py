@@ -30,7 +30,7 @@ from lazypyr.server.dataset import ServedDataset
 from lazypyr.server.limits import MAX_CONNECTIONS, TimeoutH11Protocol
 from lazypyr.store import LazyPyramidStore
 
-__all__ = ["Handle", "build_app", "check_processes", "hosts_of", "name_of", "run_app"]
+__all__ = ["LOOPBACK", "Handle", "build_app", "check_processes", "checked_hosts", "hosts_of", "name_of", "run_app"]
 
 # Name, IPv4 or [IPv6] address; "*.example.org" for all below one; "*" for any.
 _HOST = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]", re.ASCII)
@@ -217,13 +217,19 @@ def _check_picklable(app: App) -> None:
             ) from error
 
 
-def hosts_of(host: str, allow_host: Sequence[str]) -> tuple[str, ...]:
-    """Names that a client may use: those of loopback, and those the user allows."""
+def checked_hosts(allow_host: Sequence[str]) -> tuple[str, ...]:
+    """Names of hosts as they were given; PlanError for anything that is none."""
     for name in allow_host:
         if not _HOST.fullmatch(name):
             raise PlanError(
                 f"allow_host: expected a name or address as 'box.example.org', without scheme and port, got {name!r}"
             )
+    return tuple(allow_host)
+
+
+def hosts_of(host: str, allow_host: Sequence[str]) -> tuple[str, ...]:
+    """Names that a client may use: those of loopback, and those the user allows."""
+    checked_hosts(allow_host)
     if _is_loopback(host):
         return (*LOOPBACK, *allow_host)
     if not allow_host:

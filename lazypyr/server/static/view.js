@@ -4,6 +4,7 @@
 // the image, y upwards with the top edge of the image at `side`, that of the square which zoom 0 shows. Axes and readings are
 // in the source's own coordinates.
 const info = JSON.parse(document.getElementById("info").textContent);
+const root = info.root;
 const { nx, ny, x0, dx, y0, dy } = info.grid;
 const tile = info.tile;
 const place = info.name.split("/").map(encodeURIComponent).join("/");
@@ -22,7 +23,7 @@ function query(extra) {
 }
 
 async function ask(what, extra) {
-  const answer = await fetch(`/api/${place}/${what}?${query(extra)}`);
+  const answer = await fetch(`${root}/api/${place}/${what}?${query(extra)}`);
   if (!answer.ok) throw new Error(`${what}: ${answer.status}`);
   return answer.json();
 }
@@ -97,7 +98,7 @@ let retry = 2000;
 async function redraw(whole = false) {
   const mine = ++state.asked, extra = { palette: state.palette };
   if (state.low !== null) Object.assign(extra, { low: state.low, high: state.high });
-  const next = tilesOf(`/tiles/${place}/{Z}/{X}/{Y}.png?${query(extra)}`);
+  const next = tilesOf(`${root}/tiles/${place}/{Z}/{X}/{Y}.png?${query(extra)}`);
   if (view) {
     // All of the image, in one tile, stands in where a view has no tile yet.
     const overview = load(next, [0, 0, 0, next.get_tile_meter_bounds(0, 0, 0)]);
@@ -296,7 +297,7 @@ controls.onsubmit = () => false;
 // A live source: one version after the other, never two at once.
 async function follow() {
   try {
-    const answer = await fetch(`/api/${place}/info`);
+    const answer = await fetch(`${root}/api/${place}/info`);
     const now = await answer.json();
     if (now.version !== info.version) {
       info.version = now.version;
