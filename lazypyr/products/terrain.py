@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,11 +85,11 @@ class _Terrain(BuiltInProduct):
             sizes[n] *= _METERS.get(unit, 1.0)
         return north * sizes[0], east * sizes[1]
 
-    def _output(self, source: Input) -> Output:
-        raise NotImplementedError
+    @abstractmethod
+    def _output(self, source: Input) -> Output: ...
 
-    def _of(self, east: Array, north: Array) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def _of(self, east: Array, north: Array) -> Array: ...
 
 
 def _gradient(heights: Array, dy: float, dx: float) -> tuple[Array, Array]:
