@@ -195,31 +195,37 @@ def sharded(folder, chunk):
     return folder
 
 
+def large(folder, chunk, **changes):
+    """Chunks of 1 MiB: the bombs are shorter than what may be stored of one, so that only their content tells."""
+    assert len(chunk) < 2**20
+    return v2_array(folder, chunk, shape=[1024, 1024], chunks=[1024, 1024], **changes)
+
+
 @pytest.mark.fault("N9")
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_chunks_that_decode_to_more_than_is_due_are_refused_before_they_are_decoded(tmp_path):
-    paths = [v2_array(tmp_path / "good", numcodecs.Zstd().encode(bytes(4096)), compressor={"id": "zstd"})]
+    paths = [large(tmp_path / "good", numcodecs.Zstd().encode(bytes(2**20)), compressor={"id": "zstd"})]
     zeros = np.zeros(BOMB, "u1")
     for name, settings in BOMBS.items():
         compressor = {"id": name, **settings}
         chunk = numcodecs.get_codec(compressor).encode(zeros)
-        paths.append(v2_array(tmp_path / name, chunk, compressor=compressor))
-        paths.append(v2_array(tmp_path / f"{name} shuffled", chunk, compressor=compressor, filters=[{"id": "shuffle"}]))
+        paths.append(large(tmp_path / name, chunk, compressor=compressor))
+        paths.append(large(tmp_path / f"{name} shuffled", chunk, compressor=compressor, filters=[{"id": "shuffle"}]))
         packed = {"filters": [{"id": "packbits"}, {"id": "delta", "dtype": "u1"}], "dtype": "|b1"}
-        paths.append(v2_array(tmp_path / f"{name} packed", chunk, compressor=compressor, **packed))
+        paths.append(large(tmp_path / f"{name} packed", chunk, compressor=compressor, **packed))
     del zeros
     hidden = [
         zstd_frames([BOMB], declared=False),
         zstd_frames([64, BOMB]),
         zstd_frames([64]) + zstd_frames([BOMB], declared=False),
-        zstd_frames([4096, BOMB]),
+        zstd_frames([2**20, BOMB]),
     ]
     for number, chunk in enumerate(hidden):
-        paths.append(v2_array(tmp_path / f"zstd hidden {number}", chunk, compressor={"id": "zstd"}))
-    twice = numcodecs.GZip().encode(bytes(4096)) + (tmp_path / "gzip" / "0.0").read_bytes()
-    paths.append(v2_array(tmp_path / "gzip twice", twice, compressor={"id": "gzip"}))
+        paths.append(large(tmp_path / f"zstd hidden {number}", chunk, compressor={"id": "zstd"}))
+    twice = numcodecs.GZip().encode(bytes(2**20)) + (tmp_path / "gzip" / "0.0").read_bytes()
+    paths.append(large(tmp_path / "gzip twice", twice, compressor={"id": "gzip"}))
     behind = {"compressor": {"id": "zstd"}, "filters": [{"id": "delta", "dtype": "u1"}]}
-    paths.append(v2_array(tmp_path / "zstd behind delta", zstd_frames([4096, BOMB]), **behind))
+    paths.append(large(tmp_path / "zstd behind delta", zstd_frames([2**20, BOMB]), **behind))
     paths.append(sharded(tmp_path / "sharded", zstd_frames([BOMB])))
     run = subprocess.run(
         [sys.executable, "-c", READ, *map(str, paths), "c/0/0"], capture_output=True, text=True, check=True
