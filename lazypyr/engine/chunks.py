@@ -12,7 +12,7 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Pyramid
 
-__all__ = ["checked_chunk", "full_size"]
+__all__ = ["checked_chunk", "cut", "full_size", "only_chunk"]
 
 Array = np.ndarray[Any, Any]
 
@@ -57,3 +57,19 @@ def full_size(pyramid: Pyramid, block: Array) -> Array:
         chunk = np.array(block, order="C", copy=True)
     chunk.flags.writeable = False
     return chunk
+
+
+def only_chunk(window: Window, chunks: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The chunk in which a window lies, None where it takes several, or holds no pixel."""
+    index = []
+    for (a, b), c in zip(window, chunks, strict=True):
+        i = a // c
+        if not a < b <= (i + 1) * c:
+            return None
+        index.append(i)
+    return tuple(index)
+
+
+def cut(chunk: Array, chunks: tuple[int, ...], index: tuple[int, ...], window: Window) -> Array:
+    """Pixels of a window that lies in a chunk, given with its index."""
+    return chunk[tuple([slice(a - i * c, b - i * c) for (a, b), i, c in zip(window, index, chunks, strict=True)])]

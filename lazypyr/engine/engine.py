@@ -19,7 +19,7 @@ import numpy as np
 from lazypyr._util.cache import CacheInfo, CacheStorage, Computation, SingleFlightCache, current_computation
 from lazypyr._util.checks import positive, whole_number
 from lazypyr._util.forksafe import remake_after_fork
-from lazypyr.engine.chunks import checked_chunk, full_size
+from lazypyr.engine.chunks import checked_chunk, cut, full_size, only_chunk
 from lazypyr.engine.limiter import MemoryLimiter
 from lazypyr.engine.pools import DaemonThreadPool, run_tasks
 from lazypyr.errors import BusyError
@@ -205,16 +205,16 @@ class Engine:
 
     def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
         """Pixels of a window, put together of cached chunks; read-only."""
-        only = _only_chunk(window, pyramid.chunks)
+        only = only_chunk(window, pyramid.chunks)
         if only is not None:
-            return _cut(self.chunk(pyramid, level, only), pyramid.chunks, only, window)
+            return cut(self.chunk(pyramid, level, only), pyramid.chunks, only, window)
         indices = windows.chunk_index_windows(window, pyramid.chunks)
         shape = pyramid.levels[level].shape
         out = np.empty(windows.window_shape(window), pyramid.dtype)
 
         def place(index: tuple[int, ...]) -> None:
             part = windows.overlap(window, windows.chunk_window(index, pyramid.chunks, shape))
-            out[windows.slices_within(part, window)] = _cut(
+            out[windows.slices_within(part, window)] = cut(
                 self.chunk(pyramid, level, index), pyramid.chunks, index, part
             )
 
@@ -313,7 +313,7 @@ class Engine:
             return computed[0]
         chunk = self.get_cached(pyramid, level, index)
         if chunk is not None:
-            return _cut(chunk, pyramid.chunks, index, window)
+            return cut(chunk, pyramid.chunks, index, window)
         return self._admitted(pyramid, plan, context)
 
     def _admitted(self, pyramid: Pyramid, plan: ReadPlan, context: ComputeContext) -> Array:
@@ -383,21 +383,6 @@ def _quietly(cache: SingleFlightCache, computation: Computation) -> None:
     # The error is the future's; in a pool's thread there is nobody else to tell.
     with contextlib.suppress(BaseException):
         cache.run(computation)
-
-
-def _only_chunk(window: Window, chunks: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The chunk in which a window lies, None where it takes several, or holds no pixel."""
-    index = []
-    for (a, b), c in zip(window, chunks, strict=True):
-        i = a // c
-        if not a < b <= (i + 1) * c:
-            return None
-        index.append(i)
-    return tuple(index)
-
-
-def _cut(chunk: Array, chunks: tuple[int, ...], index: tuple[int, ...], window: Window) -> Array:
-    return chunk[tuple([slice(a - i * c, b - i * c) for (a, b), i, c in zip(window, index, chunks, strict=True)])]
 
 
 def cpu_count() -> int:
