@@ -162,7 +162,8 @@ def read(path):
 read(sys.argv[1])
 before = peak()
 for path in sys.argv[2:-1]:
-    print(round(peak() - before), read(path))
+    message = read(path)
+    print(round(peak() - before), message)
 """
 
 
