@@ -18,6 +18,7 @@ from lazypyr.products.coherence import coherence
 from lazypyr.products.color import colormap, composite
 from lazypyr.products.define import define
 from lazypyr.products.embeddings import dequantize, pca, premultiply, unpremultiply
+from lazypyr.products.expression import expression
 from lazypyr.products.insar import amplitude, intensity, intf, phase
 from lazypyr.products.mapped import MappedPyramid, ProductSource
 from lazypyr.products.stretch import rescale
@@ -45,6 +46,7 @@ __all__ = [
     "composite",
     "define",
     "dequantize",
+    "expression",
     "hillshade",
     "intensity",
     "intf",

@@ -14,6 +14,7 @@ from lazypyr.products.coherence import coherence
 from lazypyr.products.color import colormap, composite
 from lazypyr.products.define import define
 from lazypyr.products.embeddings import Dequantize, pca, premultiply, unpremultiply
+from lazypyr.products.expression import expression
 from lazypyr.products.insar import amplitude, intensity, intf, phase
 from lazypyr.products.mapped import map_pyramids, map_sources
 from lazypyr.products.stretch import rescale
@@ -73,6 +74,7 @@ _BUILT_IN: dict[str, Callable[..., Product]] = {
     "hillshade": hillshade,
     "slope": slope,
     "aspect": aspect,
+    "expression": expression,
 }
 # Products of several inputs, which only recipes make of a name.
 _OF_SEVERAL: dict[str, Callable[..., Product]] = {"dequantize": Dequantize}
@@ -145,7 +147,7 @@ def product_of(product: ProductLike, /, **options: Any) -> Product:
     Parameters
     ----------
     product : str, callable or Product
-        One of `NAMES`, or a name that is registered; a function, as `define` describes; or a result of `define` and the functions of this module.
+        One of `NAMES`, or a name that is registered; "expression:" and a formula; a function, as `define` describes; or a result of `define` and the functions of this module.
     **options : dict
         Options of the named product or of `define`.
 
@@ -176,6 +178,8 @@ def product_of(product: ProductLike, /, **options: Any) -> Product:
             )
         return product
     if isinstance(product, str):
+        if product.startswith("expression:"):
+            product, options = "expression", {"text": product.removeprefix("expression:"), **options}
         if product not in PRODUCTS:
             hint = nearest(product, PRODUCTS)
             if product == "dequantize":
