@@ -113,6 +113,12 @@ def register_product(name: str, product: Product | Callable[..., Product]) -> No
     PRODUCTS.register(name, product)
 
 
+def _required_options(make: Callable[..., Product]) -> list[str]:
+    """Options without a default: a product that has any can't be offered by its name alone."""
+    parameters = inspect.signature(make).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
 @functools.cache
 def offered_products(viewer: str) -> tuple[str, ...]:
     """Names of the products that a kind of viewer offers of every pyramid that allows them, in its order.
@@ -137,7 +143,8 @@ def offered_products(viewer: str) -> tuple[str, ...]:
     >>> lazypyr.product.offered_products("plot")[:3]
     ('amplitude', 'intensity', 'phase')
     """
-    ranks = {name: make().display.get("offered", {}).get(viewer) for name, make in _BUILT_IN.items()}
+    complete = {name: make for name, make in _BUILT_IN.items() if not _required_options(make)}
+    ranks = {name: make().display.get("offered", {}).get(viewer) for name, make in complete.items()}
     return tuple(sorted((name for name in ranks if ranks[name] is not None), key=lambda name: ranks[name] or 0))
 
 
