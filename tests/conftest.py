@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -44,6 +45,19 @@ def _works(python):
     return answer.returncode == 0 and answer.stdout.startswith("2.18.")
 
 
+@contextlib.contextmanager
+def _alone(lock):
+    """One process at a time: those of pytest-xdist all want the environment, and one of them makes it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _zarr2(config):
     """Path of a Python with zarr 2.18, or why there is none."""
     given = os.environ.get("LAZYPYR_ZARR2_PYTHON")
@@ -52,6 +66,11 @@ def _zarr2(config):
     if not hasattr(config, "cache"):
         return None, "pytest runs without its cache, where the environment with zarr 2.18 is kept"
     folder = config.cache.mkdir("zarr2-venv")
+    with _alone(folder.with_suffix(".lock")):
+        return _made_zarr2(folder)
+
+
+def _made_zarr2(folder):
     python = folder / "bin" / "python"
     if _works(python):
         return str(python), ""
