@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from lazypyr.products.apply import PRODUCTS
+from lazypyr.products.palettes import COLORMAPS
+from lazypyr.reducers import REDUCERS
+from lazypyr.sources.open import OPENERS
 from support.paths import BUNDLED, DATA, ROOT
 from support.tools import CI, unavailable
 
@@ -143,3 +147,10 @@ def redis_server():
     if not Path(path).exists():
         unavailable("no redis-server on this machine: apt-get install redis-server")
     return path
+
+
+@pytest.fixture(autouse=True)
+def registries(monkeypatch):
+    """What a test registers is gone after it."""
+    for registry in (OPENERS, PRODUCTS, COLORMAPS, REDUCERS):
+        monkeypatch.setattr(registry, "_objects", dict(registry._objects))

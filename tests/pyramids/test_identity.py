@@ -103,7 +103,6 @@ def test_a_name_costs_no_pixel():
     [
         ("method", "mean"),
         ("levels", 2),
-        ("chunks", (8, 8)),
         ("factors", {"y": 2}),
         ("nodata", 3),
         ("bounds", (0, 0, 1, 1)),
@@ -115,6 +114,16 @@ def test_what_a_pyramid_can_not_take_is_refused(option, value):
     for src in (pyramid, LazyPyramidStore(pyramid), zarr.open(LazyPyramidStore(pyramid))):
         with pytest.raises(PlanError, match=option):
             LazyPyramidStore(src, **{option: value})
+
+
+def test_other_chunks_are_taken_where_levels_are_reduced():
+    pyramid = open_pyramid(np.arange(1024.0).reshape(32, 32), method="mean", chunks=(16, 16))
+    for src in (pyramid, LazyPyramidStore(pyramid), zarr.open(LazyPyramidStore(pyramid))):
+        store = LazyPyramidStore(src, chunks=(8, 8))
+        assert store.pyramid.chunks == (8, 8)
+        np.testing.assert_array_equal(zarr.open(store)["1"][...], pyramid.read(1))
+    with pytest.raises(PlanError, match="chunks"):
+        LazyPyramidStore(pyramid.map("cast"), chunks=(8, 8))
 
 
 def test_what_a_pyramid_has_already_may_be_said():

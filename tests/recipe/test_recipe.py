@@ -174,6 +174,7 @@ PRODUCTS = {
     "slope": ("dem", [("slope", {"unit": "percent", "z_factor": 0.3048})]),
     "aspect": ("dem", [("aspect", {})]),
     "aspect with spacing": ("dem", [("aspect", {"spacing": 30})]),
+    "expression": ("codes", [("expression", {"text": "(b1 - b0) / (b1 + b0 + 1)"})]),
     "several": ("stack", [("intf_seq", {}), ("cast", {"dtype": "f8"}), ("rescale", {}), ("colormap", {})]),
 }
 
