@@ -103,14 +103,14 @@ class MappedPyramid(Pyramid):
         return sum(parent.decoded_bytes(n_channels) for parent in self.parents)
 
     def _explain(self, what: str, level: int, window: Window, context: ComputeContext) -> Explanation:
-        context = RecordingContext()
+        recording = RecordingContext()
         try:
-            self.compute(level, window, context)
+            self.compute(level, window, recording)
         except Exception as error:  # a product may refuse pixels that are all zero
             return Explanation(
                 what, f"{self.description}; what it reads depends on the pixels ({type(error).__name__})"
             )
-        inputs = tuple(pyramid.explain(k, asked, context) for pyramid, k, asked in context.requests)
+        inputs = tuple(pyramid.explain(k, asked, context) for pyramid, k, asked in recording.requests)
         return Explanation(what, self.description, inputs=inputs)
 
     @property

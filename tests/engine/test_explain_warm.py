@@ -63,6 +63,17 @@ def test_explain_follows_a_product_to_its_inputs():
     assert json.loads(json.dumps(said.as_dict()))["inputs"][0]["chunks"] == 1
 
 
+@pytest.mark.parametrize("name", ["intf_0", "cast", "rescale"])
+def test_explain_of_a_product_names_the_cached_chunks_of_its_inputs(name):
+    data = np.arange(256.0 * 256 * 2).reshape(256, 256, 2)
+    pyramid = open_pyramid(data, axes="yxi", method="mean", chunks=(32, 32))
+    store = LazyPyramidStore(pyramid.map(name))
+    assert not store.explain("2/c/0/0/1").inputs[0].cached
+    store["2/c/0/0/1"]
+    found = store.explain("2/c/0/1/1").inputs[0]  # the pass over the first brought the chunks beside it
+    assert (found.cached, found.how, found.chunks) == (True, "from the cache", 0)
+
+
 class Counted(Source):
     """Float32 numbers by index along each axis, in chunks of 1000; every read is counted."""
 
