@@ -15,7 +15,7 @@ from lazypyr.products.base import Array, Input
 __all__ = ["SAMPLE_BYTES", "enough", "sample_pixels"]
 
 SAMPLE_BYTES = 32 * 2**20
-"""What an estimate may read of the coarsest level that exists, in bytes of pixels."""
+"""Limit of what an estimate reads of the coarsest level that exists, in bytes of pixels."""
 
 ENOUGH = 2**16
 """Values that make a good estimate: the coarsest level with as many is taken of small inputs."""

@@ -97,15 +97,10 @@ def _gradient(heights: Array, dy: float, dx: float) -> tuple[Array, Array]:
 
     Beyond an edge heights go on straight; a missing neighbour counts as high as the pixel itself.
     """
-    around = [(0, 0)] * (heights.ndim - 2)
-    for n in (1, 2):
-        beyond = [*around, (1, 1) if n == 1 else (0, 0), (1, 1) if n == 2 else (0, 0)]
-        straight = heights.shape[n - 3] > 1
-        heights = (
-            np.pad(heights, beyond, mode="reflect", reflect_type="odd")
-            if straight
-            else np.pad(heights, beyond, mode="edge")
-        )
+    for axis in (-2, -1):
+        beyond = [(0, 0)] * heights.ndim
+        beyond[axis] = (1, 1)
+        heights = np.pad(heights, beyond, mode="reflect", reflect_type="odd")  # one row alone is repeated
     ny, nx = heights.shape[-2] - 2, heights.shape[-1] - 2
     centre = heights[..., 1:-1, 1:-1]
 
