@@ -10,19 +10,16 @@ import sys
 import urllib.request
 
 import numpy as np
+import PIL.Image as PIL
 import pytest
 import zarr
 
+import lazypyr
+from lazypyr.cli import main
+from lazypyr.engine.engine import Engine
+from lazypyr.plot.app import choices
+from lazypyr.plot.viewport import Viewport
 from support.paths import ROOT
-
-pytest.importorskip("holoviews")
-PIL = pytest.importorskip("PIL.Image")
-
-import lazypyr  # noqa: E402
-from lazypyr.cli import main  # noqa: E402
-from lazypyr.engine.engine import Engine  # noqa: E402
-from lazypyr.plot.app import choices  # noqa: E402
-from lazypyr.plot.viewport import Viewport  # noqa: E402
 
 
 @pytest.fixture

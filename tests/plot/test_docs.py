@@ -7,16 +7,14 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import holoviews as hv
 import numpy as np
 import pytest
 import zarr
+from bokeh.plotting import figure as Figure
+from PIL import Image
 
 from support.paths import ROOT
-
-hv = pytest.importorskip("holoviews")
-Image = pytest.importorskip("PIL.Image")
-
-from bokeh.plotting import figure as Figure  # noqa: E402
 
 PAGE = ROOT / "docs" / "plotting.md"
 

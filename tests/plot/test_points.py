@@ -6,19 +6,17 @@ import datetime as dt
 import json
 import re
 
+import holoviews as hv
 import numpy as np
+import PIL.Image as PIL
 import pytest
 import zarr
 
 import lazypyr
 from lazypyr.errors import PlanError
-
-hv = pytest.importorskip("holoviews")
-PIL = pytest.importorskip("PIL.Image")
-
-from lazypyr.plot import pc_plot, points_plot, ras_plot, raster_plot, save_picture, timeseries_plot, ts_plot  # noqa: E402
-from lazypyr.plot.export import colour_pixels, nice_ticks  # noqa: E402
-from lazypyr.plot.timeseries import as_times  # noqa: E402
+from lazypyr.plot import pc_plot, points_plot, ras_plot, raster_plot, save_picture, timeseries_plot, ts_plot
+from lazypyr.plot.export import colour_pixels, nice_ticks
+from lazypyr.plot.timeseries import as_times
 
 N = 2000
 

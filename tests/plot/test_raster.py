@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import holoviews as hv
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,13 +17,10 @@ from hypothesis import strategies as st
 import lazypyr
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import MissingExtra, PlanError, SourceError
-
-hv = pytest.importorskip("holoviews")
-
-from lazypyr.plot import raster_plot  # noqa: E402
-from lazypyr.plot.raster import InteractiveRaster, as_product  # noqa: E402
-from lazypyr.plot.render_worker import ViewRenderer  # noqa: E402
-from lazypyr.plot.viewport import RenderCancelled, RenderedImage, Viewport, rounded_size  # noqa: E402
+from lazypyr.plot import raster_plot
+from lazypyr.plot.raster import InteractiveRaster, as_product
+from lazypyr.plot.render_worker import ViewRenderer
+from lazypyr.plot.viewport import RenderCancelled, RenderedImage, Viewport, rounded_size
 
 NAN = math.nan
 # x0, dx, y0, dy: where pixel (0, 0) is, and how far the next one

@@ -12,10 +12,9 @@ import sys
 
 import numpy as np
 import pytest
+import zarr
 
 from lazypyr import from_points
-
-zarr = pytest.importorskip("zarr")
 
 PYTHON = sys.executable if importlib.util.find_spec("moraine") else os.environ.get("LAZYPYR_MORAINE_PYTHON")
 CALL = """

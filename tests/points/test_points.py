@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -18,8 +19,6 @@ from lazypyr.points.index import kernels
 from lazypyr.points.index import rtree_kernels as search
 from lazypyr.points.index.build import cells_of
 from lazypyr.points.index.kernels import morton
-
-zarr = pytest.importorskip("zarr")
 
 
 def pixels_of(c, resolution):

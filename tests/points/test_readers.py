@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 import lazypyr
 from lazypyr import DestinationError, PlanError, SourceError, from_points, read_points
@@ -22,8 +23,6 @@ from lazypyr.points.columns import as_column
 from lazypyr.points.index import external_sort
 from lazypyr.points.index.build import PointIndex
 from support.paths import BUNDLED, DATA, ROOT
-
-zarr = pytest.importorskip("zarr")
 
 STADIUM = BUNDLED / "lidar_autzen" / "stadium.zarr"
 COPC = DATA / "copc" / "points.copc.laz"
