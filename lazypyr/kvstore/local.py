@@ -149,9 +149,9 @@ class LocalKVStore(KVStore):
         if os.path.isfile(top):  # noqa: PTH113
             yield folder
         for path, _, names in os.walk(top):
-            inside = os.path.relpath(path, self._root)
+            inside = path[len(self._root) + 1 :].replace(os.sep, "/")
             for name in names:
-                yield name if inside == "." else f"{inside}/{name}".replace(os.sep, "/")
+                yield f"{inside}/{name}" if inside else name
 
     def list_sizes(self, folder: str) -> Iterator[tuple[str, int]]:
         for key in self.list_keys(folder):
