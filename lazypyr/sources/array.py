@@ -79,6 +79,9 @@ class ArraySource(Source):
     def identity(self) -> Hashable:
         return self._identity
 
+    def has_changed(self) -> bool:
+        return False  # each refresh counts as another state, since nothing tells
+
     def refreshed(self) -> Source:
         fresh = copy.copy(self)
         fresh._identity, fresh._fingerprint = self._new_identity(), None  # noqa: SLF001 - of its own class
@@ -92,6 +95,9 @@ class NumpySource(ArraySource):
 
     def _new_identity(self) -> Hashable:
         return identity_of(self._array)
+
+    def has_changed(self) -> bool:
+        return self._digest() != self.fingerprint
 
     @property
     def array(self) -> Array:

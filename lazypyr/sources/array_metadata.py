@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,6 +30,11 @@ class ArrayMetadata:
         For messages.
     version : object, optional
         Of its document, where that is known (in a copy of another process); asked of the store otherwise.
+
+    Attributes
+    ----------
+    tells_changes : bool
+        False where each opening counts as another state of the array, since nothing tells.
     """
 
     def __init__(self, array: Any, store: ByteStore, name: str, version: object = None) -> None:
@@ -37,12 +43,14 @@ class ArrayMetadata:
         self.key = "zarr.json" if self.document["zarr_format"] == 3 else ".zarray"
         self.version = store.version(self.key) if version is None else version
         self._verified = time.monotonic()
+        self.tells_changes = True
 
     def fingerprint(self, location: str, owner: Any, path: str) -> str:
         """Hash of the metadata, of the array's location, and of the times at which its folders last changed."""
         digest = hashlib.blake2b(json.dumps(self.document, sort_keys=True, default=str).encode(), digest_size=16)
         for stamp in self._store.stamps(location, owner, path, self.version):
-            digest.update(stamp.encode())
+            self.tells_changes = self.tells_changes and stamp is not None
+            digest.update((uuid.uuid4().hex if stamp is None else stamp).encode())
         return digest.hexdigest()
 
     def is_there(self) -> bool:

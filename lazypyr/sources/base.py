@@ -182,6 +182,10 @@ class Source(ABC):
         """Key of caches in this process: equal for sources that are known, at no cost, to hold the same pixels."""
         return self.fingerprint
 
+    def has_changed(self) -> bool:
+        """True where it is known to hold something else than when it was opened; False also where that can't be told."""
+        return self.refreshed().fingerprint != self.fingerprint
+
     def content_stamp(self) -> str | None:
         """Hash that changes when any of its stored chunks is written, also in place.
 

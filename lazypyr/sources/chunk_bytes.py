@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
@@ -83,8 +82,8 @@ class ByteStore(ABC):
         """Values that it pays to ask for side by side; what went wrong stands in the place of its value."""
         return {}
 
-    def stamps(self, location: str, owner: Any, path: str, version: object) -> Iterator[str]:
-        """Texts that differ between arrays, and between states of one, as far as can be told without reading chunks."""
+    def stamps(self, location: str, owner: Any, path: str, version: object) -> Iterator[str | None]:
+        """Texts that differ between arrays, and between states of one; None where states can't be told from each other."""
         yield repr((location, version))
 
     def content_stamp(self) -> str | None:
@@ -144,7 +143,7 @@ class LocalByteStore(ByteStore):
     def document(self, key: str, version: Any) -> bytes:
         return Path(self.root, key).read_bytes()
 
-    def stamps(self, location: str, owner: Any, path: str, version: object) -> Iterator[str]:
+    def stamps(self, location: str, owner: Any, path: str, version: object) -> Iterator[str | None]:
         # A chunk that zarr writes is renamed into its folder, which changes the folder's time. However the array's path
         # was spelled, relative or through a link, it is the same array.
         for number, folder in enumerate(_folders(str(Path(self.root).resolve()), self.depth)):
@@ -153,7 +152,7 @@ class LocalByteStore(ByteStore):
                 log.info(
                     "%s: more than %d folders: changes can't be told, each opening counts as one", location, number
                 )
-                yield uuid.uuid4().hex
+                yield None
                 return
             with contextlib.suppress(FileNotFoundError):
                 yield f"{folder}:{os.stat(folder).st_mtime_ns}"  # noqa: PTH116 - half of the time of Path's
@@ -279,7 +278,7 @@ class MemoryByteStore(ZarrByteStore):
     def get_many(self, keys: Sequence[str]) -> dict[str, StoredValue | BaseException | None]:
         return {}
 
-    def stamps(self, location: str, owner: Any, path: str, version: object) -> Iterator[str]:
+    def stamps(self, location: str, owner: Any, path: str, version: object) -> Iterator[str | None]:
         # Memory has no name that means the same tomorrow: it is what the object is, in this process and in copies of it.
         yield repr(((identity_of(owner), path), version))
 

@@ -147,10 +147,15 @@ class ZarrSource(Source):
     def identity(self) -> Hashable:
         return self._fingerprint
 
+    def has_changed(self) -> bool:
+        fresh = self.refreshed()
+        tells = fresh._metadata.tells_changes  # noqa: SLF001 - of its own class
+        return tells and fresh.fingerprint != self._fingerprint
+
     def content_stamp(self) -> str | None:
         return byte_store_of(self.array, self.mapping).content_stamp()
 
-    def refreshed(self) -> Source:
+    def refreshed(self) -> ZarrSource:
         try:
             array = (self._reopen or self._reopened)()
         except Exception as error:

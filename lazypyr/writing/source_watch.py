@@ -38,8 +38,8 @@ class SourceWatch:
     def __init__(self, job: Job) -> None:
         self._name = job.kvstore.name
         sources = {s.fingerprint: s for pyramid in job.pyramids.values() for s in pyramid.sources}
-        for fingerprint, source in sources.items():
-            if source.refreshed().fingerprint != fingerprint:
+        for source in sources.values():
+            if source.has_changed():
                 raise SourceError(f"{source.name} has changed since it was opened; call refresh() of the store")
         self.stamps = {fingerprint: _stamp(source) for fingerprint, source in sources.items()}
         self._next = time.monotonic() + _EVERY_S
@@ -62,8 +62,7 @@ class SourceWatch:
         """
         for fingerprint, source in {source.fingerprint: source for source in sources}.items():
             stamp = self.stamps[fingerprint]
-            same = source.refreshed().fingerprint == fingerprint if stamp is None else _stamp(source) == stamp
-            if not same:
+            if source.has_changed() if stamp is None else _stamp(source) != stamp:
                 raise SourceError(
                     f"{source.name} was written to while {self._name} was made of it; levels that are visible there were whole "
                     f"before. Delete {self._name}, and run again when nothing writes to the source"

@@ -2,8 +2,10 @@
 
 import shutil
 
+import dask.array as da
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 
 import lazypyr
@@ -155,6 +157,50 @@ def test_a_store_that_was_opened_before(tmp_path):
     store.refresh()
     materialize(store, dest, **OPTIONS)
     assert set().union(*values(dest).values()) == {2.0}
+
+
+class Indexed:
+    """An array of somebody's own class, which nothing tells changes of."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype, self.ndim = array, array.shape, array.dtype, array.ndim
+
+    def __getitem__(self, selection):
+        return self.array[selection]
+
+
+def in_blocks(array):
+    return xr.DataArray(array, dims=("y", "x")).chunk({"y": 100})
+
+
+@pytest.mark.parametrize("kind", [np.asarray, Indexed, da.from_array, in_blocks])
+def test_what_nothing_tells_changes_of_is_written(tmp_path, kind):
+    array = np.arange(256 * 320, dtype="f4").reshape(256, 320)
+    materialize(LazyPyramidStore(kind(array), chunks=(32, 32), method="mean"), tmp_path / "out", progress=False)
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "out" / "0")[:], array)
+
+
+def test_folders_too_many_to_ask_are_written(tmp_path, monkeypatch):
+    source, dest = tmp_path / "src.zarr", tmp_path / "out"
+    made(source)
+    monkeypatch.setattr("lazypyr.sources.chunk_bytes._MAX_FOLDERS", 3)
+    materialize(store_of(source), dest, **OPTIONS)
+    assert set().union(*values(dest).values()) == {1.0}
+    written_after(monkeypatch, 2, lambda: in_place(source))
+    with pytest.raises(SourceError, match="written to while"):
+        materialize(store_of(source), tmp_path / "other", workers=1, **OPTIONS)
+
+
+@pytest.mark.fault("N3")
+def test_a_numpy_array_that_is_written_to(tmp_path, monkeypatch):
+    array = np.ones((256, 320), "f4")
+    store = LazyPyramidStore(array, chunks=(32, 32), method="mean")
+    written_after(monkeypatch, 2, lambda: array.fill(2))
+    with pytest.raises(SourceError, match="written to while"):
+        materialize(store, tmp_path / "out", workers=1, **OPTIONS)
+    monkeypatch.undo()
+    with pytest.raises(SourceError, match=r"refresh\(\)"):
+        materialize(store, tmp_path / "other", **OPTIONS)
 
 
 @pytest.mark.fault("N2")
