@@ -79,9 +79,10 @@ class LocalKVStore(KVStore):
             if os.path.isfile(folder):  # noqa: PTH113
                 raise
         except FileNotFoundError:
-            if self._held is not None and len(folder) <= len(self._root):
+            parent = os.path.dirname(folder)  # noqa: PTH120
+            if self._held is not None and len(parent) <= len(self._root):
                 raise
-            self._make_folder(os.path.dirname(folder))  # noqa: PTH120
+            self._make_folder(parent)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)  # noqa: PTH102
 

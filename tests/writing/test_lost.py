@@ -8,6 +8,7 @@ import pytest
 import zarr
 
 from lazypyr import DestinationError, LazyPyramidStore, materialize
+from lazypyr.kvstore.local import LocalKVStore
 from lazypyr.writing.checkpoint import Checkpoint
 
 MARK, FINISH = Checkpoint.mark, Checkpoint.finish
@@ -116,6 +117,24 @@ def test_removed_under_a_run(tmp_path, source, wanted, monkeypatch, way, moment)
     monkeypatch.undo()
     write(source, dest)
     assert contents(dest) == wanted
+
+
+@pytest.mark.fault("N16")
+def test_removed_between_the_look_and_the_write(tmp_path, monkeypatch):
+    kvstore = LocalKVStore(tmp_path / "out")
+    kvstore.put("0/c/0", b"1")
+    kvstore.hold()
+    check = LocalKVStore._check_held
+
+    def checked(self):
+        check(self)
+        removed(self.local)
+
+    monkeypatch.setattr(LocalKVStore, "_check_held", checked)
+    for key in ("0/c/1/2", "a", "a/b"):
+        with pytest.raises(FileNotFoundError):
+            kvstore.put(key, b"2")
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.fault("N16")
