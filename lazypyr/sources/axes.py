@@ -2,30 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from lazypyr.errors import PlanError
 
-__all__ = ["given_axes", "known_axes"]
+__all__ = ["axis_role", "given_axes", "known_axes"]
 
-_Y = {"y", "lat", "latitude", "northing", "north", "row", "rows", "azimuth", "az", "line", "lines", "height"}
-_X = {
-    "x",
-    "lon",
-    "long",
-    "longitude",
-    "easting",
-    "east",
-    "col",
-    "cols",
-    "column",
-    "columns",
-    "range",
-    "rg",
-    "sample",
-    "width",
+# Names by the axis that they are, the surest first: a "height" beside a latitude is no row.
+_NAMES: tuple[dict[str, str], ...] = (
+    {"y": "y", "x": "x"},
+    {
+        **dict.fromkeys(
+            "lat latitude latitudes rlat nlat nlats grid_latitude lat_rho northing northings north south_north yc yh yt "  # noqa: SIM905
+            "grid_yt yt_ocean projection_y_coordinate".split(),
+            "y",
+        ),
+        **dict.fromkeys(
+            "lon long longitude longitudes rlon nlon nlons grid_longitude lon_rho easting eastings east west_east xc xh xt "  # noqa: SIM905
+            "grid_xt xt_ocean projection_x_coordinate".split(),
+            "x",
+        ),
+    },
+    {
+        **dict.fromkeys("row rows line lines azimuth az along_track scanline eta_rho nj ny".split(), "y"),  # noqa: SIM905
+        **dict.fromkeys(
+            "col cols column columns sample range rg across_track ground_pixel xi_rho ni nx".split(),  # noqa: SIM905
+            "x",
+        ),
+    },
+    {"height": "y", "width": "x"},
+)
+# Names of axes that are neither y nor x wherever they stand.
+_OTHER_NAMES = frozenset(
+    "t time times date dates day month year season hour step forecast_time valid_time lead_time member ensemble "  # noqa: SIM905
+    "realization number z lev level levels depth altitude pressure plev isobaricinhpa bottom_top sigma theta c "
+    "channel channels band bands wavelength variable polarization polarisation pol face tile".split()
+)
+_STANDARD_NAMES = {
+    "latitude": "y",
+    "grid_latitude": "y",
+    "projection_y_coordinate": "y",
+    "longitude": "x",
+    "grid_longitude": "x",
+    "projection_x_coordinate": "x",
+    "time": "t",
+}
+_DEGREES = {
+    **{f"degree{s}{sign}": "y" for s in ("", "s") for sign in ("_north", "_n", "n")},
+    **{f"degree{s}{sign}": "x" for s in ("", "s") for sign in ("_east", "_e", "e")},
 }
 _OTHERS = "ijklmnop"
+
+
+def axis_role(attrs: Mapping[str, Any]) -> str | None:
+    """Axis that the attributes of a coordinate variable say it is, by CF.
+
+    Parameters
+    ----------
+    attrs : Mapping
+        `axis`, `standard_name` and `units` are looked at, in this order.
+
+    Returns
+    -------
+    str or None
+        "x", "y", "z" or "t"; None where they don't say.
+
+    Examples
+    --------
+    >>> axis_role({"axis": "Y"}), axis_role({"units": "degrees_east"}), axis_role({"units": "days since 2000-01-01"})
+    ('y', 'x', 't')
+    """
+    axis = str(attrs.get("axis", "")).lower()
+    if axis in ("x", "y", "z", "t"):
+        return axis
+    name, units = str(attrs.get("standard_name", "")), str(attrs.get("units", "")).lower()
+    return _STANDARD_NAMES.get(name) or _DEGREES.get(units) or ("t" if " since " in units else None)
 
 
 def given_axes(axes: str | Iterable[str], ndim: int, name: str, *, what: str = "axes") -> tuple[str, ...]:
@@ -49,44 +101,86 @@ def given_axes(axes: str | Iterable[str], ndim: int, name: str, *, what: str = "
 
 
 def known_axes(
-    declared: Sequence[str | None] | None, shape: Sequence[int], chunks: Sequence[int], name: str
+    declared: Sequence[str | None] | None,
+    shape: Sequence[int],
+    chunks: Sequence[int],
+    name: str,
+    roles: Sequence[str | None] = (),
 ) -> tuple[str, ...]:
-    """Axes by the names that the source declares, else by position.
+    """Axes by what the source says of them, else by position.
 
-    By position, y and x are the last two axes; the first two when all that follow have chunks of one pixel while the
-    first two have larger ones (a stack of images with trailing channels), or when the only one that follows has at most
-    four pixels and the others more (RGB and RGBA).
+    Parameters
+    ----------
+    declared : sequence of (str or None), or None
+        Names of the dimensions, as far as the source has any.
+    shape, chunks : sequence of int
+        By axis. Of an array in one piece `chunks` is its shape.
+    name : str
+        For messages.
+    roles : sequence of (str or None)
+        By axis, what its coordinate variable says that it is, see `axis_role`; empty where there is none.
+
+    Returns
+    -------
+    tuple[str, ...]
+        "y" and "x" are the two whose roles or names say so, wherever they stand. By position they are the last two axes
+        of those that aren't known to be something else (a time); the first two when all that follow have chunks of one
+        pixel while these have larger ones (a stack of images with trailing channels), or when the only one that follows
+        has at most four pixels and the others more (RGB and RGBA).
+
+    Raises
+    ------
+    PlanError
+        Where two axes would have the same name.
     """
     ndim = len(shape)
-    named = _by_name(declared, ndim)
-    if named is not None:
-        return named
-    stacked = ndim > 2 and all(c == 1 for c in chunks[2:]) and min(chunks[:2]) > 1
-    trailing = stacked or (ndim == 3 and shape[2] <= 4 < min(shape[:2]))
-    spatial = (0, 1) if trailing else (ndim - 2, ndim - 1)
-    names = ["y" if axis == spatial[0] else "x" if axis == spatial[1] else "" for axis in range(ndim)]
-    free = _free([*(d for d in declared or () if d), *names])
-    for axis in range(ndim):
-        if not names[axis]:
-            declared_name = declared[axis] if declared and len(declared) == ndim else None
-            names[axis] = declared_name if declared_name and declared_name not in names else next(free)
+    said = list(declared) if declared is not None and len(declared) == ndim else [None] * ndim
+    spatial = _spatial(said, list(roles) or [None] * ndim, shape, chunks)
+    names = ["y" if axis == spatial[0] else "x" if axis == spatial[1] else said[axis] or "" for axis in range(ndim)]
+    free = _free([*(d for d in said if d), *names])
+    # A second axis of a name, or another one called y or x, is told by a letter.
+    names = [
+        n if n and (axis in spatial or (n not in ("y", "x") and n not in names[:axis])) else next(free)
+        for axis, n in enumerate(names)
+    ]
     if len(set(names)) != ndim:
         raise PlanError(f"{name}: can't tell its axes ({declared!r}); name them with axes=, for example axes='yxi'")
     return tuple(names)
 
 
-def _by_name(declared: Sequence[str | None] | None, ndim: int) -> tuple[str, ...] | None:
-    if declared is None or len(declared) != ndim:
-        return None
-    ys = [a for a, d in enumerate(declared) if d and d.lower() in _Y]
-    xs = [a for a, d in enumerate(declared) if d and d.lower() in _X]
-    if len(ys) != 1 or len(xs) != 1:
-        return None
-    names = [d or "" for d in declared]
-    names[ys[0]], names[xs[0]] = "y", "x"
-    free = _free(names)
-    names = [n or next(free) for n in names]
-    return tuple(names) if len(set(names)) == ndim else None
+def _spatial(
+    said: Sequence[str | None], roles: Sequence[str | None], shape: Sequence[int], chunks: Sequence[int]
+) -> tuple[int, int]:
+    """Positions of y and x."""
+    y, x = (_named(axis, said, roles) for axis in ("y", "x"))
+    if y is not None and x is not None:
+        return y, x
+    ndim = len(shape)
+    taken = [
+        (role or "") in ("z", "t") or (name or "").lower() in _OTHER_NAMES
+        for name, role in zip(said, roles, strict=True)
+    ]
+    left = [axis for axis in range(ndim) if not taken[axis] and axis not in (y, x)]
+    if y is not None and left:
+        return y, next((axis for axis in left if axis > y), left[-1])
+    if x is not None and left:
+        return next((axis for axis in reversed(left) if axis < x), left[0]), x
+    if any(taken) and len(left) >= 2:
+        return left[-2], left[-1]
+    stacked = ndim > 2 and all(c == 1 for c in chunks[2:]) and min(chunks[:2]) > 1
+    trailing = stacked or (ndim == 3 and shape[2] <= 4 < min(shape[:2]))
+    return (0, 1) if trailing else (ndim - 2, ndim - 1)
+
+
+def _named(axis: str, said: Sequence[str | None], roles: Sequence[str | None]) -> int | None:
+    """Position of the one dimension that is y (or x) by its role, else by the surest kind of name that one has."""
+    found = [number for number, role in enumerate(roles) if role == axis]
+    kinds = iter(_NAMES)
+    while len(found) != 1 and (names := next(kinds, None)) is not None:
+        found = [number for number, name in enumerate(said) if name and names.get(name.lower()) == axis]
+        if len(found) > 1:
+            return None
+    return found[0] if len(found) == 1 else None
 
 
 def _free(taken: Iterable[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from lazypyr.errors import PlanError
 from lazypyr.metadata import georeference
 from lazypyr.sources.array import ArraySource, NumpySource, dask_chunks, xarray_coords
+from lazypyr.sources.axes import axis_role
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
 
 __all__ = ["ArrayLikeOpener", "DataArrayOpener", "DatasetOpener", "NumpyOpener"]
@@ -52,7 +53,8 @@ class DataArrayOpener(Opener):
         check_array(src, name)
         chunks = dask_chunks(src.data) if getattr(src, "chunks", None) else src.encoding.get("chunks")
         preferred = chunks if chunks and len(chunks) == src.ndim else src.shape
-        names = options.axis_names(name, [str(d) for d in src.dims], src.shape, preferred)
+        roles = [axis_role(src.coords[d].attrs) if d in src.coords else None for d in src.dims]
+        names = options.axis_names(name, [str(d) for d in src.dims], src.shape, preferred, roles)
         own = xarray_coords(src)
         # What was packed has been unpacked, its fill values made NaN: `_FillValue` of the encoding is about stored numbers.
         packed = {"scale_factor", "add_offset"} & set(src.encoding) or np.dtype(src.dtype).kind == "f"

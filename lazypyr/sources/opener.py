@@ -70,10 +70,17 @@ class OpenOptions:
     allow_codecs: tuple[str, ...] = ()
 
     def axis_names(
-        self, name: str, declared: Sequence[str | None] | None, shape: Sequence[int], chunks: Sequence[int]
+        self,
+        name: str,
+        declared: Sequence[str | None] | None,
+        shape: Sequence[int],
+        chunks: Sequence[int],
+        roles: Sequence[str | None] = (),
     ) -> tuple[str, ...]:
-        """Names of an array's axes: as given, as declared, else by position."""
-        return given_axes(self.axes, len(shape), name) if self.axes else known_axes(declared, shape, chunks, name)
+        """Names of an array's axes: as given, as declared, else by position; see `known_axes`."""
+        return (
+            given_axes(self.axes, len(shape), name) if self.axes else known_axes(declared, shape, chunks, name, roles)
+        )
 
     def nodata_of(self, attrs: Mapping[str, Any], dtype: np.dtype[Any], fill_value: Any = None) -> Any:
         """The value that holds nothing: as given, as attributes declare it, else a fill value that somebody chose.
