@@ -26,9 +26,7 @@ class NumpyOpener(Opener):
             raise PlanError("a masked array: give src.filled(value), and nodata=value (NaN needs no nodata=)")
         name = "numpy array"
         check_array(src, name)
-        # An array in memory has no chunks that would tell a stack of images with trailing channels from others.
-        chunks = (2, 2, 1) if src.ndim == 3 else src.shape
-        names = options.axis_names(name, None, src.shape, chunks)
+        names = options.axis_names(name, None, src.shape, src.shape)
         return OpenedSource((NumpySource(src, names, name=name, nodata=options.nodata_of({}, src.dtype)),))
 
 

@@ -1,5 +1,6 @@
 """Axes of sources: by CF, by name wherever they stand, by position; alike for every kind of array."""
 
+import dask.array
 import numpy as np
 import pytest
 import xarray as xr
@@ -98,6 +99,42 @@ def test_cf_wins_over_names():
         coords={"lat": ("lat", np.arange(20.0), {"axis": "X"}), "b": ("b", np.arange(30.0), {"axis": "Y"})},
     )
     assert lazypyr.open_pyramid(misled).axes == ("x", "y", "lon")
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((50, 60, 70), "iyx"),
+        ((3, 70, 80), "iyx"),
+        ((70, 80, 3), "yxi"),
+        ((70, 80, 4), "yxi"),
+        ((70, 80, 50), "iyx"),
+        ((2, 50, 60, 70), "ijyx"),
+        ((70, 80), "yx"),
+    ],
+)
+def test_arrays_of_one_shape_have_the_same_axes(shape, axes):
+    data = np.zeros(shape, "u2")
+    chunks = (*(1 for _ in shape[2:]), 32, 32)
+    trailing = (32, 32, *shape[2:]) if axes == "yxi" else chunks
+    kinds = {
+        "numpy": data,
+        "view": data[::-1],
+        "dask": dask.array.from_array(data, chunks=trailing),
+        "dask in one piece": dask.array.from_array(data, chunks=shape),
+        "zarr": zarr_array(data, chunks=trailing),
+        "zarr in one piece": zarr_array(data, chunks=shape),
+        "xarray": xr.DataArray(data),
+        "xarray of dask": xr.DataArray(dask.array.from_array(data, chunks=trailing)),
+    }
+    got = {kind: [a in "yx" and a for a in lazypyr.open_pyramid(array).axes] for kind, array in kinds.items()}
+    assert got == dict.fromkeys(kinds, [a in "yx" and a for a in axes])
+
+
+def test_axes_of_a_numpy_stack_are_those_of_other_arrays():
+    """Until 0.1.0 the first two axes of any 3-D numpy array were taken for y and x: ``yxi``."""
+    assert lazypyr.open_pyramid(np.zeros((50, 60, 70), "f4")).axes == ("i", "y", "x")
+    assert lazypyr.open_pyramid(np.zeros((50, 60, 70), "f4"), axes="yxi").axes == ("y", "x", "i")
 
 
 def test_a_stored_stack_of_channels_is_known_by_its_chunks():
