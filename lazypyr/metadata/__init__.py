@@ -6,7 +6,8 @@ It imports geometry and errors only, so that sources may read with it what other
 from lazypyr.metadata.codec import Codec
 from lazypyr.metadata.conventions.ome import why_not_ome
 from lazypyr.metadata.documents import ArrayNode, GroupNode, documents
-from lazypyr.metadata.georeference import declared_nodata, georeference
+from lazypyr.metadata.georeference import georeference
+from lazypyr.metadata.packing import declared_nodata
 from lazypyr.metadata.read import Dataset, Multiscales, read_multiscales
 from lazypyr.metadata.write import level_node, multiscale_attributes
 

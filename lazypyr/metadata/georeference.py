@@ -1,24 +1,18 @@
-"""Place in the world and no-data value that attributes of an array state."""
+"""Place in the world that attributes of an array state."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import math
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from lazypyr._util.checks import as_scalar
 from lazypyr.errors import PlanError
 from lazypyr.geometry.grid import Coord
 
-__all__ = ["affine_coords", "crs_of", "declared_nodata", "georeference", "numbers"]
-
-_NODATA = ("_FillValue", "missing_value", "nodata", "_nodata", "nodatavals")
+__all__ = ["affine_coords", "crs_of", "georeference", "numbers"]
 
 
 def georeference(
@@ -143,70 +137,3 @@ def crs_of(attrs: Mapping[str, Any]) -> str | None:
         if isinstance(candidate, int | np.integer) and not isinstance(candidate, bool) and candidate > 0:
             return f"EPSG:{int(candidate)}"
     return None
-
-
-def declared_nodata(attrs: Mapping[str, Any], dtype: np.dtype[Any]) -> Any:
-    """Value that attributes declare to mean "no data".
-
-    From `_FillValue`, `missing_value`, `nodata`, `_nodata` or `nodatavals`, the first that is there. xarray writes a
-    float `_FillValue` in zarr v3 as base64 of a little-endian double. The array's own fill value, which is what absent
-    chunks read as, is no declaration.
-
-    Parameters
-    ----------
-    attrs : Mapping
-        Attributes of an array, or of the group around it.
-    dtype : numpy.dtype
-        Of the array.
-
-    Returns
-    -------
-    scalar or None
-        Of `dtype`. None where nothing is declared, for a value that the dtype can't hold (-9999 in uint8), which can't
-        occur, and for NaN, which needs no declaration.
-
-    Examples
-    --------
-    >>> declared_nodata({"_FillValue": -9999}, np.dtype("int16"))
-    np.int16(-9999)
-    >>> declared_nodata({"_FillValue": -9999}, np.dtype("uint8")) is None
-    True
-    """
-    if dtype.kind not in "iufc":
-        return None
-    for name in _NODATA:
-        if attrs.get(name) is not None:
-            return _as_dtype(_decoded(attrs[name], dtype), dtype)
-    return None
-
-
-def _decoded(value: Any, dtype: np.dtype[Any]) -> Any:
-    """A Python number, or None where the text is none."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        if dtype.kind == "c" and len(value) == 2:
-            real, imag = (_decoded(part, np.dtype("f8")) for part in value)
-            plain = isinstance(real, int | float) and isinstance(imag, int | float)
-            return complex(real, imag) if plain else None
-        return _decoded(value[0], dtype) if value else None
-    if not isinstance(value, str):
-        return value.item() if isinstance(value, np.generic) else value
-    try:
-        return complex(value) if dtype.kind == "c" else float(value) if dtype.kind == "f" else int(value)
-    except ValueError:
-        pass
-    try:
-        content = base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    if len(content) == 8 and dtype.kind == "f":
-        return struct.unpack("<d", content)[0]
-    return np.frombuffer(content, dtype.newbyteorder("<"))[0].item() if len(content) == dtype.itemsize else None
-
-
-def _as_dtype(value: Any, dtype: np.dtype[Any]) -> Any:
-    """The same number in `dtype`; None for NaN and for what `dtype` can't hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float | complex) or value != value:  # noqa: PLR0124
-        return None
-    return as_scalar(value, dtype)
