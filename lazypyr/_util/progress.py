@@ -86,7 +86,9 @@ def _plain(total: int, what: str, *, in_bytes: bool) -> Callable[[int], None]:
             left = f", {(total - done) / rate:.0f} s left" if rate and done < total else f" in {now - begun:.1f} s"
             progress = f"{done} of {total}"
             if in_bytes:
-                progress = f"{size_text(done)} of {size_text(total)}, {size_text(int(rate))}/s"
+                progress = f"{size_text(done)} of {size_text(total)}"
+                # At the end the summary tells the rate, of the whole run.
+                progress += f", {size_text(int(rate))}/s" if done < total else ""
             print(f"{what}: {progress}{left}", file=sys.stderr, flush=True)  # noqa: T201 - it is what was asked for
 
     return advance

@@ -191,7 +191,8 @@ class RegionInput:
         }
         shape = self.pyramid.levels[stage.hi].shape
         at_last_level = tuple(by_axis.get(axis, (0, n)) for axis, n in zip(self.pyramid.axes, shape, strict=True))
-        touched = overlap(at_last_level, windows.full_window(shape))
+        columns = [span if place else (0, 1) for span, place in zip(at_last_level, self._places, strict=True)]
+        touched = overlap(tuple(columns), windows.full_window(shape))
         for index in windows.chunk_index_windows(touched, stage.region_shape):
             number = int(np.ravel_multi_index(index, stage.counts(self.pyramid)))
             of_region = RegionInput(job, stage, self.number, p, self.pyramid, number).window_at(level, unit)
@@ -217,16 +218,26 @@ class RegionInput:
             if held + unit_bytes > self.budget_bytes:
                 break
 
-    def spill(self) -> None:
-        """Write the pixels that later stages go on from."""
-        for unit in units_of(self.reduction, self.pyramid):
-            self._spill(unit)
+    @property
+    def _places(self) -> tuple[bool, ...]:
+        return self.job.arrays[self.stage.array].places
 
-    def _spill(self, unit: tuple[int, ...]) -> None:
+    def spill(self) -> None:
+        """Write the pixels that later stages go on from: the last region over them writes those that no other needed."""
+        first, is_last = self.stage.column(self.pyramid, self._places, self.region)
+        if is_last:
+            for unit in units_of(self.reduction, self.pyramid):
+                self._spill(unit, unless_there=self.region != first)
+
+    def _spill(self, unit: tuple[int, ...], *, unless_there: bool = False) -> None:
         if unit in self.spilled:
             return
         self.spilled.add(unit)
+        first, _ = self.stage.column(self.pyramid, self._places, self.region)
         for level in self.stage.spills[self.number]:
+            key = spill_key(self.job.stages.index(self.stage), self.number, level, first, unit)
+            if unless_there and self.job.kvstore.get_part(key, 0, 1) is not None:
+                continue
             if level <= self.stage.hi:
                 block = self.block(level, unit)
             else:
@@ -235,6 +246,4 @@ class RegionInput:
                 block = self.reduction.reducer(
                     self.block(self.reduction.last_stored_level, unit), factors, nodata=self.reduction.nodata
                 )
-            this = self.job.stages.index(self.stage)
-            key = spill_key(this, self.number, level, self.region, unit)
             put(self.job.kvstore, key, np.ascontiguousarray(block).reshape(-1).view("B"))

@@ -133,7 +133,8 @@ def materialize(
     total = {"chunks": sum(n for n, _ in arrays.values()), "pixel_bytes": sum(size for _, size in arrays.values())}
     check_apart(job)
     if dry_run:
-        summary = Summary(kvstore.name, arrays, **total, dry_run=True)
+        regions = sum(math.prod(stage.counts(job.arrays[stage.array].pyramid)) for stage in job.stages)
+        summary = Summary(kvstore.name, arrays, **total, regions=regions, dry_run=True)
     else:
         with _os_errors(kvstore), WriterLock(kvstore) as lock:
             kvstore.hold()

@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
@@ -28,6 +30,12 @@ _PREFERRED_BYTES = 24 * 2**20
 _LEAST_BYTES = 12 * 2**20
 # Tiles a region of a pyramid that isn't reduced from anything: each is computed by itself.
 _LOOSE_TILES = 16
+# Regions are at most this part of a job, so that progress is seen and an interruption keeps what was done,
+_LEAST_REGIONS = 20
+# and at most this much output, which a function in Python takes about ten seconds for.
+_MOST_BYTES = 512 * 2**20
+# Output that a product makes in some tenths of a second.
+_LEAST_PRODUCT_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,12 @@ class ArrayLevels:
             return (1,) * self.pyramid.ndim
         by_axis = dict(zip(self.reductions[0].axes, self.reductions[0].factors, strict=True))
         return tuple(by_axis.get(axis, 1) for axis in self.pyramid.axes)
+
+    @property
+    def places(self) -> tuple[bool, ...]:
+        """True for axes along which regions take other pixels of the inputs: for products, those that are downsampled."""
+        is_reduction = self.reductions == (self.pyramid,)
+        return tuple(is_reduction or f > 1 for f in self.factors)
 
 
 @dataclass(frozen=True)
@@ -104,11 +118,20 @@ class Stage:
 
     def region(self, pyramid: Pyramid, number: int) -> Window:
         """Window of a region at level `hi`."""
-        index = []
-        for count in reversed(self.counts(pyramid)):
-            number, position = divmod(number, count)
-            index.append(position)
-        return windows.chunk_window(index[::-1], self.region_shape, pyramid.levels[self.hi].shape)
+        return windows.chunk_window(self._index(pyramid, number), self.region_shape, pyramid.levels[self.hi].shape)
+
+    def _index(self, pyramid: Pyramid, number: int) -> tuple[int, ...]:
+        return tuple(int(i) for i in np.unravel_index(number, self.counts(pyramid)))
+
+    def column(self, pyramid: Pyramid, places: tuple[bool, ...], number: int) -> tuple[int, bool]:
+        """Number of the first of the regions at one place in the inputs, and True for the last of them.
+
+        `places` is true for axes along which regions lie at another place; see `ArrayLevels.places`.
+        """
+        counts, index = self.counts(pyramid), self._index(pyramid, number)
+        first = [i if place else 0 for i, place in zip(index, places, strict=True)]
+        is_last = all(place or i == n - 1 for i, place, n in zip(index, places, counts, strict=True))
+        return int(np.ravel_multi_index(first, counts)), is_last
 
 
 def arrays_to_write(
@@ -138,6 +161,11 @@ class _Planner:
     workers: int
     stages: list[Stage] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        written = [(array.pyramid, level) for array in self.arrays for level in array.paths]
+        self._job_bytes = sum(math.prod(p.levels[level].shape) * p.dtype.itemsize for p, level in written)
+        self._job_tiles = sum(math.prod(windows.chunk_count(p.levels[level].shape, p.chunks)) for p, level in written)
+
     def plan(self) -> list[Stage]:
         for number, array in enumerate(self.arrays):
             top = max(array.paths)
@@ -162,7 +190,8 @@ class _Planner:
         region_shape = list(self._unit(pyramid))
         shape = pyramid.levels[level].shape
         axes = sorted(range(len(region_shape)), key=lambda a: pyramid.axes[a] not in ("y", "x"))
-        while math.prod(region_shape) < _LOOSE_TILES * math.prod(pyramid.chunks):
+        tiles = min(_LOOSE_TILES, self._job_tiles // _LEAST_REGIONS)
+        while math.prod(region_shape) * 2 <= tiles * math.prod(pyramid.chunks):
             axis = min(axes, key=lambda a: (region_shape[a] >= shape[a], region_shape[a] / shape[a]))
             if region_shape[axis] >= shape[axis]:
                 break
@@ -172,9 +201,9 @@ class _Planner:
     def _region_shape(self, array: ArrayLevels, hi: int, *, stored: bool) -> tuple[int, ...]:
         """Region at level `hi`: whole units over whole stored chunks; along axes that aren't cut, everything."""
         p = array.pyramid
-        is_reduction = array.reductions == (p,)
         region_shape = []
-        for axis, unit, f, n in zip(p.axes, self._unit(p), array.factors, p.levels[hi].shape, strict=True):
+        sizes = zip(p.axes, self._unit(p), array.factors, p.levels[hi].shape, array.places, strict=True)
+        for axis, unit, f, n, place in sizes:
             chunk = 1
             for reduction in array.reductions:
                 if stored and axis in reduction.axes:
@@ -184,9 +213,7 @@ class _Planner:
                         continue
                     chunk = max(chunk, windows.ceil_div(base.chunks[reduction.axes.index(axis)], f**depth))
             region_shape.append(
-                windows.ceil_div(min(chunk, n), unit) * unit
-                if is_reduction or f > 1
-                else windows.ceil_div(n, unit) * unit
+                windows.ceil_div(min(chunk, n), unit) * unit if place else windows.ceil_div(n, unit) * unit
             )
         return tuple(region_shape)
 
@@ -277,7 +304,30 @@ class _Planner:
                 break
             fits.pop()
             best = fits[-1]
-        return best[0], best[1]
+        while len(fits) > 1 and best[0] > lo + 1 and self._excess(array, best[0], lo, best[1]) > 1:
+            fits.pop()
+            best = fits[-1]
+        return best[0], self._split(array, best[0], lo, best[1])
+
+    def _excess(self, array: ArrayLevels, hi: int, lo: int, region_shape: tuple[int, ...]) -> float:
+        """Output of a region by what it may be at most."""
+        p = array.pyramid
+        sizes = zip(region_shape, array.factors, p.levels[lo].shape, strict=True)
+        n_bytes = math.prod(min(size * f ** (hi - lo), n) for size, f, n in sizes) * p.dtype.itemsize
+        least = _PREFERRED_BYTES if array.reductions == (p,) else _LEAST_PRODUCT_BYTES
+        return n_bytes / min(max(self._job_bytes // _LEAST_REGIONS, least), _MOST_BYTES)
+
+    def _split(self, array: ArrayLevels, hi: int, lo: int, region_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """A region cut along the axes that aren't downsampled, the longest first, as far as it is too large."""
+        p, sizes = array.pyramid, list(region_shape)
+        parts = math.ceil(self._excess(array, hi, lo, region_shape))
+        for axis in sorted(range(p.ndim), key=lambda a: -p.shape[a]):
+            if not array.places[axis] and parts > 1:
+                unit = self._unit(p)[axis]
+                count = min(parts, windows.ceil_div(p.shape[axis], unit))
+                sizes[axis] = windows.ceil_div(windows.ceil_div(p.shape[axis], count), unit) * unit
+                parts = windows.ceil_div(parts, count)
+        return tuple(sizes)
 
 
 def plan_stages(

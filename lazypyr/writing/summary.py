@@ -26,7 +26,7 @@ class Summary:
     written_bytes : int
         Bytes of the chunks, after compression.
     regions : int
-        Regions computed by this run.
+        Regions computed by this run; of the whole job when it was a dry run.
     skipped : int
         Regions that an earlier, interrupted run had written.
     seconds : float
@@ -60,6 +60,7 @@ class Summary:
         if self.dry_run:
             lines = [f"  {path}: {n:,} chunks, {size_text(size)}" for path, (n, size) in self.arrays.items()]
             total = f"{self.destination} would get {self.chunks:,} chunks, {size_text(self.pixel_bytes)} uncompressed"
+            total += f", in {self.regions:,} regions"
             return "\n".join([*lines, total])
         if not self.regions and not self.chunks:
             return f"{self.destination}: {len(self.arrays)} arrays, already whole"
