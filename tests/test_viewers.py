@@ -213,7 +213,7 @@ class Recorder:
 
 
 def test_napari_gets_levels_that_it_reads_itself():
-    store = LazyPyramidStore(RAMP, bounds=(0.0, 100.0, 899 * 2.0, 100.0 - 599 * 3.0))
+    store = LazyPyramidStore(RAMP, bounds=(0.0, 100.0 - 600 * 3.0, 900 * 2.0, 100.0))
     viewer = lazypyr.viewers.napari(store, viewer=Recorder())
     assert [level.shape for level in viewer.data] == [(600, 900), (300, 450), (150, 225)]
     np.testing.assert_array_equal(viewer.data[1][10:20, 30:40], RAMP[::2, ::2][10:20, 30:40])

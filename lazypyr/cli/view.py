@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         metavar="R",
         help="with --points: pixel size in the units of the coordinates (default: 20)",
     )
-    add("--bounds", type=float, nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help="centres of the first and last pixel")
+    add("--bounds", type=float, nargs=4, metavar=("LEFT", "BOTTOM", "RIGHT", "TOP"), help="outer edges")
     add("--clim", type=float, nargs=2, metavar=("LOW", "HIGH"), help="colour limits")
     add("--cmap", type=_colormap, metavar="NAME", help="colour map, of matplotlib, colorcet, cmap or bokeh")
     add("--invert-y", action=argparse.BooleanOptionalAction, help="row 0 at the top, as for radar geometry")

@@ -125,39 +125,40 @@ class Grid:
 
     @classmethod
     def of_bounds(cls, bounds: Sequence[float], nx: int, ny: int, *, centred: bool = False) -> Grid:
-        """Grid whose first and last pixel **centres** are given.
+        """Grid whose outer pixel **edges** are given, as rasterio's ``transform.from_bounds`` takes them.
 
         Parameters
         ----------
         bounds : (float, float, float, float)
-            ``(x_first, y_first, x_last, y_last)``, in the units of the coordinates.
+            ``(left, bottom, right, top)``: edges of the first column, last row, last column and first row, in the units of
+            the coordinates, as `extent` gives them. Rows that run to the north have a bottom above the top.
         nx, ny : int
-            Pixels from the first to the last, both included.
+            Pixels of level 0.
         centred : bool
             As in `Grid`.
 
         Returns
         -------
         Grid
-            With steps of 1 along an axis of one pixel.
+            Centres half a pixel inside of the edges.
 
         Raises
         ------
         PlanError
-            When `bounds` are not four finite numbers, or first and last centre coincide.
+            When `bounds` are not four finite numbers, or opposite edges coincide.
+
+        Examples
+        --------
+        >>> Grid.of_bounds((0, 900, 100, 1000), nx=10, ny=10)
+        Grid(x0=5.0, dx=10.0, nx=10, y0=995.0, dy=-10.0, ny=10, centred=False)
         """
         if len(bounds) != 4 or not all(math.isfinite(b) for b in bounds):
-            raise PlanError(
-                f"bounds: expected four finite numbers (x_first, y_first, x_last, y_last), got {tuple(bounds)!r}"
-            )
-        xa, ya, xb, yb = map(float, bounds)
-        dx = (xb - xa) / (nx - 1) if nx > 1 else 1.0
-        dy = (yb - ya) / (ny - 1) if ny > 1 else 1.0
+            raise PlanError(f"bounds: expected four finite numbers (left, bottom, right, top), got {tuple(bounds)!r}")
+        left, bottom, right, top = map(float, bounds)
+        dx, dy = (right - left) / nx, (bottom - top) / ny
         if dx == 0 or dy == 0:
-            raise PlanError(
-                f"bounds: first and last centre coincide in {tuple(bounds)!r} for {nx} x {ny} pixels (x, y)"
-            )
-        return cls(xa, dx, nx, ya, dy, ny, centred)
+            raise PlanError(f"bounds: opposite edges coincide in {tuple(bounds)!r} for {nx} x {ny} pixels (x, y)")
+        return cls(left + dx / 2, dx, nx, top + dy / 2, dy, ny, centred)
 
     def coords(self, unit: str | None = None) -> dict[str, Coord]:
         """Coordinates of the axes y and x.

@@ -12,7 +12,7 @@ import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.plot.points import points_plot
-from lazypyr.plot.raster import raster_plot
+from lazypyr.plot.raster import open_for_plot, raster_plot
 from lazypyr.plot.timeseries import timeseries_plot
 from lazypyr.points.columns import as_column
 from lazypyr.pyramids.base import Pyramid
@@ -41,7 +41,8 @@ def ras_plot(
     n_kdim : int, optional
         Number of key dimensions of a function.
     bounds : sequence of four float, optional
-        Coordinates of the centres of the first and last pixel.
+        Coordinates of the **centres** of the first and last pixel, ``(x_first, y_first, x_last, y_last)``, as moraine has
+        them; `raster_plot` takes the outer edges.
     level_increase : int, default 0
         Number of levels coarser (negative: finer) than one data pixel a screen pixel.
     **options : dict
@@ -71,7 +72,25 @@ def ras_plot(
     ):
         options["axes"] = "yxij"[: len(data.shape)]
     options.setdefault("invert_yaxis", False)
+    if bounds is not None:
+        opening = {
+            name: options[name] for name in ("axes", "order", "storage_options", "allow_codecs") if name in options
+        }
+        grid = open_for_plot(data, None, **opening)[0].grid
+        bounds = _edges(bounds, grid.nx, grid.ny)
     return raster_plot(data, post_proc, n_kdim=n_kdim, bounds=bounds, level_increase=level_increase, **options)
+
+
+def _edges(bounds: Sequence[float], nx: int, ny: int) -> tuple[float, ...]:
+    """Outer edges (left, bottom, right, top) of the centres of the first and last pixel."""
+    if len(bounds) != 4:
+        raise PlanError(
+            f"bounds: expected four finite numbers (x_first, y_first, x_last, y_last), got {tuple(bounds)!r}"
+        )
+    x_first, y_first, x_last, y_last = map(float, bounds)
+    half_x = (x_last - x_first) / (nx - 1) / 2 if nx > 1 else 0.5
+    half_y = (y_last - y_first) / (ny - 1) / 2 if ny > 1 else 0.5
+    return x_first - half_x, y_last + half_y, x_last + half_x, y_first - half_y
 
 
 def pc_plot(

@@ -72,7 +72,7 @@ def raster_plot(
     n_kdim : int, optional
         Number of key dimensions of a function; by default taken from its arguments.
     bounds : sequence of four float, optional
-        Coordinates of the centres of the first and last pixel, ``(x_first, y_first, x_last, y_last)``, instead of the
+        Coordinates of the outer edges, ``(left, bottom, right, top)`` as in `lazypyr.open_pyramid`, instead of the
         source's own.
     level_increase : int, default 0
         Number of levels coarser (negative: finer) than one data pixel a screen pixel.

@@ -78,8 +78,9 @@ def open_pyramid(
         Pixels of one level in a pixel of the next, by axis; 2 for y and x, 1 for others where nothing is said.
     nodata : scalar, None or "declared"
         The value that holds nothing; by default what the source's attributes declare. NaN never needs declaring.
-    bounds : (x_first, y_first, x_last, y_last), optional
-        World coordinates of the centres of the first and the last pixel, instead of the source's own.
+    bounds : (left, bottom, right, top), optional
+        World coordinates of the outer edges of level 0, as rasterio has them, instead of the source's own: of the first
+        column, the last row, the last column and the first row.
     storage_options : mapping, optional
         For fsspec, with a URL.
     allow_codecs : iterable of str, optional
@@ -332,8 +333,8 @@ def from_function(
         Value beyond the edge of a level, in edge chunks.
     centred : bool
         True where coarser samples stand for the centre of a box (else for its first pixel).
-    bounds : (x_first, y_first, x_last, y_last), optional
-        World coordinates of the centres of the first and last pixel of level 0.
+    bounds : (left, bottom, right, top), optional
+        World coordinates of the outer edges of level 0, as in `open_pyramid`.
     attrs : mapping, optional
         Attributes for readers, JSON-like.
     name : str, optional

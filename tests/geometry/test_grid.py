@@ -182,8 +182,8 @@ def test_clean_range(view):
 
 
 @given(st.integers(2, 1000), st.integers(2, 1000), finite, finite, steps, steps)
-def test_bounds_are_centres(nx, ny, x0, y0, dx, dy):
-    place = Grid.of_bounds((x0, y0, x0 + (nx - 1) * dx, y0 + (ny - 1) * dy), nx, ny)
+def test_bounds_are_outer_edges(nx, ny, x0, y0, dx, dy):
+    place = Grid.of_bounds((x0 - dx / 2, y0 + (ny - 0.5) * dy, x0 + (nx - 0.5) * dx, y0 - dy / 2), nx, ny)
     assert place.dx == pytest.approx(dx, rel=1e-3)
     assert place.dy == pytest.approx(dy, rel=1e-3)
     assert Grid.of(place.coords(), nx, ny, centred=False) == place
@@ -205,5 +205,5 @@ def test_bad_coordinates(origin, step):
 
 
 def test_one_pixel():
-    assert Grid.of_bounds((5, 6, 5, 6), 1, 1) == Grid(5, 1, 1, 6, 1, 1)
+    assert Grid.of_bounds((4, 8, 6, 4), 1, 1) == Grid(5, 2, 1, 6, 4, 1)
     assert windows.level_count((1, 1), (2, 2), (256, 256)) == 1

@@ -147,7 +147,7 @@ def rows_along_x():
 
 @recipe()
 def bounds_in_xarray_layout():
-    src, bounds = data.real((50, 70)), (500_005.0, 4_100_000.0, 500_695.0, 4_099_510.0)
+    src, bounds = data.real((50, 70)), (500_000.0, 4_099_505.0, 500_700.0, 4_100_005.0)
     return LazyPyramidStore(src, method="mean", bounds=bounds, layout="{level}/image", chunks=SMALL)
 
 
@@ -210,7 +210,7 @@ def doubled(level, window):
 
 @recipe()
 def function():
-    options = {"chunks": SMALL, "centred": True, "bounds": (0, 0, 69, 49)}
+    options = {"chunks": SMALL, "centred": True, "bounds": (-0.5, 49.5, 69.5, -0.5)}
     return LazyPyramidStore(from_function(doubled, shape=(50, 70), dtype="i4", **options))
 
 

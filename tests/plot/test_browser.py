@@ -354,7 +354,7 @@ def test_radar_stack_first_view_wheel_pan_slider_taps(serve, demo_data):
 def test_displacement_with_dates_and_contrast(serve, data_dir):
     group = zarr.open_group(str(data_dir / "sar_s1_displacement_texas" / "displacement.zarr"), mode="r")
     data, dates = group["displacement"][:], [str(d) for d in group["date"][:]]
-    bounds = (717615.0, 3481725.0, 717615.0 + 356 * 30, 3481725.0 - 361 * 30)
+    bounds = (717600.0, 3481740.0 - 362 * 30, 717600.0 + 357 * 30, 3481740.0)
     pyramid = lazypyr.open_pyramid(group["displacement"], axes="yxi", bounds=bounds, chunks=(64, 64))
     served = serve(pyramid, dates=dates)
     picture = served.figures()[0]
@@ -362,7 +362,7 @@ def test_displacement_with_dates_and_contrast(serve, data_dir):
     assert served.page.get_by_text(f"{dates[0][:4]}-{dates[0][4:6]}-{dates[0][6:8]}").count() == 1
     limits = limits_of(served)
     served.slide(7)
-    wheel(served, picture, 12, picture.at(bounds[0] + 5000, bounds[1] - 5000))
+    wheel(served, picture, 12, picture.at(bounds[0] + 5000, bounds[3] - 5000))
     assert limits_of(served) == limits
     expect_pixels(served, pyramid.grid, data[..., 7], "viridis")
     series = served.tap(1, "row ", lambda: served.page.mouse.click(*served.figures()[0].centre))
@@ -383,7 +383,7 @@ def test_a_target_lands_on_its_coordinate(serve, place, method):
     data = np.full((1024, 1024), np.nan, "f4")
     row, column = 352, 608
     data[row, column] = 1
-    bounds = (x0, y0, x0 + dx * 1023, y0 + dy * 1023)
+    bounds = (x0 - dx / 2, y0 + dy * 1023.5, x0 + dx * 1023.5, y0 - dy / 2)
     pyramid = lazypyr.open_pyramid(data, axes="yx", method=method, bounds=bounds, chunks=(64, 64))
     # Coarser, so that a pixel is more than one of the screen in x and in y: the browser leaves out what is less.
     served = serve(pyramid, clim=(0.0, 1.0), invert_yaxis=False, cmap=["red", "red"], level_increase=2)
@@ -545,7 +545,7 @@ def test_on_a_map_in_web_mercator(serve):
     data[60, 90] = 1
     x0, y0, step = -11480000.0, 3700000.0, 40.0
     target = x0 + 90 * step, y0 + 60 * step
-    bounds = (x0, y0, x0 + 299 * step, y0 + 199 * step)
+    bounds = (x0 - step / 2, y0 + 199.5 * step, x0 + 299.5 * step, y0 - step / 2)
     options = {"axes": "yx", "bounds": bounds, "clim": (0, 1), "cmap": ["red", "red"], "invert_yaxis": False}
     image = io.BytesIO()
     PIL.new("RGB", (256, 256), (20, 60, 220)).save(image, "PNG")

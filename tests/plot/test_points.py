@@ -161,7 +161,7 @@ def test_a_tap_too_far_from_everything_shows_nothing(cloud):
 
 def test_rasters_have_series_too():
     data = np.random.default_rng(0).random((20, 30, 6)).astype("f4")
-    pyramid = lazypyr.open_pyramid(data, axes="yxi", bounds=(100, 500, 100 + 29 * 3, 500 - 19 * 4))
+    pyramid = lazypyr.open_pyramid(data, axes="yxi", bounds=(98.5, 502 - 20 * 4, 98.5 + 30 * 3, 502))
     plot = timeseries_plot(pyramid, range(6), raster_plot(pyramid), reference=True)
     got = tapped(plot, x=100 + 3 * 12 + 1.4, y=500 - 4 * 7 - 1.9)
     np.testing.assert_array_equal(got["v"], data[7, 12])
@@ -234,6 +234,15 @@ def test_the_folders_that_moraine_made(tmp_path, cloud):
     paths = {name: str(tmp_path / "pts" / f"{name}.zarr") for name in ("pc", "y", "x")}
     series = tapped(ts_plot(paths["pc"], np.arange(5), got[0], y=paths["y"], x=paths["x"]), x=-50.0, y=200.0)
     np.testing.assert_allclose(series["v"], np.angle(v[np.argmin((x + 50) ** 2 + (y - 200) ** 2)]), atol=1e-6)
+
+
+def test_bounds_of_moraine_are_centres_and_ours_are_edges():
+    data = np.arange(12.0).reshape(3, 4)
+    centres, edges = (10, 20, 13, 24), (9.5, 25, 13.5, 19)
+    assert ras_plot(data, bounds=centres)[()].bounds.lbrt() == raster_plot(data, bounds=edges)[()].bounds.lbrt()
+    assert ras_plot(data[:1, :1], bounds=(5, 6, 5, 6))[()].bounds.lbrt() == (4.5, 5.5, 5.5, 6.5)
+    with pytest.raises(lazypyr.PlanError, match="x_first"):
+        ras_plot(data, bounds=(1, 2, 3))
 
 
 def test_rasters_run_upwards_as_in_moraine():

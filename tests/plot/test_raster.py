@@ -30,7 +30,7 @@ PLACES = [(0.0, 1.0, 0.0, 1.0), (-500.5, 20.0, 300.0, -20.0), (10.0, -0.25, -7.0
 def placed(data, place, method="stride", chunks=(16, 16), **options):
     x0, dx, y0, dy = place
     ny, nx = data.shape[:2]
-    bounds = (x0, y0, x0 + dx * (nx - 1), y0 + dy * (ny - 1))
+    bounds = (x0 - dx / 2, y0 + dy * (ny - 0.5), x0 + dx * (nx - 0.5), y0 - dy / 2)
     axes = "yxij"[: data.ndim]
     return lazypyr.open_pyramid(data, axes=axes, method=method, chunks=chunks, bounds=bounds, **options)
 

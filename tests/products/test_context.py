@@ -11,7 +11,7 @@ import pytest
 import lazypyr
 
 PLANE = (np.mgrid[:512, :512][1] * 1.0).astype("f4")  # rises by 1 a column
-BOUNDS = (0, 0, 5110, 5110)  # pixels of 10 m
+BOUNDS = (-5, 5115, 5115, -5)  # pixels of 10 m
 
 
 def horn(z, dy, dx):
@@ -64,7 +64,7 @@ def test_facts_of_the_level():
         return z[()]
 
     dem = lazypyr.open_pyramid(
-        np.ones((8, 12), "i2"), axes="yx", method="mean", bounds=(0, 70, 110, 0), nodata=-1, levels=3
+        np.ones((8, 12), "i2"), axes="yx", method="mean", bounds=(-5, -5, 115, 75), nodata=-1, levels=3
     )
     product = dem.map(look, dtype="i2", version="1")
     product.read(2, ((1, 2), (0, 3)))

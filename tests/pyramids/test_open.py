@@ -261,7 +261,7 @@ def test_from_function():
         (a, b), (c, d) = window
         return np.add.outer(np.arange(a, b), np.arange(c, d)).astype("i8") * 2**level
 
-    pyramid = from_function(read, shape=(100, 60), dtype="i8", chunks=(16, 16), centred=True, bounds=(0, 0, 590, 990))
+    pyramid = from_function(read, shape=(100, 60), dtype="i8", chunks=(16, 16), centred=True, bounds=(-5, 995, 595, -5))
     assert [level.shape for level in pyramid.levels] == [(100, 60), (50, 30), (25, 15), (13, 8)]
     assert pyramid.levels[2].translation == (1.5, 1.5)
     assert pyramid.coords["x"].step == 10
@@ -286,13 +286,37 @@ def test_from_function():
 
 
 def test_bounds_and_nodata():
-    store = LazyPyramidStore(SOURCE, bounds=(100, 900, 790, 410), nodata=-9999.0, method="mean", chunks=(16, 16))
+    store = LazyPyramidStore(SOURCE, bounds=(95, 405, 795, 905), nodata=-9999.0, method="mean", chunks=(16, 16))
     assert store.pyramid.coords["x"].step == 10
     assert store.pyramid.coords["y"].step == -10
     assert store.pyramid.nodata == -9999
     declared = zarr_array(SOURCE, attributes={"_FillValue": -1.0})
     assert open_pyramid(declared).nodata == -1
     assert open_pyramid(declared, nodata=None).nodata is None
+
+
+@pytest.mark.parametrize("bounds", [(100, 400, 800, 900), (-180, 90, 180, -90), (5, -3, -7, 2)])
+def test_bounds_are_those_of_rasterio(bounds):
+    """Until 0.1.0 they were centres, (x_first, y_first, x_last, y_last), and row 0 was at the second number."""
+    rasterio = pytest.importorskip("rasterio.transform")
+    ny, nx = 50, 70
+    affine = rasterio.from_bounds(*bounds, nx, ny)
+    for pyramid in (
+        open_pyramid(np.zeros((ny, nx), "u1"), bounds=bounds),
+        from_function(lambda level, window: None, shape=(ny, nx), dtype="u1", bounds=bounds),
+    ):
+        x, y = pyramid.coords["x"], pyramid.coords["y"]
+        assert rasterio.xy(affine, 0, 0) == pytest.approx((x.origin, y.origin))
+        assert rasterio.xy(affine, ny - 1, nx - 1) == pytest.approx((x.at(nx - 1), y.at(ny - 1)))
+        assert pyramid.grid.extent() == pytest.approx(bounds)
+        assert pyramid.grid.extent() == pytest.approx(rasterio.array_bounds(ny, nx, affine))
+
+
+def test_old_and_new_value_of_bounds():
+    grid = open_pyramid(np.zeros((50, 70), "u1"), bounds=(0, 0, 690, 490)).grid
+    old = {"x0": 0, "dx": 10, "y0": 0, "dy": 10}
+    new = {"x0": 690 / 140, "dx": 690 / 70, "y0": 490 - 4.9, "dy": -9.8}
+    assert {name: getattr(grid, name) for name in old} == pytest.approx(new)
 
 
 def test_levels_option():

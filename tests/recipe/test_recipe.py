@@ -102,7 +102,7 @@ SOURCES = {
         f / "stack.zarr", axes="yxi", order="iyx", factors={"i": 2, "y": 3}, chunks=(2, 16, 16), method="mean"
     ),
     "axes along x": lambda f: open_pyramid(f / "dem.zarr", axes="xy", chunks=(16, 32), method="mean"),
-    "bounds": lambda f: open_pyramid(f / "dem.zarr", bounds=(0, 0.1, 69, 99), chunks=(16, 16)),
+    "bounds": lambda f: open_pyramid(f / "dem.zarr", bounds=(0, 99, 69, 0.1), chunks=(16, 16)),
     "a pyramid transposed": lambda f: open_pyramid(
         open_pyramid(f / "stack.zarr", axes="yxi", chunks=(16, 16)).map("intf_seq"), order="iyx"
     ),

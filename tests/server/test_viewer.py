@@ -45,7 +45,7 @@ def example():
 def url():
     # Ramps whose value says where it is: up or down, left or right, mirrored or transposed can't be confused.
     ramp = np.add.outer(np.arange(600) * 30, np.arange(900)).astype("u2")
-    steps = LazyPyramidStore(ramp, bounds=(1000.0, 500.0, 1000.0 + 899 * 10, 500.0 - 599 * 20))
+    steps = LazyPyramidStore(ramp, bounds=(995.0, 510.0 - 600 * 20, 995.0 + 900 * 10, 510.0))
     sources = {
         "gotcha": str(GOTCHA),
         "fly": str(FLY),

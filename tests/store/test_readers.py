@@ -57,7 +57,7 @@ def test_coordinates_beside_the_levels(tmp_path, zarr_format):
     level = xr.open_dataset(tmp_path / "kept.zarr", engine="zarr", group="1", consolidated=False)
     np.testing.assert_array_equal(level["image"].x, 10.0 * np.arange(35))
     assert "x" not in zarr.open_group(LazyPyramidStore(src, zarr_format=zarr_format), mode="r")
-    endless = from_function(lambda *_: None, shape=(2**40, 64), dtype="u1", bounds=(0, 0, 64, 2**40))
+    endless = from_function(lambda *_: None, shape=(2**40, 64), dtype="u1", bounds=(0, 2**40, 64, 0))
     vast = LazyPyramidStore(endless, layout="{level}/image")
     assert "0/x/zarr.json" in vast
     assert "0/y/zarr.json" not in vast
