@@ -98,9 +98,16 @@ MARK_OF = {
 }
 
 
+def pytest_addoption(parser):
+    parser.addoption("--fault", metavar="ID", help="only the tests that carry this id of tests/fault_ids.txt")
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m selects
-def pytest_collection_modifyitems(items):
-    """Mark tests that drive the browser, or install packages, by the fixtures that do it."""
+def pytest_collection_modifyitems(config, items):
+    """Mark tests that drive the browser, or install packages, by the fixtures that do it; take those of one fault."""
+    fault = config.getoption("fault")
+    if fault is not None:
+        items[:] = [item for item in items if any(fault in mark.args for mark in item.iter_markers("fault"))]
     for item in items:
         for fixture in MARK_OF.keys() & getattr(item, "fixturenames", ()):
             item.add_marker(MARK_OF[fixture])

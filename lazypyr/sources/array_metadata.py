@@ -53,6 +53,15 @@ class ArrayMetadata:
             digest.update((uuid.uuid4().hex if stamp is None else stamp).encode())
         return digest.hexdigest()
 
+    @property
+    def changes_seen(self) -> str:
+        """Words for the changes of the array that its fingerprint tells."""
+        return (
+            self._store.changes_seen
+            if self.tells_changes
+            else "none: too many folders, so each opening counts as a change"
+        )
+
     def is_there(self) -> bool:
         """True where the store still has the document."""
         return self._store.version(self.key) is not None

@@ -186,6 +186,11 @@ class Source(ABC):
         """True where it is known to hold something else than when it was opened; False also where that can't be told."""
         return self.refreshed().fingerprint != self.fingerprint
 
+    @property
+    def changes_seen(self) -> str:
+        """Words for the changes of its content that `has_changed` tells; whatever else changes is told by `refresh()` alone."""
+        return "none"
+
     def content_stamp(self) -> str | None:
         """Hash that changes when any of its stored chunks is written, also in place.
 

@@ -60,8 +60,11 @@ class ByteStore(ABC):
         Reading a part of a value costs less than reading all of it.
     cheap_version : bool
         `version` costs so little that it may be asked at each read.
+    changes_seen : str
+        Words for the changes that `stamps` tell.
     """
 
+    changes_seen = "metadata, not chunks"
     is_remote = False
     reads_parts = False
     cheap_version = False
@@ -117,6 +120,7 @@ class LocalByteStore(ByteStore):
     """
 
     reads_parts = cheap_version = True
+    changes_seen = "metadata, and chunks that are renamed into their place, not those written in place"
 
     def __init__(self, root: str | Path, depth: int = 0) -> None:
         self.root, self.depth = str(root), depth

@@ -152,6 +152,10 @@ class ZarrSource(Source):
         tells = fresh._metadata.tells_changes  # noqa: SLF001 - of its own class
         return tells and fresh.fingerprint != self._fingerprint
 
+    @property
+    def changes_seen(self) -> str:
+        return self._metadata.changes_seen
+
     def content_stamp(self) -> str | None:
         return byte_store_of(self.array, self.mapping).content_stamp()
 

@@ -28,6 +28,7 @@ from lazypyr.store.keyed import KeyedStore
 from lazypyr.store.keys import Chunk
 from lazypyr.store.layout import StoreLayout, is_path
 from lazypyr.store.overlay.overlay import Overlay, OverlayConfig, open_overlay
+from lazypyr.store.stats import stats_of
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -239,6 +240,10 @@ class LazyPyramidStore(KeyedStore):
     def cache_info(self) -> CacheInfo:
         """Hits, misses, bytes held (`currsize`), bytes allowed (`maxsize`), computes."""
         return self._engine.cache_info()
+
+    def stats(self) -> dict[str, Any]:
+        """Figures, JSON-like: changes that are seen of each source, cache, bounds, bytes in flight and in the overlay."""
+        return stats_of(self._pyramids, self._engine, self._overlay)
 
     def refresh(self) -> None:
         """Open the sources again and forget all chunks: what is read from now on is of the sources as they are now.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import OrderedDict
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from lazypyr._util.cache import SingleFlightCache, current_computation
+from lazypyr.engine.limiter import MemoryLimiter
 from lazypyr.errors import BusyError, ComputeError
 from support.running import together
-from support.waiting import set_when, waiting_in
+from support.waiting import set_when, until, waiting_in
 
 
 class Boom(Exception):
@@ -245,6 +247,55 @@ def test_two_values_that_need_each_other_in_two_threads():
     got = together(2, lambda i: cache.get("ab"[i], need("ab"[i], "ba"[i])))
     assert all(isinstance(error, ComputeError) for error in got)
     assert cache.info().in_flight == 0
+
+
+@pytest.mark.fault("C5")
+async def test_who_waits_can_not_cancel_the_computation():
+    """Cancelling what asyncio makes of a future cancels the future itself, unless it is marked as running."""
+    cache = SingleFlightCache(10**6, len)
+    _, computation = cache.submit("key", lambda: b"value")
+    with cache.waiting(computation):
+        gone, stays = asyncio.wrap_future(computation.future), asyncio.wrap_future(computation.future)
+        gone.cancel()
+        await asyncio.sleep(0)
+        cache.run(computation)
+        assert await asyncio.wait_for(stays, 10) == b"value"
+    assert not computation.future.cancelled()
+
+
+@pytest.mark.fault("C7")
+@pytest.mark.parametrize("way", ["asks for it", "waits for it", "waits for who waits for it", "computes it"])
+def test_what_holds_memory_never_waits_for_what_waits_for_memory(way):
+    """One computation has reserved all there is and needs another one's value, which needs memory itself."""
+    cache, limiter = SingleFlightCache(10**6, len), MemoryLimiter(1, 5)
+
+    def needs_memory():
+        computation = current_computation()
+        limiter.acquire(1, urgent=lambda: computation.urgent)
+        limiter.release(1)
+        return b"value"
+
+    def chain():
+        return cache.get("chain", lambda: cache.get("value", needs_memory))
+
+    def value():
+        return cache.get("value", needs_memory)
+
+    queued = {"asks for it": value, "waits for it": value, "waits for who waits for it": chain}.get(way)
+    limiter.acquire(1)
+    if queued is not None:
+        other = threading.Thread(target=queued, daemon=True)
+        other.start()
+        until(lambda: limiter._queue)
+    if way == "asks for it":
+        got = cache.get("value", needs_memory, urgent=True)
+    else:  # as a part of urgent work, which says so itself no more
+        got = cache.get("urgent", queued or value, urgent=True)
+    assert got == b"value"
+    limiter.release(1)
+    if queued is not None:
+        other.join(10)
+    assert limiter.used_bytes == cache.info().in_flight == 0
 
 
 def test_chains_without_a_circle_are_fine():

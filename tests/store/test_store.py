@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 import threading
 
@@ -318,3 +319,39 @@ def test_keys_are_counted_out_one_at_a_time():
     assert bool(store)
     with pytest.raises(OverflowError):
         len(store)
+
+
+def test_stats_tell_which_changes_are_seen(tmp_path):
+    """What each kind says of itself is what `refreshed` does when a chunk is renamed into place, and when one is written in place."""
+    array = zarr_array(SOURCE, store=tmp_path / "a", chunks=(16, 16), compressors=None)
+    memory = zarr_array(SOURCE, chunks=(16, 16))
+    pixels = SOURCE.copy()
+    in_place = next(path for path in (tmp_path / "a" / "c").rglob("*") if path.is_file())
+
+    def written_in_place():
+        with in_place.open("r+b") as file:
+            file.write(bytes(4))
+
+    def of_numpy():
+        pixels[0] += 1
+
+    for src, seen, change in (
+        (tmp_path / "a", "renamed into their place", lambda: array.__setitem__((0, 0), -1)),
+        (tmp_path / "a", "not those written in place", written_in_place),
+        (memory, "not chunks", lambda: memory.__setitem__((0, 0), -1)),
+        (pixels, "all", of_numpy),
+    ):
+        store = LazyPyramidStore(src, cache_bytes=10**6)
+        (told,) = store.stats()["sources"]
+        assert seen in told["changes_seen"]
+        before = store.pyramid.sources[0].has_changed()
+        change()
+        assert (before, store.pyramid.sources[0].has_changed()) == (False, "not" not in seen), told
+    store["0/c/0/0"]
+    stats = json.loads(json.dumps(store.stats()))
+    assert stats["cache"]["currsize"] == len(store["0/c/0/0"])
+    assert stats["cache"]["maxsize"] == stats["bounds"]["cache_bytes"] == 10**6
+    assert stats["overlay"] is None
+    kept = LazyPyramidStore(SOURCE, overlay={}, write_through=True, overlay_bytes=10**7)
+    kept["0/c/0/0"]
+    assert kept.stats()["overlay"] == {"tile_bytes": kept.overlay.tile_bytes, "bound": 10**7}
