@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 
-__all__ = ["is_local", "public_name", "whole_url", "without_paths", "without_secrets"]
+__all__ = ["public_name", "whole_url", "without_paths", "without_secrets"]
 
 _URL = re.compile(r"\b[a-zA-Z][\w+.-]*://[^\s'\"<>|]*")
 _PATH = re.compile(
@@ -32,12 +31,6 @@ def without_secrets(text: str) -> str:
 def without_paths(text: str) -> str:
     """A text in which each URL and each absolute path is its last component only."""
     return _PATH.sub(lambda path: public_name(path[0]), _URL.sub(lambda url: public_name(url[0]), text))
-
-
-def is_local(text: str, folder: str = "") -> bool:
-    """True for a path of this machine, from `folder` on; False for a URL, or what else a source is opened by."""
-    path = os.path.join(folder, text.removeprefix("file://"))  # noqa: PTH118 - a URL has two slashes, which Path joins
-    return text.startswith("file://") or os.path.exists(path) or not re.match(r"[A-Za-z][\w+.-]+:", text)  # noqa: PTH110
 
 
 def whole_url(url: str) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lazypyr._names import is_local, whole_url
+from lazypyr._names import whole_url
+from lazypyr._util.places import is_local, is_url, local_path, place_of
 from lazypyr.errors import PlanError
 from lazypyr.metadata.json_values import restored
 from lazypyr.points.open import from_points, read_points
@@ -40,7 +41,7 @@ def schema() -> dict[str, Any]:
 
 
 def open_recipe(
-    recipe: Mapping[str, Any] | str | Path,
+    recipe: Mapping[str, Any] | str | os.PathLike[str],
     /,
     storage_options: Mapping[str, Any] | None = None,
     allow_codecs: Iterable[str] = (),
@@ -72,7 +73,7 @@ def open_recipe(
 
 
 def open_sources(
-    path: str | Path, storage_options: Mapping[str, Any] | None = None, allow_codecs: Iterable[str] = ()
+    path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None, allow_codecs: Iterable[str] = ()
 ) -> dict[str, Any]:
     """Sources by name, of a file of JSON: recipes as pyramids, paths and URLs as they are from here.
 
@@ -97,20 +98,23 @@ def open_sources(
     }
 
 
-def read_json(path: str | Path, storage_options: Mapping[str, Any] | None = None) -> tuple[Any, str]:
+def read_json(path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> tuple[Any, str]:
     """A file of JSON at a path or URL, and the folder where it lies."""
-    text = str(path).removeprefix("file://")
+    place = place_of(path)
+    if place is None:
+        raise PlanError(f"expected the path or URL of a file of JSON, got {path!r}")
+    text = place.text
     try:
-        if "://" in text:
+        if is_url(text):
             import fsspec
 
-            with fsspec.open(text, "rb", **dict(storage_options or {})) as file:
+            with fsspec.open(text, "rb", **place.storage_options, **dict(storage_options or {})) as file:
                 content = file.read(_MAX_BYTES)
             base = whole_url(text).rpartition("/")[0]
         else:
-            with Path(text).open("rb") as file:
+            with Path(local_path(text)).open("rb") as file:
                 content = file.read(_MAX_BYTES)
-            base = str(Path(text).parent)
+            base = str(Path(local_path(text)).parent)
         return json.loads(content), base
     except FileNotFoundError as error:
         raise PlanError(f"no such file: {text}") from error
@@ -197,7 +201,7 @@ class _Opening:
         """Path or URL of a source, as this process opens it."""
         if "://" not in self.folder:
             local = is_local(text, self.folder)
-            return os.path.join(self.folder, text.removeprefix("file://")) if local else text  # noqa: PTH118 - see is_local
+            return os.path.join(self.folder, local_path(text)) if local else text  # noqa: PTH118 - see is_local
         *_, last = parts = text.split("::")
         if "://" in last and not _LOCAL & {part.partition("://")[0] for part in parts}:
             return text

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lazypyr._util.places import is_url, local_path
 from lazypyr.kvstore.base import HIDDEN, KVStore, LockFile
 from lazypyr.sources.base import Source
 
@@ -213,10 +214,9 @@ class LocalKVStore(KVStore):
             return True
 
     def overlaps(self, source: Source) -> bool:
-        location = source.location.removeprefix("file://")
-        if "://" in location:
+        if is_url(source.location):
             return False
-        here, there = Path(self._root), Path(location).expanduser().resolve()
+        here, there = Path(self._root), Path(local_path(source.location)).resolve()
         return there.exists() and (there == here or there in here.parents or here in there.parents)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+from lazypyr._util.places import is_url, local_path, place_of
 from lazypyr.errors import PlanError
 from lazypyr.kvstore.base import KVStore
 from lazypyr.kvstore.fsspec import FsspecKVStore
@@ -32,15 +32,15 @@ def open_kvstore(destination: Any, storage_options: Mapping[str, Any] | None = N
     """
     if isinstance(destination, KVStore):
         return destination
-    if isinstance(destination, str | os.PathLike):
-        text = os.fspath(destination)
-        if "://" in text and not text.startswith("file://"):
-            return FsspecKVStore(text, storage_options)
+    place = place_of(destination)
+    if place is not None:
+        if is_url(place.text):
+            return FsspecKVStore(place.text, {**place.storage_options, **(storage_options or {})})
         if storage_options:
-            raise PlanError(f"storage_options are for URLs, the destination is {text}")
-        if not text:
+            raise PlanError(f"storage_options are for URLs, the destination is {place.text}")
+        if not place.text:
             raise PlanError("an empty path is no destination")
-        return LocalKVStore(text.removeprefix("file://"))
+        return LocalKVStore(local_path(place.text))
     if storage_options:
         raise PlanError(f"storage_options are for URLs, the destination is {type(destination).__name__}")
     if hasattr(destination, "list_prefix") and hasattr(destination, "supports_writes"):

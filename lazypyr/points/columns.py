@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lazypyr._util.cache import SingleFlightCache
 from lazypyr._util.forksafe import remake_after_fork
+from lazypyr._util.places import is_url, local_path, place_of
 from lazypyr.errors import PlanError
 from lazypyr.geometry.windows import Window, ceil_div, chunk_window
 from lazypyr.pyramids.base import ComputeContext
@@ -147,9 +147,10 @@ def as_column(data: Any, name: str, storage_options: Mapping[str, Any] | None = 
     """
     if isinstance(data, Source):
         column = data
-    elif isinstance(data, str | Path):
-        column = _zarr_column(_opened(data, storage_options), name, data)
-        column.opened_as = str(data)
+    elif (place := place_of(data)) is not None:
+        text = place.text if is_url(place.text) else local_path(place.text)
+        column = _zarr_column(_opened(text, {**place.storage_options, **(storage_options or {})}), name, text)
+        column.opened_as = text
     elif all(hasattr(data, name) for name in ("store", "attrs", "chunks", "dtype")):
         column = _zarr_column(data, name, None)
     elif hasattr(data, "dask") or (hasattr(data, "chunks") and hasattr(data, "shape") and data.chunks):
@@ -199,22 +200,22 @@ def _check_numbers(dtype: Any, name: str) -> None:
         )
 
 
-def _opened(path: str | Path, storage_options: Mapping[str, Any] | None) -> Any:
+def _opened(path: str, storage_options: Mapping[str, Any]) -> Any:
     import zarr
 
     try:
-        return zarr.open_array(str(path), mode="r", storage_options=dict(storage_options) if storage_options else None)
+        return zarr.open_array(path, mode="r", storage_options=dict(storage_options) or None)
     except Exception as error:
         raise PlanError(f"{path}: no zarr array can be opened there: {error}") from error
 
 
-def _zarr_column(array: Any, name: str, path: str | Path | None) -> Source:
+def _zarr_column(array: Any, name: str, path: str | None) -> Source:
     _check_numbers(array.dtype, name)
     names = getattr(getattr(array, "metadata", None), "dimension_names", None)
     axes = axis_names(len(array.shape))
     if names and all(names) and len(set(names)) == len(names) and not {"x", "y"} & set(names):
         axes = ("point", *map(str, names[1:]))
-    return ZarrSource(array, axes, name=str(path) if path else name)
+    return ZarrSource(array, axes, name=path or name)
 
 
 def in_memory(source: Source) -> Array | None:

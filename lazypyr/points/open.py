@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lazypyr._names import public_name
 from lazypyr._util.checks import one_or_two, whole_number
+from lazypyr._util.places import is_url, local_path, place_of
 from lazypyr.errors import PlanError
 from lazypyr.points.aggregations import COUNT, FIRST_VALID, aggregation_of
 from lazypyr.points.cloud import Cloud
@@ -140,7 +142,7 @@ def from_points(
 
 
 def read_points(
-    path: str | Path,
+    path: str | os.PathLike[str],
     *,
     resolution: float | None = None,
     values: str | Sequence[str] | Any = None,
@@ -203,7 +205,11 @@ def read_points(
     array([[2.5],
            [3.5]])
     """
-    table = read_table(str(path), storage_options)
+    place = place_of(path)
+    if place is None:
+        raise PlanError(f"expected a path or URL, got a {type(path).__name__}; arrays are for lazypyr.from_points")
+    text = place.text if is_url(place.text) else local_path(place.text)
+    table = read_table(text, {**place.storage_options, **(storage_options or {})} or None)
     x_source, y_source = table.coordinates(x, y)
     z_source = table.height(z)
     shown = table.values(values)
@@ -215,7 +221,7 @@ def read_points(
         if id(source) not in used and name not in ("x", "y", "z", "values", "yx") and source.shape[:1] == (n,)
     }
     if index_path is True:
-        index_path = Path(f"{str(path).rstrip('/')}.index.zarr")
+        index_path = Path(f"{text.rstrip('/')}.index.zarr")
     known: dict[str, Any] = {
         "crs": table.crs,
         "units": table.units,
@@ -241,7 +247,7 @@ def read_points(
         or isinstance(values, str)
         or (isinstance(values, Sequence) and all(isinstance(v, str) for v in values))
     ):
-        pyramid.read_from = {"path": str(path), **{key: name for key, name in names.items() if name is not None}}
+        pyramid.read_from = {"path": text, **{key: name for key, name in names.items() if name is not None}}
     # on another grid the index has another order
     same = table.materialized is not None and pyramid.cloud.resolution == table.materialized.settings["resolution"]
     return pyramid.with_materialized(table.materialized) if same and values is None else pyramid

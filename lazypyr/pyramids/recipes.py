@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from lazypyr._names import is_local, public_name, whole_url
+from lazypyr._names import public_name, whole_url
+from lazypyr._util.places import is_local, local_path, place_of
 from lazypyr.errors import PlanError
 from lazypyr.metadata.json_values import clean
 
@@ -82,8 +83,9 @@ class HasRecipe:
 
 def is_recipe(src: Any) -> bool:
     """True for a recipe as a document, and for the path or URL of the file of one."""
-    if isinstance(src, str | Path):
-        return str(src).partition("?")[0].endswith(SUFFIX)
+    place = place_of(src)
+    if place is not None:
+        return place.text.partition("?")[0].endswith(SUFFIX)
     return type(src) is dict and "lazypyr_recipe" in src
 
 
@@ -93,7 +95,7 @@ def places_from(folder: str | os.PathLike[str]) -> Callable[[str], str]:
     def place(text: str) -> str:
         if not is_local(text):
             return whole_url(text) if "://" in text else text
-        path = text.removeprefix("file://")
+        path = local_path(text)
         try:
             return Path(os.path.relpath(path, folder)).as_posix()
         except ValueError:  # another drive

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lazypyr.errors import PlanError
+from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.registry import Registry
 from lazypyr.sources.base import Source
 from lazypyr.sources.open_array import ArrayLikeOpener, DataArrayOpener, DatasetOpener, NumpyOpener
-from lazypyr.sources.open_zarr import MappingOpener, NodeOpener, PathOpener, StoreOpener
+from lazypyr.sources.open_path import PathOpener
+from lazypyr.sources.open_zarr import MappingOpener, NodeOpener, StoreOpener
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions
 
 __all__ = ["OpenedSource", "open_source", "register_source"]
@@ -147,8 +148,16 @@ def open_source(
             f"can't open a {type(src).__name__} as a source: give a path, a URL, a zarr array, group or store, a mapping "
             f"of chunks, or a numpy, dask or xarray array"
         )
-    opened = opener.open(src, OpenOptions(axes, nodata, storage_options or {}, allowed))
     place = opener.place_of(src)
+    try:
+        opened = opener.open(src, OpenOptions(axes, nodata, storage_options or {}, allowed))
+    except LazypyrError:
+        raise
+    except (
+        Exception
+    ) as error:  # of zarr, fsspec, a package of the user's: of metadata that none of them can make sense of
+        what = f"a {type(src).__name__}" if place is None else place
+        raise PlanError(f"{what} can't be opened: {type(error).__name__}: {error}") from error
     if place is not None:
         for source in opened.sources:
             source.opened_as = place

@@ -1,60 +1,22 @@
-"""Openers of zarr: paths, URLs, stores, mappings, arrays and groups."""
+"""Openers of zarr: stores, mappings, arrays and groups."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lazypyr._names import public_name
-from lazypyr.errors import LazypyrError, MissingExtra, PlanError
+from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.metadata import Multiscales, georeference, read_multiscales
 from lazypyr.sources.array_metadata import chunk_shape
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
 from lazypyr.sources.zarr import ZarrSource
 
-__all__ = ["MappingOpener", "NodeOpener", "PathOpener", "StoreOpener"]
-
-# Package that fsspec reads a scheme with, and the extra that has it.
-_READERS = {"http": ("aiohttp", "http"), "https": ("aiohttp", "http"), "s3": ("s3fs", "s3")}
-
-
-class PathOpener(Opener):
-    """Local folders and zip archives, and URLs."""
-
-    takes_storage_options = True
-
-    def can_open(self, src: Any) -> bool:
-        return isinstance(src, str | Path)
-
-    def open(self, src: str | Path, options: OpenOptions) -> OpenedSource:
-        from zarr.storage import FsspecStore, LocalStore, ZipStore
-
-        text = str(src)
-        if "://" in text and not text.startswith("file://"):
-            try:
-                store: Any = FsspecStore.from_url(text, storage_options=dict(options.storage_options), read_only=True)
-            except ImportError as error:
-                scheme = text.partition("://")[0]
-                if scheme not in _READERS:
-                    raise PlanError(f"can't open {text}: {error}") from error
-                raise MissingExtra(f"reading {text}", *_READERS[scheme]) from error
-            except (ValueError, TypeError, OSError) as error:
-                raise PlanError(f"can't open {text}: {error}") from error
-            return _open_store(store, options, name=public_name(text), location=text)
-        path = Path(text.removeprefix("file://"))
-        if not path.exists():
-            raise PlanError(f"no such file or folder: {text}")
-        if path.is_file() and path.suffix != ".zip":
-            raise PlanError(f"{text} is a file; expected the folder of a Zarr array or group, or a .zip of one")
-        store = ZipStore(path, mode="r") if path.is_file() else LocalStore(path, read_only=True)
-        return _open_store(
-            store, options, name=public_name(str(path.resolve() if path.name in ("", "..") else path)), location=text
-        )
+__all__ = ["MappingOpener", "NodeOpener", "StoreOpener", "open_store"]
 
 
 class NodeOpener(Opener):
@@ -81,23 +43,23 @@ class StoreOpener(Opener):
         return stores is not None and isinstance(src, stores.Store)
 
     def open(self, src: Any, options: OpenOptions) -> OpenedSource:
-        return _open_store(src, options, name=_name_of(src), location=str(src))
+        return open_store(src, options, name=_name_of(src), location=str(src))
 
     def place_of(self, src: Any) -> str | None:
         return _place_of(src)
 
 
 class MappingOpener(Opener):
-    """Mappings of keys to bytes: a dict, stores of zarr 2, fsspec's FSMap."""
+    """Mappings of keys to bytes: a dict, stores of zarr 2, fsspec's FSMap, any class that has these three methods."""
 
     def can_open(self, src: Any) -> bool:
-        return isinstance(src, Mapping) or all(hasattr(src, n) for n in ("__getitem__", "__contains__", "keys"))
+        return all(hasattr(src, name) for name in ("__getitem__", "__iter__", "keys"))
 
     def open(self, src: Any, options: OpenOptions) -> OpenedSource:
         from lazypyr.sources.mapping_store import MappingStore
 
         store = MappingStore(src)
-        return _open_store(store, options, name=str(store), location=str(store), mapping=src)
+        return open_store(store, options, name=str(store), location=str(store), mapping=src)
 
 
 def _place_of(store: Any) -> str | None:
@@ -117,26 +79,28 @@ def _name_of(store: Any, path: str = "") -> str:
     return public_name(path or str(getattr(store, "path", None) or store))
 
 
-def _open_store(
+def open_store(
     store: Any,
     options: OpenOptions,
     *,
     name: str,
     location: str,
     mapping: Mapping[str, Any] | None = None,
+    path: str = "",
 ) -> OpenedSource:
-    node = _node(store, location)
+    """The array or group at a path of a store."""
+    node = _node(store, location, path)
     if _is_zarr(node, "Array"):
-        reopen = partial(_node, store, location)
+        reopen = partial(_node, store, location, path)
         return _open_array(node, options, name=name, mapping=mapping, reopen=reopen, owner=store, location=location)
     return _open_group(node, options, name=name, mapping=mapping, location=location)
 
 
-def _node(store: Any, location: str) -> Any:
+def _node(store: Any, location: str, path: str) -> Any:
     import zarr
 
     try:
-        return zarr.open(store, mode="r")
+        return zarr.open(store, mode="r", path=path)
     except LazypyrError:
         raise
     except FileNotFoundError as error:
@@ -216,6 +180,10 @@ def _open_levels(
         except KeyError as error:
             raise PlanError(
                 f"{location}: its multiscale metadata names {dataset.path!r}, which is not there"
+            ) from error
+        except Exception as error:
+            raise PlanError(
+                f"{location}: level {dataset.path!r} can't be opened: {type(error).__name__}: {error}"
             ) from error
         if not _is_zarr(node, "Array"):
             inner = [array for _, array in node.arrays() if array.ndim >= 2]

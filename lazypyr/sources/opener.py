@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lazypyr._util.places import place_of
 from lazypyr.errors import PlanError
 from lazypyr.metadata import declared_nodata
 from lazypyr.sources.array_metadata import chunk_shape
@@ -108,11 +108,15 @@ class Opener(ABC):
 
     @abstractmethod
     def can_open(self, src: Any) -> bool:
-        """True for an object of this kind. Reads nothing, and imports no package that `src` does not come from."""
+        """True for an object of this kind.
+
+        Reads at most the first bytes of a local file, and imports no package that `src` does not come from.
+        """
 
     def place_of(self, src: Any) -> str | None:
         """Path or URL by which a source of this kind can be opened again; None of what is in memory."""
-        return str(src) if isinstance(src, str | Path) else None
+        place = place_of(src)
+        return None if place is None else place.text
 
     @abstractmethod
     def open(self, src: Any, options: OpenOptions) -> OpenedSource:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import http.server
+import os
+import re
 import socket
+import threading
 from urllib.parse import urlsplit
 
 import h11
@@ -79,3 +84,45 @@ def ask(url, path, method="GET", headers=(), host="127.0.0.1", version="1.1"):
     lines += [f"{name}: {value}" for name, value in dict(headers).items()]
     text = "\r\n".join([*lines, "Connection: close", "", ""])
     return raw(url, text.encode("latin-1"), method)
+
+
+class _Files(http.server.SimpleHTTPRequestHandler):
+    """Files of a folder, in parts too, as object stores serve them."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        path = self.translate_path(self.path)
+        wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        if wanted is None or not os.path.isfile(path):
+            return super().do_GET()
+        size, (first, last) = os.path.getsize(path), wanted.groups()
+        start = int(first) if first else max(0, size - int(last))
+        stop = min(size, int(last) + 1) if first and last else size
+        if start >= size:
+            return self.send_error(416)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
+        self.send_header("Content-Length", str(stop - start))
+        self.end_headers()
+        with open(path, "rb") as file:
+            file.seek(start)
+            self.wfile.write(file.read(stop - start))
+        return None
+
+
+@contextlib.contextmanager
+def serving(folder):
+    """The URL at which the files of a folder are served by a plain web server."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Files, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,92 @@
+"""Opener of paths and URLs: folders and zip archives of zarr, and all that fsspec reads."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lazypyr._names import public_name, whole_url
+from lazypyr._util.places import Place, is_url, local_path, place_of
+from lazypyr.errors import MissingExtra, PlanError
+from lazypyr.sources.open_zarr import open_store
+from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions
+
+__all__ = ["PathOpener", "file_and_inside"]
+
+# Package that fsspec reads a scheme with, and the extra that has it.
+_READERS = {"http": ("aiohttp", "http"), "https": ("aiohttp", "http"), "s3": ("s3fs", "s3")}
+_ARCHIVE = re.compile(r"\.(zip|ozx)$", re.IGNORECASE)
+
+
+class PathOpener(Opener):
+    """Local folders and zip archives, and URLs."""
+
+    takes_storage_options = True
+
+    def can_open(self, src: Any) -> bool:
+        return place_of(src) is not None
+
+    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
+        place = place_of(src)
+        assert place is not None, "that is what can_open says"
+        if is_url(place.text):
+            return _open_url(place, options)
+        return _open_local(place.text, options)
+
+
+def _open_url(place: Place, options: OpenOptions) -> OpenedSource:
+    from zarr.storage import FsspecStore
+
+    text = place.text
+    url = f"zip::{text}" if _ARCHIVE.search(whole_url(text)) and not text.startswith("zip::") else text
+    given: Mapping[str, Any] = {**place.storage_options, **options.storage_options}
+    try:
+        store = FsspecStore.from_url(url, storage_options=dict(given), read_only=True)
+    except ImportError as error:
+        scheme = text.rpartition("::")[2].partition("://")[0]
+        if scheme not in _READERS:
+            raise PlanError(f"can't open {text}: {error}") from error
+        raise MissingExtra(f"reading {text}", *_READERS[scheme]) from error
+    except (ValueError, TypeError, OSError) as error:
+        raise PlanError(f"can't open {text}: {error}") from error
+    return open_store(store, options, name=public_name(text), location=text)
+
+
+def _open_local(text: str, options: OpenOptions) -> OpenedSource:
+    from zarr.storage import LocalStore, ZipStore
+
+    path = Path(local_path(text))
+    file, inside = file_and_inside(path)
+    if not file.exists():
+        raise PlanError(f"no such file or folder: {text}")
+    if file.is_file() and not zipfile.is_zipfile(file):
+        raise PlanError(
+            f"{text} is a file of no kind that is known; expected the folder of a Zarr array or group, a zip archive of one "
+            "(.zip, .ozx), or a NetCDF, HDF5 or TIFF file. Tables and clouds of points (CSV, parquet, LAS) are opened by "
+            f"lazypyr.read_points({str(path)!r}, resolution=...)"
+        )
+    store: Any = ZipStore(file, mode="r") if file.is_file() else LocalStore(path, read_only=True)
+    name = public_name(str(path.resolve() if path.name in ("", "..") else path))
+    return open_store(store, options, name=name, location=str(path), path=inside)
+
+
+def file_and_inside(path: str | os.PathLike[str]) -> tuple[Path, str]:
+    """The file that a path goes through, and the rest of the path inside it; the path itself where there is none.
+
+    Examples
+    --------
+    >>> file_and_inside("no/such/file.nc/height")[1]
+    ''
+    """
+    whole = Path(path)
+    if not whole.exists():
+        for parent in whole.parents:
+            if parent.is_file():
+                return parent, whole.relative_to(parent).as_posix()
+            if parent.exists():
+                break
+    return whole, ""
