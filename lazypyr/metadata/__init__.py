@@ -5,18 +5,24 @@ It imports geometry and errors only, so that sources may read with it what other
 
 from lazypyr.metadata.codec import Codec
 from lazypyr.metadata.conventions.ome import why_not_ome
+from lazypyr.metadata.dataset import DatasetMetadata, Described
 from lazypyr.metadata.documents import ArrayNode, GroupNode, documents
 from lazypyr.metadata.georeference import georeference
 from lazypyr.metadata.packing import declared_nodata
 from lazypyr.metadata.read import Dataset, Multiscales, read_multiscales
+from lazypyr.metadata.variables import CoordArray, Variable
 from lazypyr.metadata.write import level_node, multiscale_attributes
 
 __all__ = [
     "ArrayNode",
     "Codec",
+    "CoordArray",
     "Dataset",
+    "DatasetMetadata",
+    "Described",
     "GroupNode",
     "Multiscales",
+    "Variable",
     "declared_nodata",
     "documents",
     "georeference",

@@ -14,6 +14,7 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
+from lazypyr.metadata.dataset import DatasetMetadata, Described
 from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, empty_of
 from lazypyr.products.evaluate import evaluate
 from lazypyr.products.recipe import recipe_of
@@ -80,11 +81,9 @@ class MappedPyramid(Pyramid):
         self.levels = tuple(_level(first, level, out) for level in first.levels[:depth])
         self.chunks = _chunks(first.axes, first.chunks, out)
         self.fill_value = _fill(out)
-        self.nodata, self.units, self.display = out.nodata, out.units, _display(product, out, self._inputs[0][0])
+        self.units, self.downsampling = out.units, first.downsampling
         self.name = f"{product.name}({first.name})" if product.description else first.name
-        self.downsampling, self.crs = first.downsampling, first.crs
-        self.coords = {a: c for a, c in first.coords.items() if a in out.axes and a not in out.sizes}
-        self.attrs = _attrs(first.attrs, product, out)
+        self.metadata = _metadata(first, product, out, self._inputs[0][0])
         self._token = tokenize(product)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -222,11 +221,9 @@ class ProductSource(Source):
         self.name = f"{product.name}({first.name})" if product.description else first.name
         self.axes, self.dtype, self.shape = out.axes, out.dtype, tuple(sizes[a] for a in out.axes)
         self.chunks = _chunks(first.axes, first.chunks, out)
-        self.fill_value, self.nodata = _fill(out), out.nodata
-        self.attrs, self.crs = _attrs(first.attrs, product, out), first.crs
-        self.coords = {a: c for a, c in first.coords.items() if a in out.axes and a not in out.sizes}
+        self.fill_value, self.metadata = _fill(out), _metadata(first, product, out, self._inputs[0])
         self.cheap_stride = product.pixelwise and all(s.cheap_stride for s in self.parents)
-        self.units, self.display = out.units, _display(product, out, self._inputs[0])
+        self.units = out.units
         self._token = tokenize(product)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -372,6 +369,20 @@ def _chunks(axes: Sequence[str], chunks: Sequence[int], out: Output) -> tuple[in
 
 def _fill(out: Output) -> Any:
     return empty_of(out.dtype) if out.fill_value is None else np.array(out.fill_value, out.dtype)[()]
+
+
+def _metadata(parent: Described, product: Product, out: Output, first: Input) -> DatasetMetadata:
+    """Metadata of the input, but for what the product changes: the meaning of the numbers, and axes that it makes."""
+    same = parent.metadata
+    members: dict[str, Any] = {} if not product.description else {"packing": None, "ome": None}
+    return same.replaced(
+        along={a: c for a, c in same.along.items() if a in out.axes and a not in out.sizes},
+        dims={a: d for a, d in same.dims.items() if a in out.axes and a not in out.sizes},
+        attrs=_attrs(same.attrs, product, out),
+        nodata=out.nodata,
+        display=_display(product, out, first),
+        **members,
+    )
 
 
 def _attrs(parent: Mapping[str, Any], product: Product, out: Output) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from lazypyr._util.checks import is_whole
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import axes_label
-from lazypyr.geometry.grid import Coord, Grid
+from lazypyr.geometry.grid import Grid
 from lazypyr.geometry.windows import Window
+from lazypyr.metadata.dataset import Described
 from lazypyr.metadata.protocol import SupportsDownsampling
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.key import Key
@@ -70,7 +71,7 @@ _INTERNAL = frozenset(
 )
 
 
-class Pyramid(HasRecipe, ABC):
+class Pyramid(Described, HasRecipe, ABC):
     """Levels over the same field of view, each computed when it is read. Immutable and picklable.
 
     Attributes
@@ -98,6 +99,8 @@ class Pyramid(HasRecipe, ABC):
         Attributes that are passed on to readers, JSON-like.
     display : Mapping[str, Any] or None
         Hints for viewers: "window" (low, high), "colors", "labels".
+    metadata : DatasetMetadata
+        All that the source's dataset states: `nodata`, `attrs`, `coords`, `crs` and `display` are members of it.
 
     See Also
     --------
@@ -121,12 +124,7 @@ class Pyramid(HasRecipe, ABC):
     chunks: tuple[int, ...]
     levels: tuple[Level, ...]
     fill_value: Any
-    nodata: Any = None
     downsampling: SupportsDownsampling = REDUCERS["stride"]
-    coords: Mapping[str, Coord] = {}
-    crs: str | None = None
-    attrs: Mapping[str, Any] = {}
-    display: Mapping[str, Any] | None = None
 
     @abstractmethod
     def compute(self, level: int, window: Window, context: ComputeContext) -> Array:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import SERIAL, Pyramid
 from lazypyr.sources.base import Source, placed_as
@@ -43,15 +42,10 @@ class LevelSource(Source):
         self._pyramid, self._level = pyramid, level
         at = pyramid.levels[level]
         self.name = f"{pyramid.name}, level {level}" if level else pyramid.name
-        self.dtype, self.axes, self.nodata, self.fill_value = (
-            pyramid.dtype, pyramid.axes, pyramid.nodata, pyramid.fill_value
-        )  # fmt: skip
-        self.shape, self.chunks, self.attrs, self.crs = at.shape, pyramid.chunks, pyramid.attrs, pyramid.crs
-        self.coords = {
-            axis: Coord(coord.at(shift), coord.step * scale, coord.unit)
-            for axis, scale, shift in zip(pyramid.axes, at.scale, at.translation, strict=True)
-            if (coord := pyramid.coords.get(axis)) is not None
-        }
+        self.dtype, self.axes, self.fill_value = pyramid.dtype, pyramid.axes, pyramid.fill_value
+        self.shape, self.chunks = at.shape, pyramid.chunks
+        # Limits of the values may be others after a product that is made of it.
+        self.metadata = pyramid.metadata.at(pyramid.axes, at).replaced(display=None)
 
     def read(self, window: Window, step: Sequence[int] | None = None) -> np.ndarray[Any, Any]:
         block = SERIAL.read(self._pyramid, self._level, window)

@@ -62,10 +62,12 @@ class ReducedPyramid(Reduction):
     ) -> None:
         base = stored_levels[0]
         self.stored_levels, self.reducer, self.factors, self.chunks = stored_levels, reducer, factors, chunks
-        self.name, self.axes, self.dtype, self.attrs = base.name, base.axes, base.dtype, base.attrs
+        self.name, self.axes, self.dtype = base.name, base.axes, base.dtype
         # Limits of the values are those of level 0 only: a sum may lie beyond them.
-        self.display = {key: value for key, value in (base.display or {}).items() if key not in _OF_VALUES} or None
-        self.coords, self.crs, self.nodata, self.downsampling = base.coords, base.crs, nodata, reducer
+        shown = {key: value for key, value in (base.display or {}).items() if key not in _OF_VALUES} or None
+        self.metadata, self.downsampling = base.metadata.replaced(display=shown), reducer
+        if nodata is None or nodata != base.nodata:
+            self.nodata = nodata
         self.fill_value = base.fill_value if nodata is None else np.asarray(nodata).astype(base.dtype)[()]
         last = stored_levels[-1]
         if levels is None:

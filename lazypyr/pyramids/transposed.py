@@ -25,19 +25,8 @@ class TransposedPyramid(Pyramid):
         self.parent, self.axes = pyramid, order
         self._from = tuple(pyramid.axes.index(axis) for axis in order)
         self._to = tuple(order.index(axis) for axis in pyramid.axes)
-        self.name, self.dtype, self.fill_value, self.nodata = (
-            pyramid.name,
-            pyramid.dtype,
-            pyramid.fill_value,
-            pyramid.nodata,
-        )
-        self.downsampling, self.coords, self.crs, self.attrs = (
-            pyramid.downsampling,
-            pyramid.coords,
-            pyramid.crs,
-            pyramid.attrs,
-        )
-        self.display = pyramid.display
+        self.name, self.dtype, self.fill_value = pyramid.name, pyramid.dtype, pyramid.fill_value
+        self.downsampling, self.metadata = pyramid.downsampling, pyramid.metadata
         self.chunks = self._permuted(pyramid.chunks)
         self.levels = tuple(
             Level(self._permuted(level.shape), self._permuted(level.scale), self._permuted(level.translation))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from lazypyr.errors import SourceError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
+from lazypyr.metadata.dataset import DatasetMetadata
 from lazypyr.sources.base import Source, fresh_identity, identity_of, native
 
 __all__ = ["ArraySource", "NumpySource", "dask_chunks", "xarray_coords"]
@@ -34,17 +35,14 @@ class ArraySource(Source):
         *,
         name: str,
         chunks: Sequence[int] | None = None,
-        nodata: Any = None,
-        attrs: Mapping[str, Any] | None = None,
-        coords: Mapping[str, Coord] | None = None,
-        crs: str | None = None,
+        metadata: DatasetMetadata | None = None,
     ) -> None:
-        self._array, self.axes, self.name, self.nodata = array, axes, name, nodata
+        self._array, self.axes, self.name = array, axes, name
+        self.metadata = metadata or DatasetMetadata()
         self.shape, self.dtype = tuple(int(n) for n in array.shape), native(array.dtype)
         planes = tuple(min(n, 512) if axis in SPATIAL_AXES else 1 for n, axis in zip(self.shape, axes, strict=True))
         self.chunks = tuple(int(c) for c in chunks) if chunks else planes
         self.fill_value = np.zeros((), self.dtype)[()]
-        self.attrs, self.coords, self.crs = dict(attrs or {}), dict(coords or {}), crs
         self._identity = self._new_identity()
         self._fingerprint: str | None = None
 

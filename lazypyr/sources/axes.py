@@ -7,7 +7,7 @@ from typing import Any
 
 from lazypyr.errors import PlanError
 
-__all__ = ["axis_role", "given_axes", "known_axes"]
+__all__ = ["axis_role", "dims_of", "given_axes", "known_axes"]
 
 # Names by the axis that they are, the surest first: a "height" beside a latitude is no row.
 _NAMES: tuple[dict[str, str], ...] = (
@@ -181,6 +181,13 @@ def _named(axis: str, said: Sequence[str | None], roles: Sequence[str | None]) -
         if len(found) > 1:
             return None
     return found[0] if len(found) == 1 else None
+
+
+def dims_of(axes: Sequence[str], declared: Sequence[str | None] | None) -> dict[str, str]:
+    """Names of the dimensions as the source declares them, by axis."""
+    if declared is None or len(declared) != len(axes):
+        return {}
+    return {axis: name for axis, name in zip(axes, declared, strict=True) if name}
 
 
 def _free(taken: Iterable[str]) -> Iterator[str]:

@@ -7,15 +7,15 @@ import math
 import uuid
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
-from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window, ceil_div
+from lazypyr.metadata.dataset import Described
 from lazypyr.metadata.json_values import recorded
 
 __all__ = ["Source", "native", "counters"]
@@ -27,7 +27,7 @@ def native(dtype: np.dtype[Any] | str | type) -> np.dtype[Any]:
     return dtype.newbyteorder("<") if dtype.byteorder != "|" else dtype
 
 
-class Source(ABC):
+class Source(Described, ABC):
     """Array that is read window by window; the base class of everything that pixels come from. Immutable and picklable.
 
     Authors of sources set the attributes and write `read` and `fingerprint`.
@@ -55,6 +55,10 @@ class Source(ABC):
         World coordinates of the axes that have any.
     crs : str or None
         "EPSG:32633", WKT or None.
+    display : Mapping[str, Any] or None
+        Hints for viewers: "window" (low, high), "colors", "labels".
+    metadata : DatasetMetadata
+        All that its dataset states about it: `nodata`, `attrs`, `coords`, `crs` and `display` are members of it.
     cheap_stride : bool
         True where ``read(window, step)`` costs in proportion to the samples (memory, uncompressed files), not to
         the window.
@@ -83,13 +87,8 @@ class Source(ABC):
     dtype: np.dtype[Any]
     axes: tuple[str, ...]
     chunks: tuple[int, ...]
-    nodata: Any = None
     fill_value: Any = 0
-    attrs: Mapping[str, Any] = {}
-    coords: Mapping[str, Coord] = {}
-    crs: str | None = None
     cheap_stride: bool = False
-    display: Mapping[str, Any] | None = None
     opened_as: str | None = None
     given_bounds: tuple[float, ...] | None = None
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.metadata import georeference
+from lazypyr.metadata import DatasetMetadata, georeference
 from lazypyr.sources.array import ArraySource, NumpySource, dask_chunks, xarray_coords
 from lazypyr.sources.axes import axis_role
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
@@ -27,7 +27,8 @@ class NumpyOpener(Opener):
         name = "numpy array"
         check_array(src, name)
         names = options.axis_names(name, None, src.shape, src.shape)
-        return OpenedSource((NumpySource(src, names, name=name, nodata=options.nodata_of({}, src.dtype)),))
+        metadata = DatasetMetadata().replaced(nodata=options.nodata_of({}, src.dtype))
+        return OpenedSource((NumpySource(src, names, name=name, metadata=metadata),))
 
 
 class DatasetOpener(Opener):
@@ -59,16 +60,13 @@ class DataArrayOpener(Opener):
         attrs = {**src.attrs, **{k: v for k, v in src.encoding.items() if k == "_FillValue" and not packed}}
         coords, crs = georeference(attrs, names, src.shape)
         coords |= {axis: own[str(dim)] for dim, axis in zip(src.dims, names, strict=True) if str(dim) in own}
-        shared: dict[str, Any] = {
-            "name": name,
-            "nodata": options.nodata_of(attrs, src.dtype),
-            "attrs": dict(src.attrs),
-            "coords": coords,
-            "crs": crs,
-        }
+        dims = {axis: str(dim) for axis, dim in zip(names, src.dims, strict=True)}
+        own_name = None if src.name is None else str(src.name)
+        metadata = DatasetMetadata(along=coords, crs=crs, attrs=dict(src.attrs), name=own_name, dims=dims)
+        metadata = metadata.replaced(nodata=options.nodata_of(attrs, src.dtype))
         if isinstance(src.variable._data, np.ndarray):  # noqa: SLF001 - `.data` would load a lazy backend array whole
-            return OpenedSource((NumpySource(src.values, names, **shared),))
-        return OpenedSource((ArraySource(src, names, chunks=chunks, **shared),))
+            return OpenedSource((NumpySource(src.values, names, name=name, metadata=metadata),))
+        return OpenedSource((ArraySource(src, names, chunks=chunks, name=name, metadata=metadata),))
 
 
 class ArrayLikeOpener(Opener):
@@ -91,9 +89,8 @@ class ArrayLikeOpener(Opener):
             names,
             name=name,
             chunks=chunks,
-            nodata=options.nodata_of(attrs, src.dtype),
-            attrs=attrs,
-            coords=coords,
-            crs=crs,
+            metadata=DatasetMetadata(along=coords, crs=crs, attrs=attrs).replaced(
+                nodata=options.nodata_of(attrs, src.dtype)
+            ),
         )
         return OpenedSource((source,))

@@ -11,8 +11,9 @@ import numpy as np
 
 from lazypyr._names import public_name
 from lazypyr.errors import LazypyrError, PlanError
-from lazypyr.metadata import Multiscales, georeference, read_multiscales
+from lazypyr.metadata import DatasetMetadata, Multiscales, georeference, read_multiscales
 from lazypyr.sources.array_metadata import chunk_shape
+from lazypyr.sources.axes import dims_of
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
 from lazypyr.sources.zarr import ZarrSource
 
@@ -136,9 +137,9 @@ def _open_array(
         owner=owner,
         allow_codecs=options.allow_codecs,
         location=location,
-        nodata=options.nodata_of(attrs, array.dtype, array.fill_value),
-        coords=coords,
-        crs=crs,
+        metadata=DatasetMetadata(
+            along=coords, crs=crs, attrs=dict(array.attrs), group_attrs=dict(outer or {}), dims=dims_of(names, declared)
+        ).replaced(nodata=options.nodata_of(attrs, array.dtype, array.fill_value)),
     )
     return OpenedSource((source,))
 
@@ -215,9 +216,14 @@ def _open_levels(
             mapping=mapping,
             allow_codecs=options.allow_codecs,
             location=location,
-            nodata=options.nodata_of(attrs, array.dtype, array.fill_value),
-            coords={**coords, **multiscales.coords},
-            crs=multiscales.crs or crs,
+            metadata=DatasetMetadata(
+                along={**coords, **multiscales.coords},
+                crs=multiscales.crs or crs,
+                attrs=dict(array.attrs),
+                group_attrs=dict(group.attrs),
+                name=multiscales.name,
+                dims=dims_of(names, declared),
+            ).replaced(nodata=options.nodata_of(attrs, array.dtype, array.fill_value)),
         )
         for level, (dataset, array) in enumerate(levels)
     )

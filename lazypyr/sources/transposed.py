@@ -23,9 +23,8 @@ class TransposedSource(Source):
         self._source, self.axes = source, order
         self._from = tuple(source.axes.index(axis) for axis in order)
         self._to = tuple(order.index(axis) for axis in source.axes)
-        self.name, self.dtype, self.attrs = source.name, source.dtype, source.attrs
-        self.nodata, self.fill_value, self.cheap_stride = source.nodata, source.fill_value, source.cheap_stride
-        self.coords, self.crs, self.display = source.coords, source.crs, source.display
+        self.name, self.dtype, self.metadata = source.name, source.dtype, source.metadata
+        self.fill_value, self.cheap_stride = source.fill_value, source.cheap_stride
         self.shape = tuple(source.shape[a] for a in self._from)
         self.chunks = tuple(source.chunks[a] for a in self._from)
 

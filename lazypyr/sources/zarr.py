@@ -13,9 +13,9 @@ import numpy as np
 from lazypyr.errors import SourceError
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES
-from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.projection import axis_projections, chunk_projections
 from lazypyr.geometry.windows import Window
+from lazypyr.metadata.dataset import EMPTY, DatasetMetadata
 from lazypyr.sources.array_metadata import ArrayMetadata, chunk_shape, shard_shape
 from lazypyr.sources.base import Source, native
 from lazypyr.sources.chunk_bytes import byte_store_of
@@ -50,6 +50,8 @@ class ZarrSource(Source):
         Whose identity tells an array in memory from others; its store, if not given.
     location : str, optional
         Path or URL that was opened; the store's own text, if not given.
+    metadata : DatasetMetadata, optional
+        What its dataset states about it; its own attributes, if not given.
     allow_codecs : tuple of str, optional
         Codecs besides those that only decode numbers.
 
@@ -69,17 +71,15 @@ class ZarrSource(Source):
         reopen: Callable[[], Any] | None = None,
         owner: Any = None,
         location: str | None = None,
-        nodata: Any = None,
-        coords: Mapping[str, Coord] | None = None,
-        crs: str | None = None,
+        metadata: DatasetMetadata | None = None,
         allow_codecs: tuple[str, ...] = (),
     ) -> None:
         self.array, self.axes, self.name, self.mapping = array, axes, name, mapping
         self._owner = array.store if owner is None else owner
         self._location = location or str(array.store_path)
         self.shape, self.dtype = tuple(array.shape), native(array.dtype)
-        self.nodata, self.coords, self.crs, self._reopen = nodata, dict(coords or {}), crs, reopen
-        self.attrs, self._allow_codecs = dict(array.attrs), allow_codecs
+        self.metadata = metadata or EMPTY.replaced(attrs=dict(array.attrs))
+        self._reopen, self._allow_codecs = reopen, allow_codecs
         fill = array.fill_value
         if fill is None:  # v2 leaves it open; zarr-python hands out NaT for times, else zero
             fill = np.array("NaT" if self.dtype.kind in "mM" else 0, self.dtype)
@@ -172,9 +172,7 @@ class ZarrSource(Source):
             reopen=self._reopen,
             owner=self._owner,
             location=self._location,
-            nodata=self.nodata,
-            coords=self.coords,
-            crs=self.crs,
+            metadata=self.metadata.replaced(attrs=dict(array.attrs)),
             allow_codecs=self._allow_codecs,
         )
         fresh.opened_as, fresh.given_bounds = self.opened_as, self.given_bounds
