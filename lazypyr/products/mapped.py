@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
-from lazypyr.metadata.dataset import DatasetMetadata, Described
 from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, empty_of
+from lazypyr.products.derived import derived_metadata
 from lazypyr.products.evaluate import evaluate
 from lazypyr.products.recipe import recipe_of
 from lazypyr.products.sampling import enough, sample_pixels
@@ -25,12 +25,6 @@ from lazypyr.pyramids.explanation import Explanation
 from lazypyr.sources.base import Source, placed_as
 
 __all__ = ["MappedPyramid", "ProductSource", "map_pyramids", "map_sources"]
-
-# Attributes that say something about the values, which are others after a product.
-_OF_VALUES = (
-    *("units", "long_name", "standard_name", "scale_factor", "add_offset", "_FillValue", "missing_value"),
-    *("valid_min", "valid_max", "valid_range", "actual_range", "omero"),
-)
 
 
 class MappedPyramid(Pyramid):
@@ -83,7 +77,7 @@ class MappedPyramid(Pyramid):
         self.fill_value = _fill(out)
         self.units, self.downsampling = out.units, first.downsampling
         self.name = f"{product.name}({first.name})" if product.description else first.name
-        self.metadata = _metadata(first, product, out, self._inputs[0][0])
+        self.metadata = derived_metadata(first, product, out, self._inputs[0][0])
         self._token = tokenize(product)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -221,7 +215,7 @@ class ProductSource(Source):
         self.name = f"{product.name}({first.name})" if product.description else first.name
         self.axes, self.dtype, self.shape = out.axes, out.dtype, tuple(sizes[a] for a in out.axes)
         self.chunks = _chunks(first.axes, first.chunks, out)
-        self.fill_value, self.metadata = _fill(out), _metadata(first, product, out, self._inputs[0])
+        self.fill_value, self.metadata = _fill(out), derived_metadata(first, product, out, self._inputs[0])
         self.cheap_stride = product.pixelwise and all(s.cheap_stride for s in self.parents)
         self.units = out.units
         self._token = tokenize(product)
@@ -369,37 +363,6 @@ def _chunks(axes: Sequence[str], chunks: Sequence[int], out: Output) -> tuple[in
 
 def _fill(out: Output) -> Any:
     return empty_of(out.dtype) if out.fill_value is None else np.array(out.fill_value, out.dtype)[()]
-
-
-def _metadata(parent: Described, product: Product, out: Output, first: Input) -> DatasetMetadata:
-    """Metadata of the input, but for what the product changes: the meaning of the numbers, and axes that it makes."""
-    same = parent.metadata
-    members: dict[str, Any] = {} if not product.description else {"packing": None, "ome": None}
-    return same.replaced(
-        along={a: c for a, c in same.along.items() if a in out.axes and a not in out.sizes},
-        dims={a: d for a, d in same.dims.items() if a in out.axes and a not in out.sizes},
-        attrs=_attrs(same.attrs, product, out),
-        nodata=out.nodata,
-        display=_display(product, out, first),
-        **members,
-    )
-
-
-def _attrs(parent: Mapping[str, Any], product: Product, out: Output) -> dict[str, Any]:
-    if not product.description:
-        return dict(parent)
-    attrs = {key: value for key, value in parent.items() if key not in _OF_VALUES}
-    if out.units is not None:
-        attrs["units"] = out.units
-    before = parent.get("products", ())
-    attrs["products"] = [*before, {"name": product.name, "recipe": product.description, **out.attrs}]
-    return attrs
-
-
-def _display(product: Product, out: Output, first: Input) -> Mapping[str, Any] | None:
-    """Facts for viewers; which channel is shown first is said of the axis, whatever is made of its channels."""
-    channel = {key: value for key, value in (first.display or {}).items() if key == "first_channel"}
-    return {**channel, **product.display, **(out.display or {})} or None
 
 
 def _stepped(block: Array, step: Sequence[int] | None) -> Array:
