@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lazypyr.sources.base import Source as Source
     from lazypyr.sources.open import register_source as register_source
     from lazypyr.store import LazyPyramidStore as LazyPyramidStore
+    from lazypyr.store import Overlay as Overlay
     from lazypyr.store import StoreLayout as StoreLayout
     from lazypyr.store import collection as collection
     from lazypyr.writing import materialize as materialize
@@ -55,6 +56,7 @@ __all__ = [
     "LazyPyramidStore",
     "LazypyrError",
     "MissingExtra",
+    "Overlay",
     "PlanError",
     "PointsPyramid",
     "Product",
@@ -85,6 +87,7 @@ _HOMES = {
     "Engine": "lazypyr.engine",
     "LazyPyramidStore": "lazypyr.store",
     "Source": "lazypyr.sources.base",
+    "Overlay": "lazypyr.store",
     "StoreLayout": "lazypyr.store",
     "collection": "lazypyr.store",
     "from_function": "lazypyr.pyramids.open",

@@ -51,7 +51,7 @@ def _sizeof(value: Array | bytes) -> int:
 
 
 class ChunkSink(Protocol):
-    """Store of computed chunks beyond this process, such as `lazypyr.store.overlay.overlay.Overlay`, for pyramids that it knows."""
+    """Store of computed chunks beyond this process, such as `lazypyr.store.overlay.overlay.OverlayChunks`, for pyramids that it knows."""
 
     def get(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, quick: bool = False) -> Array | None:
         """The full-size chunk, None if it isn't here; `quick`: look only where that costs next to nothing."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from lazypyr._util.optional import need
 
 if TYPE_CHECKING:
     from lazypyr.server.app import App
     from lazypyr.server.run import Handle
+    from lazypyr.store.options import ServedStoreOptions
 
 __all__ = ["create_app", "serve"]
 
@@ -23,7 +24,7 @@ def create_app(
     cors: str | Iterable[str] | None = "*",
     revalidate: float | None = None,
     viewer_dir: str | Path | None = None,
-    **options: Any,
+    **options: Unpack[ServedStoreOptions],
 ) -> App:
     """ASGI application of what `serve` serves, for other servers and frameworks to run or mount below a path.
 
@@ -100,7 +101,7 @@ def serve(
     open_browser: bool = False,
     viewer_dir: str | Path | None = None,
     warm: bool = False,
-    **options: Any,
+    **options: Unpack[ServedStoreOptions],
 ) -> Handle | None:
     """Serve pyramids over HTTP to zarr clients and viewers, with an index page at ``/``.
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from lazypyr.errors import PlanError
 from lazypyr.pyramids.open import open_pyramid
 from lazypyr.registry import check_options
 from lazypyr.store.layout import is_path
+from lazypyr.store.options import StoreOptions
 from lazypyr.store.store import Groups, LazyPyramidStore
 
 __all__ = ["collection"]
 
 
-def collection(sources: Mapping[str, Any], **options: Any) -> LazyPyramidStore:
+def collection(sources: Mapping[str, Any], **options: Unpack[StoreOptions]) -> LazyPyramidStore:
     """Store with a group for each source, on one engine; inputs that they share are cached once.
 
     Parameters

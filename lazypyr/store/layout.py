@@ -61,6 +61,25 @@ class StoreLayout:
     dimension_separator: str = "/"
     legacy: bool = False
 
+    @classmethod
+    def of(cls, layout: StoreLayout | str, **flat: Any) -> StoreLayout:
+        """Layout of a store's options: the one that is given, or the path of a level and the flat options beside it.
+
+        Raises
+        ------
+        PlanError
+            For flat options beside a layout, which has its own.
+        """
+        if not isinstance(layout, StoreLayout):
+            return cls(level_path=layout, **flat)
+        given = {name: value for name, value in flat.items() if value != getattr(cls, name)}
+        if given:
+            options = ", ".join(f"{name}={value!r}" for name, value in given.items())
+            raise PlanError(
+                f"{', '.join(given)}: part of the layout, which is given: layout=StoreLayout({options}, ...)"
+            )
+        return layout
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "compressor", Codec.of(self.compressor))
         if self.zarr_format not in (2, 3):

@@ -9,19 +9,19 @@ from typing import Any
 from lazypyr.engine.engine import Engine
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.sources.base import counters
-from lazypyr.store.overlay.overlay import Overlay
+from lazypyr.store.overlay.overlay import OverlayChunks
 
 __all__ = ["stats_of"]
 
 
-def stats_of(pyramids: Mapping[str, Pyramid], engine: Engine, overlay: Overlay | None) -> dict[str, Any]:
+def stats_of(pyramids: Mapping[str, Pyramid], engine: Engine, overlay: OverlayChunks | None) -> dict[str, Any]:
     """Figures of a store, JSON-like; docs/server.md tells of each. Nothing is read, and no source is asked.
 
     Parameters
     ----------
     pyramids : Mapping[str, Pyramid]
     engine : Engine
-    overlay : Overlay or None
+    overlay : OverlayChunks or None
     """
     sources = {source.identity: source for pyramid in pyramids.values() for source in pyramid.sources}
     return {

@@ -6,7 +6,7 @@ import contextlib
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numcodecs
 import numpy as np
@@ -20,6 +20,7 @@ from lazypyr.geometry import windows
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.open import is_pyramid, open_pyramid
+from lazypyr.pyramids.options import PyramidOptions
 from lazypyr.registry import check_options
 from lazypyr.sources.read_only_store import to_slice
 from lazypyr.store.chunk_bytes import bytes_of, encoded
@@ -27,7 +28,7 @@ from lazypyr.store.hierarchy import build_hierarchy
 from lazypyr.store.keyed import KeyedStore
 from lazypyr.store.keys import Chunk
 from lazypyr.store.layout import StoreLayout, is_path
-from lazypyr.store.overlay.overlay import Overlay, OverlayConfig, open_overlay
+from lazypyr.store.overlay.overlay import Overlay, OverlayChunks, open_overlay
 from lazypyr.store.stats import stats_of
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class LazyPyramidStore(KeyedStore):
         Path, URL, zarr array, group or store, mapping, numpy, dask or xarray array, or a `Pyramid`.
     zarr_format : {3, 2}
         Format of keys and documents.
-    layout : str
+    layout : str or StoreLayout
         Path of a level's array; ``"{level}/image"`` gives one group a level, as `xarray.open_datatree` wants.
     compressor : None, str or codec
         Of the chunks; None (default) is fastest for readers in the same process, "zstd" for others.
@@ -65,7 +66,7 @@ class LazyPyramidStore(KeyedStore):
         An engine to share with other stores.
     cache_bytes, inflight_bytes, workers, timeout_s : int, int, int, float, optional
         Options of the engine that is made otherwise, see `lazypyr.Engine`.
-    overlay : path, URL, mapping of bytes or zarr store, optional
+    overlay : path, URL, mapping of bytes, zarr store or Overlay, optional
         Chunks found there are read instead of computed: levels that `materialize` wrote, and chunks that earlier stores kept.
     write_through, overlay_bytes : bool; int, optional
         Keep there what is computed; at most so many bytes, those not used for longest go first.
@@ -90,7 +91,7 @@ class LazyPyramidStore(KeyedStore):
     262144
     """
 
-    _overlay: Overlay | None = None
+    _overlay: OverlayChunks | None = None
     # Another text after each `refresh`, which may be the only sign of a change.
     _version = ""
 
@@ -99,7 +100,7 @@ class LazyPyramidStore(KeyedStore):
         src: Any,
         *,
         zarr_format: int = 3,
-        layout: str = "{level}",
+        layout: str | StoreLayout = "{level}",
         compressor: Any = None,
         dimension_separator: str = "/",
         legacy: bool = False,
@@ -111,22 +112,19 @@ class LazyPyramidStore(KeyedStore):
         overlay: Any = None,
         write_through: bool = False,
         overlay_bytes: int | None = None,
-        **recipe: Any,
+        **recipe: Unpack[PyramidOptions],
     ) -> None:
         check_options("LazyPyramidStore", recipe, LazyPyramidStore, open_pyramid)
-        form = StoreLayout(zarr_format, layout, compressor, dimension_separator, legacy)
-        given = {
-            "cache_bytes": cache_bytes,
-            "inflight_bytes": inflight_bytes,
-            "workers": workers,
-            "timeout_s": timeout_s,
-        }
+        form = StoreLayout.of(layout, zarr_format=zarr_format, compressor=compressor,
+                              dimension_separator=dimension_separator, legacy=legacy)  # fmt: skip
+        given = {"cache_bytes": cache_bytes, "inflight_bytes": inflight_bytes, "workers": workers,
+                 "timeout_s": timeout_s}  # fmt: skip
         chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if engine is not None and not isinstance(engine, Engine):
             raise PlanError(f"engine: expected a lazypyr.engine.Engine, got {engine!r}")
         if engine is not None and chosen:
             raise PlanError(f"{', '.join(chosen)}: belong to the engine, which is given")
-        config = OverlayConfig.from_options(overlay, write_through=write_through, overlay_bytes=overlay_bytes)
+        config = Overlay.of(overlay, write_through=write_through, overlay_bytes=overlay_bytes)
         groups = src if isinstance(src, Groups) else {"": src}
         several = len(groups) > 1 or "" not in groups
         if bad := [path for path in groups if path and not is_path(path)]:
@@ -142,7 +140,7 @@ class LazyPyramidStore(KeyedStore):
         pyramids: Mapping[str, Pyramid],
         layout: StoreLayout,
         engine: Engine,
-        overlay_config: OverlayConfig | None,
+        overlay_config: Overlay | None,
         *,
         strict: bool = True,
     ) -> None:
@@ -179,7 +177,7 @@ class LazyPyramidStore(KeyedStore):
         return other
 
     def _like(
-        self, pyramids: Mapping[str, Pyramid], layout: StoreLayout, overlay_config: OverlayConfig | None
+        self, pyramids: Mapping[str, Pyramid], layout: StoreLayout, overlay_config: Overlay | None
     ) -> LazyPyramidStore:
         """Store on the same engine, and of the same version."""
         other = type(self).__new__(type(self))
@@ -223,7 +221,7 @@ class LazyPyramidStore(KeyedStore):
         return self._engine
 
     @property
-    def overlay(self) -> Overlay | None:
+    def overlay(self) -> OverlayChunks | None:
         """Chunks that were computed before."""
         return self._overlay
 

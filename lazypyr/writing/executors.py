@@ -12,14 +12,16 @@ from collections.abc import Generator, Iterator
 from functools import partial
 from typing import Any, Protocol
 
+from lazypyr._util.checks import whole_number
 from lazypyr._util.optional import need
 from lazypyr._util.text import size_text
+from lazypyr.engine.engine import cpu_count
 from lazypyr.engine.pools import DaemonThreadPool, run_tasks
 from lazypyr.errors import PlanError
 from lazypyr.writing.job import Cancelled, Job, RegionResult
 from lazypyr.writing.region import run_region
 
-__all__ = ["Executor", "FuturesExecutor", "ThreadExecutor", "connected", "result_of"]
+__all__ = ["Executor", "FuturesExecutor", "ThreadExecutor", "connected", "executor_of", "result_of"]
 
 Outcome = tuple[int, RegionResult | BaseException]
 # Tasks that wait at each thread of a cluster, so that it never idles while a result travels.
@@ -166,6 +168,20 @@ class FuturesExecutor:
             deadline = time.monotonic() + _PATIENCE_S
             while not self._dask and any(not f.done() for f in waiting.values()) and time.monotonic() < deadline:
                 time.sleep(_TICK_S / 4)
+
+
+def executor_of(
+    executor: Any, workers: int | None, inflight_bytes: int
+) -> tuple[ThreadExecutor | FuturesExecutor, int]:
+    """Executor that a user means, and the bytes that one of its regions may hold."""
+    inflight_bytes = whole_number(inflight_bytes, "inflight_bytes", 1)
+    if executor is None:
+        threads = cpu_count() if workers is None else whole_number(workers, "workers", 1)
+        return ThreadExecutor(threads), max(1, inflight_bytes // (2 * threads))
+    if workers is not None:
+        raise PlanError("workers belong to the executor, which is given")
+    futures = FuturesExecutor(executor)
+    return futures, max(1, inflight_bytes // (2 * futures.threads_each))
 
 
 def result_of(future: Any) -> RegionResult | BaseException:

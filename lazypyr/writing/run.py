@@ -8,22 +8,23 @@ import sys
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import astuple, replace
-from typing import Any
+from typing import Any, Unpack
 
 from lazypyr._names import without_secrets
-from lazypyr._util.checks import one_or_two, whole_number
+from lazypyr._util.checks import one_or_two
 from lazypyr._util.progress import progress_bar
-from lazypyr.engine.engine import DEFAULT_INFLIGHT_BYTES, cpu_count
+from lazypyr.engine.engine import DEFAULT_INFLIGHT_BYTES
 from lazypyr.errors import BusyError, ComputeError, LazypyrError, PlanError, SourceError
 from lazypyr.geometry import windows
 from lazypyr.kvstore.base import HIDDEN, KVStore
 from lazypyr.kvstore.open import open_kvstore
 from lazypyr.pyramids.open import open_pyramid
 from lazypyr.registry import check_options
+from lazypyr.store.options import WrittenStoreOptions
 from lazypyr.store.store import LazyPyramidStore
 from lazypyr.writing.checkpoint import Checkpoint
 from lazypyr.writing.commit import check_apart, check_whole, commit, complete, withdraw
-from lazypyr.writing.executors import Executor, FuturesExecutor, ThreadExecutor
+from lazypyr.writing.executors import Executor, FuturesExecutor, ThreadExecutor, executor_of
 from lazypyr.writing.job import DestinationLost, Job, RegionResult, clear_spilled, destination_error
 from lazypyr.writing.lock import WriterLock
 from lazypyr.writing.source_watch import SourceWatch
@@ -52,7 +53,7 @@ def materialize(
     progress: bool = True,
     dry_run: bool = False,
     storage_options: Mapping[str, Any] | None = None,
-    **options: Any,
+    **options: Unpack[WrittenStoreOptions],
 ) -> Summary:
     """Write the levels of a pyramid, once, as an ordinary Zarr hierarchy.
 
@@ -126,7 +127,7 @@ def materialize(
     began = time.monotonic()
     check_options("materialize", options, materialize, LazyPyramidStore, open_pyramid)
     store = _store_of(src, compressor, options)
-    regions_executor, region_bytes = _executor_of(executor, workers, inflight_bytes)
+    regions_executor, region_bytes = executor_of(executor, workers, inflight_bytes)
     kvstore = open_kvstore(dest, storage_options)
     job = plan_job(store, kvstore, levels, shards, region_bytes, regions_executor.workers, copy_base=copy_base)
     arrays = _sizes(job)
@@ -145,7 +146,7 @@ def materialize(
     return summary
 
 
-def _store_of(src: Any, compressor: Any, options: dict[str, Any]) -> LazyPyramidStore:
+def _store_of(src: Any, compressor: Any, options: WrittenStoreOptions) -> LazyPyramidStore:
     same = isinstance(compressor, str) and compressor == "same"
     if isinstance(src, LazyPyramidStore):
         if options:
@@ -154,19 +155,6 @@ def _store_of(src: Any, compressor: Any, options: dict[str, Any]) -> LazyPyramid
     else:
         store = LazyPyramidStore(src, compressor="zstd" if same else compressor, **options)
     return store if same else store.with_layout(compressor=compressor)
-
-
-def _executor_of(
-    executor: Any, workers: int | None, inflight_bytes: int
-) -> tuple[ThreadExecutor | FuturesExecutor, int]:
-    inflight_bytes = whole_number(inflight_bytes, "inflight_bytes", 1)
-    if executor is None:
-        threads = cpu_count() if workers is None else whole_number(workers, "workers", 1)
-        return ThreadExecutor(threads), max(1, inflight_bytes // (2 * threads))
-    if workers is not None:
-        raise PlanError("workers belong to the executor, which is given")
-    futures = FuturesExecutor(executor)
-    return futures, max(1, inflight_bytes // (2 * futures.threads_each))
 
 
 def plan_job(

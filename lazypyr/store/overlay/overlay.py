@@ -11,7 +11,7 @@ import json
 import logging
 import math
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from lazypyr.store.overlay.attributes import Overrides, with_overrides
 from lazypyr.store.overlay.disk_cache import TILE_NAMES, TILES, DiskCache
 from lazypyr.store.overlay.levels import MaterializedLevels
 
-__all__ = ["UNKNOWN_FUNCTION", "Overlay", "OverlayConfig", "open_overlay"]
+__all__ = ["UNKNOWN_FUNCTION", "OverlayChunks", "Overlay", "open_overlay"]
 
 # Ending of messages about an identity that differs while all that can be described is the same.
 UNKNOWN_FUNCTION = (
@@ -47,46 +47,83 @@ log = logging.getLogger("lazypyr")
 
 
 @dataclass(frozen=True)
-class OverlayConfig:
-    """Options of an overlay: what a store pickles of it.
+class Overlay:
+    """Overlay of a store: the place of chunks that are read instead of computed, and what is kept there.
 
-    Attributes
+    Parameters
     ----------
-    kvstore : KVStore
+    place : path, URL (fsspec), mapping of bytes or zarr store
+        Levels that `materialize` wrote, and chunks that earlier stores kept.
     write_through : bool
         Keep the chunks that are computed.
-    limit_bytes : int or None
-        Bound of the disk cache; the least recently used chunks go first. Materialized levels don't count.
+    limit_bytes : int, optional
+        Bound of the chunks that are kept, in bytes; the least recently used go first. Materialized levels don't count.
+    storage_options : mapping, optional
+        Options of fsspec, with a URL.
+
+    Raises
+    ------
+    PlanError
+        For a place that can't be written to, or a bound that isn't above 0.
+
+    See Also
+    --------
+    lazypyr.LazyPyramidStore : Store that it is given to.
+
+    Examples
+    --------
+    >>> import numpy as np, lazypyr
+    >>> kept = lazypyr.Overlay({}, write_through=True, limit_bytes=2**30)
+    >>> store = lazypyr.LazyPyramidStore(np.zeros((600, 400)), overlay=kept)
     """
 
-    kvstore: KVStore
+    place: Any
     write_through: bool = False
     limit_bytes: int | None = None
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.limit_bytes is not None:
+            positive(self.limit_bytes, "overlay_bytes", "a number of bytes above 0")
+        object.__setattr__(self, "place", open_kvstore(self.place, self.storage_options))
+        object.__setattr__(self, "storage_options", None)
 
     @classmethod
-    def from_options(
-        cls, overlay: Any = None, *, write_through: bool = False, overlay_bytes: int | None = None
-    ) -> OverlayConfig | None:
-        """Configuration of a store's options, None without an overlay.
+    def of(cls, overlay: Any, *, write_through: bool, overlay_bytes: int | None) -> Overlay | None:
+        """Overlay of a store's options; None where there is none.
 
         Raises
         ------
         PlanError
-            For `write_through` or `overlay_bytes` without an overlay.
+            For `write_through` or `overlay_bytes` without an overlay, or beside one that has its own.
         """
+        given = [name for name, value in (("write_through", write_through), ("overlay_bytes", overlay_bytes)) if value]
+        if isinstance(overlay, cls):
+            if given:
+                raise PlanError(
+                    f"{', '.join(given)}: part of the overlay, which is given: lazypyr.Overlay(place, write_through=True, "
+                    "limit_bytes=...)"
+                )
+            return overlay
         if overlay is None:
             if write_through or overlay_bytes is not None:
                 raise PlanError("write_through and overlay_bytes need overlay=, the place where tiles are kept")
             return None
-        return cls(open_kvstore(overlay), write_through, overlay_bytes)
+        return cls(overlay, write_through, overlay_bytes)
+
+    @property
+    def kvstore(self) -> KVStore:
+        """Key-value store at the place."""
+        kvstore: KVStore = self.place
+        return kvstore
 
 
-class Overlay:
+class OverlayChunks:
     """Chunks of some pyramids, kept in a key-value store.
 
     Parameters
     ----------
-    config : OverlayConfig
+    config : Overlay
     pyramids : Mapping[str, Pyramid]
         By path of their group.
     layout : StoreLayout
@@ -101,10 +138,8 @@ class Overlay:
     """
 
     def __init__(
-        self, config: OverlayConfig, pyramids: Mapping[str, Pyramid], layout: StoreLayout, *, strict: bool = True
+        self, config: Overlay, pyramids: Mapping[str, Pyramid], layout: StoreLayout, *, strict: bool = True
     ) -> None:
-        if config.limit_bytes is not None:
-            positive(config.limit_bytes, "overlay_bytes", "a number of bytes above 0")
         self.kvstore, self.write_through, self.limit_bytes = config.kvstore, config.write_through, config.limit_bytes
         self._about = {
             path: {"fingerprint": p.fingerprint, "recipe": without_secrets(p.description)}
@@ -229,16 +264,16 @@ class Overlay:
 
 
 def open_overlay(
-    config: OverlayConfig | None,
+    config: Overlay | None,
     pyramids: Mapping[str, Pyramid],
     layout: StoreLayout,
     engine: Engine,
     *,
-    replacing: Overlay | None = None,
+    replacing: OverlayChunks | None = None,
     strict: bool = True,
-) -> Overlay | None:
-    """Open the overlay of a store's pyramids as a sink of its engine, in place of the one before; see `Overlay`."""
-    overlay = None if config is None else Overlay(config, pyramids, layout, strict=strict)
+) -> OverlayChunks | None:
+    """Open the overlay of a store's pyramids as a sink of its engine, in place of the one before; see `OverlayChunks`."""
+    overlay = None if config is None else OverlayChunks(config, pyramids, layout, strict=strict)
     if replacing is not None:
         engine.remove_sink(replacing)
     if overlay is not None:

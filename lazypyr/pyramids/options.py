@@ -1,0 +1,33 @@
+"""Keywords of `open_pyramid`, for calls that hand them on: editors complete them, type checkers know them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypedDict
+
+from lazypyr.pyramids.products import ProductLike
+from lazypyr.reducers import Reducer
+
+__all__ = ["PyramidOptions", "RecipeOptions"]
+
+
+class RecipeOptions(TypedDict, total=False):
+    """Keywords of `lazypyr.open_pyramid` but the number of levels and the options of a URL; see there."""
+
+    method: str | Callable[..., Any] | Reducer | None
+    product: ProductLike | None
+    source_product: ProductLike | None
+    axes: str | Iterable[str] | None
+    order: str | Iterable[str] | None
+    chunks: int | Sequence[int] | None
+    factors: Mapping[str, int] | None
+    nodata: Any
+    bounds: Sequence[float] | None
+    allow_codecs: Iterable[str]
+
+
+class PyramidOptions(RecipeOptions, total=False):
+    """Keywords of `lazypyr.open_pyramid`; see there."""
+
+    levels: int | None
+    storage_options: Mapping[str, Any] | None

@@ -1,0 +1,99 @@
+"""Options that are handed on: typed for editors and type checkers, and grouped in objects."""
+
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+
+import lazypyr
+from lazypyr import LazyPyramidStore, Overlay, PlanError, StoreLayout, open_pyramid
+from lazypyr.pyramids.options import PyramidOptions
+from lazypyr.server import create_app
+from lazypyr.store.options import ServedStoreOptions, StoreOptions, WrittenStoreOptions
+
+IMAGE = np.arange(64.0 * 64.0).reshape(64, 64)
+
+
+def keywords(call):
+    parameters = inspect.signature(call).parameters.values()
+    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize(
+    ("options", "call", "own"),
+    [
+        (PyramidOptions, open_pyramid, set()),
+        (StoreOptions, LazyPyramidStore, keywords(open_pyramid)),
+    ],
+)
+def test_typed_keywords_are_those_of_the_call(options, call, own):
+    assert options.__optional_keys__ == keywords(call) | own
+
+
+# Writing has threads and a bound of its own instead of an engine, and a destination instead of an overlay.
+ENGINE_OF_ITS_OWN = {
+    lazypyr.materialize: {"engine", "cache_bytes", "timeout_s", "overlay", "write_through", "overlay_bytes"},
+    create_app: {"workers"},
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "options"),
+    [
+        (lazypyr.serve, ServedStoreOptions),
+        (create_app, ServedStoreOptions),
+        (lazypyr.materialize, WrittenStoreOptions),
+        (lazypyr.collection, StoreOptions),
+    ],
+)
+def test_all_options_of_a_store_are_typed_or_the_calls_own(call, options):
+    assert options.__optional_keys__ | keywords(call) >= StoreOptions.__optional_keys__ - ENGINE_OF_ITS_OWN.get(
+        call, set()
+    )
+
+
+def test_a_layout_is_the_flat_options():
+    flat = LazyPyramidStore(IMAGE, chunks=(32, 32), zarr_format=2, layout="{level}/image", compressor="zstd")
+    layout = StoreLayout(zarr_format=2, level_path="{level}/image", compressor="zstd")
+    grouped = LazyPyramidStore(IMAGE, chunks=(32, 32), layout=layout)
+    assert {key: flat[key] for key in flat} == {key: grouped[key] for key in grouped}
+
+
+def test_an_overlay_is_the_flat_options():
+    kept = {}
+    store = LazyPyramidStore(IMAGE, chunks=(32, 32), overlay=Overlay(kept, write_through=True, limit_bytes=2**20))
+    value = store["1/c/0/0"]
+    flat = {}
+    LazyPyramidStore(IMAGE, chunks=(32, 32), overlay=flat, write_through=True, overlay_bytes=2**20)["1/c/0/0"]
+    assert set(kept) == set(flat)
+    assert store["1/c/0/0"] == value
+
+
+def test_an_overlay_in_a_folder_is_pickled(tmp_path):
+    overlay = pickle.loads(pickle.dumps(Overlay(tmp_path / "kept", write_through=True)))
+    store = LazyPyramidStore(IMAGE, chunks=(32, 32), overlay=overlay)
+    store["1/c/0/0"]
+    assert any((tmp_path / "kept").rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"layout": StoreLayout(), "zarr_format": 2}, "StoreLayout(zarr_format=2"),
+        ({"layout": StoreLayout(), "legacy": True, "compressor": "zstd"}, "compressor='zstd', legacy=True"),
+        ({"overlay": Overlay({}), "write_through": True}, "lazypyr.Overlay(place, write_through=True"),
+        ({"overlay": Overlay({}), "overlay_bytes": 10}, "overlay_bytes"),
+        ({"write_through": True}, "overlay="),
+    ],
+)
+def test_options_beside_the_group_they_are_part_of(options, words):
+    with pytest.raises(PlanError, match=".*") as caught:
+        LazyPyramidStore(IMAGE, **options)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", [0, -1])
+def test_bound_of_an_overlay(bad):
+    with pytest.raises(PlanError, match="overlay_bytes"):
+        Overlay({}, limit_bytes=bad)
