@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,9 +16,12 @@ from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.pyramids.base import Pyramid
 
 __all__ = [
+    "Orientation",
     "applicable_products",
     "auto_limits",
+    "axis_label",
     "declared_limits",
+    "orientation_of",
     "other_axes",
     "percentile_limits",
     "read_plane",
@@ -28,6 +32,47 @@ Array = np.ndarray[Any, Any]
 Limits = tuple[float, float]
 # Sides of the part of the coarsest level that limits are taken from.
 _SAMPLE_SIDE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """Way in which a raster is drawn, by every face of it.
+
+    Attributes
+    ----------
+    y_up : bool
+        True where larger y are drawn higher (north up), False of images, whose y grow downwards.
+    flip_y : bool
+        True where the first row of the array is the lowest of the picture.
+    flip_x : bool
+        True where the first column of the array is the rightmost of the picture.
+    """
+
+    y_up: bool
+    flip_y: bool
+    flip_x: bool
+
+    def applied(self, plane: Array) -> Array:
+        """Plane (row, column, ...) with the picture's upper left pixel first; a view."""
+        return plane[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+
+
+def orientation_of(pyramid: Pyramid) -> Orientation:
+    """Orientation of the pictures of a pyramid.
+
+    x grow to the right. y with coordinates grow upwards, whichever way the rows run: north is up. Rows without coordinates
+    (radar geometry), and those of images, run downwards.
+    """
+    coords = pyramid.coords
+    y_falls, x_falls = (axis in coords and coords[axis].step < 0 for axis in SPATIAL_AXES)
+    y_up = "y" in coords
+    return Orientation(y_up, flip_y=y_up and not y_falls, flip_x=x_falls)
+
+
+def axis_label(pyramid: Pyramid, axis: str) -> tuple[str, str | None]:
+    """Name of an axis, as its source has it, and the unit of its coordinates, None where that isn't known."""
+    coord = pyramid.coords.get(axis)
+    return axis, coord.unit if coord is not None else None
 
 
 def other_axes(pyramid: Pyramid) -> dict[str, int]:

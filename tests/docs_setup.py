@@ -88,6 +88,7 @@ SETUP = {
     "docs/recipes.md": large_stack,
     "docs/scaling.md": stack,
     "docs/points.md": stadium,
+    "docs/datasets.md": lambda folder: {},
     "docs/methods.md": lambda folder: {},
     "docs/server.md": derived,
     "docs/viewers.md": with_napari,

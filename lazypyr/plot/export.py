@@ -11,6 +11,7 @@ import holoviews as hv
 import numpy as np
 
 from lazypyr._util.optional import need
+from lazypyr.display import orientation_of
 from lazypyr.errors import DestinationError, PlanError
 from lazypyr.plot.style import color_list, colours_of, first_index, short_name, spatial_dimensions, value_dimension
 from lazypyr.plot.viewport import RenderedImage, Viewport
@@ -99,7 +100,7 @@ def save_picture(
     frame = viewport.frame(view)
     assert frame is not None  # the whole extent is always visible
     limits = clim or viewport.limits(view.index)
-    upside_down = invert_yaxis if invert_yaxis is not None else "y" not in pyramid.coords
+    upside_down = invert_yaxis if invert_yaxis is not None else not orientation_of(pyramid).y_up
     cmap = color_list(cmap) or colours_of(pyramid)
     try:
         if path.suffix.lower() == ".png":

@@ -10,6 +10,7 @@ from typing import Any
 import holoviews as hv
 import numpy as np
 
+from lazypyr.display import orientation_of
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.plot import style
@@ -242,7 +243,7 @@ def element_of(viewport: Viewport, frame: RenderedImage, limits: tuple[float, fl
 def options_of(viewport: Viewport, cmap: Any, title: str | None, *, invert_yaxis: bool | None, **more: Any) -> Any:
     """HoloViews options of a viewport's element; `more` are added."""
     common = {**style.common_options(viewport, title), **more}
-    common["invert_yaxis"] = "y" not in viewport.pyramid.coords if invert_yaxis is None else invert_yaxis
+    common["invert_yaxis"] = not orientation_of(viewport.pyramid).y_up if invert_yaxis is None else invert_yaxis
     if viewport.colour_axis is not None:
         return hv.opts.RGB(**common)
     common["hover_tooltips"] = style.tooltips(

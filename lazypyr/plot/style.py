@@ -9,6 +9,7 @@ from typing import Any
 
 import holoviews as hv
 
+from lazypyr.display import axis_label
 from lazypyr.errors import PlanError
 from lazypyr.plot.interactive import InteractivePlot
 from lazypyr.plot.viewport import Viewport
@@ -70,10 +71,10 @@ def short_name(pyramid: Pyramid) -> str:
 def spatial_dimensions(viewport: Viewport) -> list[hv.Dimension]:
     """Dimensions x and y with their units, ranging over the whole extent of level 0."""
     left, bottom, right, top = viewport.bounds
-    units = [unit_of(coord.unit) if (coord := viewport.pyramid.coords.get(axis)) else None for axis in "xy"]
+    (x, x_unit), (y, y_unit) = (axis_label(viewport.pyramid, axis) for axis in "xy")
     return [
-        hv.Dimension("x", unit=units[0], range=(left, right)),
-        hv.Dimension("y", unit=units[1], range=(bottom, top)),
+        hv.Dimension(("x", x), unit=unit_of(x_unit), range=(left, right)),
+        hv.Dimension(("y", y), unit=unit_of(y_unit), range=(bottom, top)),
     ]
 
 

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 
 from lazypyr._util.optional import need
-from lazypyr.display import applicable_products, auto_limits, declared_limits, other_axes, sampled_plane
+from lazypyr.display import (
+    Orientation,
+    applicable_products,
+    auto_limits,
+    declared_limits,
+    orientation_of,
+    other_axes,
+    sampled_plane,
+)
 from lazypyr.engine.engine import Engine
 from lazypyr.products.apply import offered_products
 from lazypyr.products.palettes import palette
@@ -91,6 +99,11 @@ class Layer:
         return self.pyramid.shape[axes.index("y")], self.pyramid.shape[axes.index("x")]
 
     @property
+    def orientation(self) -> Orientation:
+        """Way in which its pictures are drawn."""
+        return orientation_of(self.pyramid)
+
+    @property
     def max_zoom(self) -> int:
         """Zoom at which a pixel of a tile is one of level 0; at zoom 0 one tile holds everything."""
         return max(0, math.ceil(math.log2(max(self.size) / TILE)))
@@ -100,7 +113,7 @@ class Layer:
         return self._level_for(2.0 ** (self.max_zoom - zoom))
 
     def has_tile(self, zoom: int, x: int, y: int) -> bool:
-        """True if the image reaches into a tile in TMS numbering (row 0 at the bottom of the square of zoom 0)."""
+        """True if the picture reaches into a tile in TMS numbering (row 0 at the bottom of the square of zoom 0)."""
         ny, nx = self.size
         if zoom > self.max_zoom or max(x, y) >= 2**zoom:
             return False
@@ -135,18 +148,28 @@ class Layer:
     def picture(
         self, engine: Engine, options: RenderOptions, begin: tuple[int, int], shape: tuple[int, int], pixels: float
     ) -> bytes | None:
-        """PNG of `shape` picture pixels of `pixels` level-0 pixels each, from picture pixel `begin` on."""
+        """PNG of `shape` picture pixels of `pixels` level-0 pixels each, from picture pixel `begin` on, its upper left one."""
         level = self._level_for(pixels)
-        geometry = self.pyramid.levels[level]
-        rows = _indices(begin[0], shape[0], pixels, geometry.scale[self._y], geometry.shape[self._y])
-        columns = _indices(begin[1], shape[1], pixels, geometry.scale[self._x], geometry.shape[self._x])
+        geometry, turned = self.pyramid.levels[level], self.orientation
+        y, x = self._y, self._x
+        rows, columns = (
+            _indices(
+                start,
+                count,
+                pixels,
+                geometry.scale[axis],
+                geometry.shape[axis],
+                self.pyramid.shape[axis] if flip else None,
+            )
+            for start, count, axis, flip in zip(begin, shape, (y, x), (turned.flip_y, turned.flip_x), strict=True)
+        )
         if not rows.size or not columns.size:
             return None
         window = ((int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1))
         if math.prod(b - a for a, b in window) > _MAX_PIXELS:
             return None
         planes = [
-            sampled_plane(self.pyramid, engine, level, rows, columns, index)
+            [turned.applied(part) for part in sampled_plane(self.pyramid, engine, level, rows, columns, index)]
             for index in self.planes(options.index, options.bands)
         ]
         return _png(planes, options, shape)
@@ -185,15 +208,21 @@ class Layer:
         return [(*index[:position], band, *index[position + 1 :]) for band in bands or (0, 1, 2)]
 
 
-def _indices(begin: int, count: int, pixels: float, scale: float, n: int) -> Array:
-    """Indices of a level's `n` pixels along an axis, at the middle of each pixel of a picture that lies in it."""
+def _indices(begin: int, count: int, pixels: float, scale: float, n: int, flipped_size: int | None) -> Array:
+    """Indices, ascending, of a level's `n` pixels along an axis, at the middle of each pixel of a picture that lies in it.
+
+    `flipped_size` is the number of level-0 pixels where the picture begins with the last of them, None where it begins with
+    the first.
+    """
     middle = (begin + np.arange(count) + 0.5) * (pixels / scale)
+    if flipped_size is not None:
+        middle = flipped_size / scale - middle[::-1]
     indices = np.floor(middle).astype(np.int64)
-    inside: Array = indices[indices < n]
+    inside: Array = indices[(indices >= 0) & (indices < n)]
     return inside
 
 
-def _png(planes: Sequence[tuple[Array, Array]], options: RenderOptions, shape: tuple[int, int]) -> bytes:
+def _png(planes: Sequence[Sequence[Array]], options: RenderOptions, shape: tuple[int, int]) -> bytes:
     image = need("PIL.Image", feature="lazypyr serve", extra="serve")
     scaled = [(_unit(values, options.limits), good) for values, good in planes]
     rows, columns = scaled[0][0].shape

@@ -17,11 +17,13 @@ import numpy as np
 from starlette.types import Receive, Scope, Send
 
 from lazypyr._names import without_paths
+from lazypyr.display import axis_label
 from lazypyr.engine.engine import Engine
 from lazypyr.engine.wait import wait_async
 from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.products.palettes import colormap_names
+from lazypyr.pyramids.base import Pyramid
 from lazypyr.server.dataset import ServedDataset, Snapshot
 from lazypyr.server.pages import index_page, view_page
 from lazypyr.server.rendering import PALETTES, TILE, Layer, RenderOptions, layers_of, lookup_table
@@ -189,7 +191,7 @@ class ViewerRoutes:
         layers = self._layers_at(path, snapshot)
         pyramid = snapshot.by_format[3].pyramids[path]
         grid = pyramid.grid
-        unit = next((pyramid.coords[axis].unit for axis in "xy" if axis in pyramid.coords), None)
+        first = next(iter(layers.values()))
         return {
             "name": f"{dataset.name}/{path}" if path else dataset.name,
             "title": without_paths(pyramid.name),
@@ -198,10 +200,11 @@ class ViewerRoutes:
             "tile": TILE,
             "palettes": self._palettes,
             "grid": {"x0": grid.x0, "dx": grid.dx, "nx": grid.nx, "y0": grid.y0, "dy": grid.dy, "ny": grid.ny},
-            "unit": unit or ("" if pyramid.coords else "px"),
+            **{axis: _axis_facts(pyramid, axis) for axis in SPATIAL_AXES},
+            "flip": {"x": first.orientation.flip_x, "y": first.orientation.flip_y},
             "dtype": str(pyramid.dtype),
             "levels": len(pyramid.levels),
-            "max_zoom": next(iter(layers.values())).max_zoom,
+            "max_zoom": first.max_zoom,
             "views": [
                 {"name": v.name, "palette": v.palette, "axes": v.sizes, "colour_axis": v.colour_axis, "start": v.start}
                 for v in layers.values()
@@ -316,6 +319,11 @@ async def _cached(engine: Engine, key: Hashable, compute: Callable[[], Any]) -> 
     """A value from the engine's cache, computed in one of its threads if it is missing."""
     value, computation = engine.submit(key, compute)
     return value if computation is None else await wait_async(engine, computation, "the picture")
+
+
+def _axis_facts(pyramid: Pyramid, axis: str) -> dict[str, str]:
+    name, unit = axis_label(pyramid, axis)
+    return {"name": name, "unit": unit or ("" if pyramid.coords else "px")}
 
 
 def _bokeh_folder() -> Path | None:

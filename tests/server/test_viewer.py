@@ -239,6 +239,27 @@ def test_orientation_and_coordinates(page, url):
     assert int(texts["value"]) == ramp[:: 2**level, :: 2**level][r, c]
 
 
+def test_north_is_up_whichever_way_rows_and_columns_run(browser):
+    ramp = np.add.outer(np.arange(600) * 30, np.arange(900)).astype("u2")
+    # Row 0 is the south, column 0 the east: the picture begins with the last pixel of the array.
+    store = LazyPyramidStore(ramp, bounds=(19995.0, 510.0, 10995.0, -11490.0))
+    with served({"turned": store}) as handle:
+        page = browser.new_page(viewport={"width": 900, "height": 700})
+        page.goto(f"{handle.url}/view/turned")
+        _, span, rows, columns, colours = look(page)
+        assert span == 2
+        agree(colours, painted(ramp[::2, ::2][299 - rows, 449 - columns], *window(page), "gray"))
+        page.mouse.move(450, 350)
+        page.wait_for_function("document.getElementById('value').textContent !== ''")
+        texts = {name: page.locator(f"#{name}").text_content() for name in ("where", "value", "zoom")}
+        x, y = map(float, re.findall(r"[xy] (-?[\d.]+)", texts["where"]))
+        _, row, column = map(int, re.findall(r"\d+", texts["zoom"]))
+        assert abs(row * 2 - (y + 11480) / 20) <= 2
+        assert abs(column * 2 - (19990 - x) / 10) <= 2
+        assert int(texts["value"]) == ramp[::2, ::2][row, column]
+        page.close()
+
+
 @pytest.mark.parametrize("screen", [1, 2], ids=["plain", "hidpi"])
 def test_the_level_that_is_told_is_the_one_that_is_drawn(browser, screen):
     shade = 40  # of each level: its colour tells which one is on the screen

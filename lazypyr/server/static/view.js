@@ -1,11 +1,13 @@
 "use strict";
 
 // The plot's coordinates are pixels of level 0, which doubles hold exactly at any depth: x to the right from the left edge of
-// the image, y upwards with the top edge of the image at `side`, that of the square which zoom 0 shows. Axes and readings are
-// in the source's own coordinates.
+// the picture, y upwards with the top edge of the picture at `side`, that of the square which zoom 0 shows. Pictures begin with
+// the last row or column where `flip` says so. Axes and readings are in the source's own coordinates.
 const info = JSON.parse(document.getElementById("info").textContent);
 const root = info.root;
-const { nx, ny, x0, dx, y0, dy } = info.grid;
+const { nx, ny } = info.grid, { flip } = info;
+const [x0, dx] = flip.x ? [info.grid.x0 + (nx - 1) * info.grid.dx, -info.grid.dx] : [info.grid.x0, info.grid.dx];
+const [y0, dy] = flip.y ? [info.grid.y0 + (ny - 1) * info.grid.dy, -info.grid.dy] : [info.grid.y0, info.grid.dy];
 const tile = info.tile;
 const place = info.name.split("/").map(encodeURIComponent).join("/");
 const side = tile * 2 ** info.max_zoom;
@@ -165,14 +167,14 @@ const labels = (origin, step) => `
   const digits = Math.max(0, Math.min(15, 1 - Math.floor(Math.log10(size)) - (size >= 10 ? 1 : 0)));
   if (size >= 1e7) return (${origin} + tick * ${step}).toExponential(2).replace(/\\.?0+e/, "e").replace("e+", "e").replace(/^0e0$/, "0");
   return (${origin} + tick * ${step}).toLocaleString("en", { maximumFractionDigits: digits, useGrouping: false });`;
-const unit = info.unit ? ` [${info.unit}]` : "";
-for (const [axis, name, origin, step] of [
-  [plot.xaxis, "x", worldX(0), dx],
-  [plot.yaxis, "y", worldY(0), -dy],
+const labelled = ({ name, unit }) => (unit ? `${name} [${unit}]` : name);
+for (const [axis, facts, origin, step] of [
+  [plot.xaxis, info.x, worldX(0), dx],
+  [plot.yaxis, info.y, worldY(0), -dy],
 ]) {
   axis.ticker = model("CustomJSTicker", { major_code: ticks(`(${origin})`, `(${step})`) });
   axis.formatter = model("CustomJSTickFormatter", { code: labels(`(${origin})`, `(${step})`) });
-  axis.axis_label = name + unit;
+  axis.axis_label = labelled(facts);
 }
 
 // What is under the cursor
@@ -189,11 +191,12 @@ async function tell() {
     where.textContent = value.textContent = "";
     return;
   }
-  const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(dx))));
-  where.textContent = `x ${worldX(x).toFixed(Math.min(digits, 20))}  y ${worldY(y).toFixed(Math.min(digits, 20))}${unit}`;
+  const digitsOf = (step) => Math.min(20, Math.max(0, 2 - Math.floor(Math.log10(Math.abs(step)))));
+  const reading = ({ name, unit }, at, step) => `${name} ${at.toFixed(digitsOf(step))}${unit ? ` ${unit}` : ""}`;
+  where.textContent = `${reading(info.x, worldX(x), dx)}  ${reading(info.y, worldY(y), dy)}`;
   asking = true;
   try {
-    const found = await ask("value", { z: zoomNow(), row, col });
+    const found = await ask("value", { z: zoomNow(), row: flip.y ? ny - 1 - row : row, col: flip.x ? nx - 1 - col : col });
     value.textContent = found.text;
     document.getElementById("zoom").textContent = `level ${found.level}, row ${found.row}, column ${found.col}`;
   } catch {
@@ -217,8 +220,8 @@ function measure() {
   const perPixel = ((plot.x_range.end - plot.x_range.start) / frame().width) * Math.abs(dx);
   const length = nice(140 * perPixel), bar = document.querySelector("#scalebar span");
   bar.style.width = `${length / perPixel}px`;
-  const name = info.unit || "";
-  const [by, short] = { meter: length >= 1000 ? [1000, "km"] : [1, "m"], metre: [1, "m"], micrometer: [1, "µm"] }[name] ?? [1, name];
+  const name = info.x.unit || "";
+  const [by, short] = { meter: length >= 1000 ? [1000, "km"] : [1, "m"], metre: [1, "m"], micrometer: [1, "µm"], degrees_east: [1, "°"] }[name] ?? [1, name];
   const amount = length / by;
   bar.textContent = `${amount >= 1e7 ? amount.toExponential().replace("e+", "e") : Number(amount.toPrecision(3))} ${short}`;
   bar.parentElement.style.left = `${frame().left + 16}px`;
