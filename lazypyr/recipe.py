@@ -27,7 +27,8 @@ from lazypyr.sources.open import open_source
 __all__ = ["open_recipe", "open_sources", "read_json", "schema"]
 
 _OPTIONS = ("method", "factors", "levels", "chunks", "bounds", "order")
-_SOURCE = ("lazypyr_recipe", "source", "level", "axes", "nodata", "source_products", "products")
+_ARRAY = ("axes", "nodata", "multiscale")
+_SOURCE = ("lazypyr_recipe", "source", "level", *_ARRAY, "source_products", "products")
 _MAX_BYTES = 16 * 2**20
 # Schemes of fsspec by which a file may name files of this machine.
 _LOCAL = {"file", "local", "dir", "reference"}
@@ -122,6 +123,10 @@ def read_json(path: str | os.PathLike[str], storage_options: Mapping[str, Any] |
         raise PlanError(f"{whole_url(text)} can't be read as JSON: {error}") from error
 
 
+def _as_is(value: Any) -> Any:
+    return value
+
+
 class _Opening:
     """Opening of the parts of one recipe, whose paths begin at `folder`."""
 
@@ -190,7 +195,7 @@ class _Opening:
 
     def _array_options(self, node: Mapping[str, Any]) -> dict[str, Any]:
         convert: dict[str, Callable[[Any], Any]] = {"axes": tuple, "nodata": restored}
-        given = {name: turn(node[name]) for name, turn in convert.items() if name in node}
+        given = {name: convert.get(name, _as_is)(node[name]) for name in _ARRAY if name in node}
         return {**given, "allow_codecs": self.allow_codecs}
 
     def _storage(self, text: str) -> dict[str, Any]:

@@ -23,7 +23,13 @@ def source_command(
     add("--method", help="how levels are made: stride (default), mean, min, max, median, mode, first_valid, ...")
     add("--axes", metavar="NAMES", help="the source's axes, one letter each, e.g. yxi or tczyx")
     add("--order", metavar="NAMES", help="order of the axes in the pyramid")
-    add("--levels", type=int, metavar="N", help="number of levels, level 0 included")
+    add(
+        "--levels",
+        type=_levels,
+        metavar="N | recompute[:N]",
+        help="number of levels, level 0 included; recompute: make those anew that the source has",
+    )
+    add("--multiscale", type=_number_or_name, metavar="N | NAME", help="which of several multiscales of a group")
     add("--chunks", type=_chunks, metavar="N | NY,NX", help="pixels of a tile (default: 256)")
     add("--product", metavar="NAME", help="product to compute, e.g. intf_all, phase, amplitude")
     add(
@@ -39,7 +45,7 @@ def source_command(
 
 def source_options(args: argparse.Namespace) -> dict[str, Any]:
     """Options of SRC that were given, as keywords of `lazypyr.open_pyramid`."""
-    names = ("method", "axes", "order", "levels", "chunks", "product")
+    names = ("method", "axes", "order", "levels", "chunks", "product", "multiscale")
     options = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if args.storage_option:
         options["storage_options"] = dict(args.storage_option)
@@ -51,6 +57,17 @@ def _chunks(text: str) -> tuple[int, int]:
     if len(sizes) > 2 or not all(size.isdecimal() for size in sizes):
         raise argparse.ArgumentTypeError(f"expected one size or two, got {text!r}")
     return int(sizes[0]), int(sizes[-1])
+
+
+def _levels(text: str) -> int | str:
+    word, colon, count = text.partition(":")
+    if not (text.isdecimal() or (word == "recompute" and (not colon or count.isdecimal()))):
+        raise argparse.ArgumentTypeError(f"expected a number, recompute or recompute:5, got {text!r}")
+    return _number_or_name(text)
+
+
+def _number_or_name(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 def _option(text: str) -> tuple[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from lazypyr._util.checks import as_scalar, is_whole, whole_number
+from lazypyr._util.checks import is_whole
 from lazypyr._util.tokenize import tokenize
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
@@ -16,9 +17,18 @@ from lazypyr.geometry.grid import Grid
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.function import FunctionPyramid
 from lazypyr.pyramids.level_source import LevelSource
+from lazypyr.pyramids.placement import completed_placements, transposed_placement
 from lazypyr.pyramids.products import ProductLike, load_products
 from lazypyr.pyramids.recipes import is_recipe, load_recipes
 from lazypyr.pyramids.reduced import ReducedPyramid
+from lazypyr.pyramids.settings import (
+    check_levels,
+    chunk_shape,
+    factors_by_axis,
+    held_value,
+    level_option,
+    ordered_axes,
+)
 from lazypyr.pyramids.transposed import TransposedPyramid
 from lazypyr.reducers import REDUCERS, Reducer, reducer_of
 from lazypyr.sources.axes import given_axes
@@ -29,9 +39,6 @@ from lazypyr.sources.transposed import TransposedSource
 __all__ = ["from_function", "is_pyramid", "open_pyramid"]
 
 Array = np.ndarray[Any, Any]
-# Readers hold many chunks at once; a larger one is nearly always a mistake.
-_MAX_CHUNK_BYTES = 2**30
-_MAX_LEVELS = 64
 
 
 def open_pyramid(
@@ -42,11 +49,12 @@ def open_pyramid(
     source_product: ProductLike | None = None,
     axes: str | Iterable[str] | None = None,
     order: str | Iterable[str] | None = None,
-    levels: int | None = None,
+    levels: int | str | None = None,
     chunks: int | Sequence[int] | None = None,
     factors: Mapping[str, int] | None = None,
     nodata: Any = "declared",
     bounds: Sequence[float] | None = None,
+    multiscale: int | str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     allow_codecs: Iterable[str] = (),
 ) -> Pyramid:
@@ -69,8 +77,9 @@ def open_pyramid(
         Names of the source's axes, "yxi" or ("azimuth"-like names, with "y" and "x" among them).
     order : str or sequence of str, optional
         The same names in the order in which the pyramid has them: a virtual transpose.
-    levels : int, optional
-        How many, level 0 included; by default until y and x fit in one chunk.
+    levels : int or str, optional
+        How many, level 0 included; by default until y and x fit in one chunk. "recompute" makes the coarser levels of a
+        multiscale group anew, from its level 0, with its place and names; "recompute:5" makes five levels.
     chunks : int or sequence of int, optional
         Shape of a chunk along y and x (one number: of both), or along every axis in `order`; by default 256 x 256. Other axes have chunks of one
         pixel.
@@ -81,6 +90,8 @@ def open_pyramid(
     bounds : (left, bottom, right, top), optional
         World coordinates of the outer edges of level 0, as rasterio has them, instead of the source's own: of the first
         column, the last row, the last column and the first row.
+    multiscale : int or str, optional
+        Which entry of several `multiscales` of a group, by number or name; by default the first.
     storage_options : mapping, optional
         For fsspec, with a URL.
     allow_codecs : iterable of str, optional
@@ -117,6 +128,7 @@ def open_pyramid(
         "chunks": chunks,
         "factors": factors,
         "bounds": bounds,
+        "multiscale": multiscale,
         "storage_options": storage_options,
         "allow_codecs": allow_codecs or None,
         "nodata": None if isinstance(nodata, str) and nodata == "declared" else (nodata,),
@@ -128,7 +140,7 @@ def open_pyramid(
         changed = [name for name in given if not _is_so(src, name, settings[name])]
         same: Pyramid | None = None if changed else src
         if changed == ["chunks"] and chunks is not None:
-            same = src.with_chunks(_chunk_shape(chunks, src.axes, src.dtype, src.name))
+            same = src.with_chunks(chunk_shape(chunks, src.axes, src.dtype, src.name))
         if same is None:
             call = ", ".join(f"{name}={settings[name]!r}" for name in changed if name in ("method", "chunks", "levels"))
             raise PlanError(
@@ -139,12 +151,21 @@ def open_pyramid(
     else:
         source = LevelSource(src) if isinstance(src, Pyramid) else src
         opened = open_source(
-            source, axes=axes, nodata=nodata, storage_options=storage_options, allow_codecs=allow_codecs
+            source,
+            axes=axes,
+            nodata=nodata,
+            storage_options=storage_options,
+            allow_codecs=allow_codecs,
+            multiscale=multiscale,
         )
+        count, recompute = level_option(levels, opened.sources[0].name)
+        if recompute:
+            opened = replace(opened, sources=opened.sources[:1], scales=None)
         if source_product is not None:
             opened = OpenedSource((load_products().apply_to_source(opened.sources[0], source_product),))
         reducer = _recorded_reducer(opened) if method is None else reducer_of(method)
-        result = _assembled(opened, reducer, order, levels, (256, 256) if chunks is None else chunks, factors, bounds)
+        sizes = (256, 256) if chunks is None else chunks
+        result = _assembled(opened, reducer, order, count, sizes, factors, bounds, recomputed=recompute)
     return result if product is None else result.map(product)
 
 
@@ -153,7 +174,7 @@ def _is_so(pyramid: Pyramid, name: str, value: Any) -> bool:
     if name == "method":
         return tokenize(reducer_of(value)) == tokenize(pyramid.downsampling)
     if name == "chunks":
-        return _chunk_shape(value, pyramid.axes, pyramid.dtype, pyramid.name) == pyramid.chunks
+        return chunk_shape(value, pyramid.axes, pyramid.dtype, pyramid.name) == pyramid.chunks
     return name == "levels" and value == len(pyramid.levels)
 
 
@@ -196,6 +217,8 @@ def _assembled(
     chunks: int | Sequence[int],
     factors: Mapping[str, int] | None,
     bounds: Sequence[float] | None,
+    *,
+    recomputed: bool,
 ) -> Pyramid:
     first = opened.sources[0]
     name, axes = first.name, first.axes
@@ -208,14 +231,15 @@ def _assembled(
         for source in sources:
             source.coords, source.given_bounds = {**source.coords, **place}, tuple(bounds)
     if order is not None:
-        ordered = _ordered(order, axes, name)
+        ordered = ordered_axes(order, axes, name)
         back = [axes.index(a) for a in ordered]
         sources = tuple(TransposedSource(source, ordered) for source in sources)
-        scales = scales and tuple((tuple(s[a] for a in back), tuple(t[a] for a in back)) for s, t in scales)
+        scales = scales and tuple(place and transposed_placement(place, back) for place in scales)
         axes = ordered
-    by_axis = _factors(factors, axes, name)
-    chunk = _chunk_shape(chunks, axes, first.dtype, name)
-    _check_levels(levels, len(sources), name)
+    by_axis = factors_by_axis(factors, axes, name)
+    scales = completed_placements(scales, [source.shape for source in sources], by_axis)
+    chunk = chunk_shape(chunks, axes, first.dtype, name)
+    check_levels(levels, name)
     if not reducer.computes:
         if levels is not None and levels > len(sources):
             raise PlanError(
@@ -231,67 +255,12 @@ def _assembled(
         levels=levels,
         nodata=first.nodata,
         scales=scales,
+        recomputed=recomputed,
     )
 
 
-def _held(value: Any, dtype: np.dtype[Any], name: str) -> Any:
-    """A fill value as the dtype holds it; PlanError if it doesn't."""
-    held = as_scalar(value, dtype)
-    if held is None:
-        raise PlanError(f"{name}: fill_value={value!r} is no {dtype}")
-    return held
-
-
-def _check_levels(levels: Any, least: int, name: str) -> None:
-    if levels is None:
-        return
-    whole_number(levels, f"{name}: levels", 1, _MAX_LEVELS)
-
-
-def _factors(factors: Mapping[str, int] | None, axes: tuple[str, ...], name: str) -> tuple[int, ...]:
-    if factors is not None and not isinstance(factors, Mapping):
-        raise PlanError(f"{name}: factors: expected a mapping such as {{'z': 2}}, got {factors!r}")
-    wanted = {"y": 2, "x": 2, **(factors or {})}
-    for axis, f in wanted.items():
-        if axis not in axes:
-            raise PlanError(f"{name}: factors names the axis {axis!r}, the axes are {axes_label(axes)!r}")
-        whole_number(f, f"{name}: the factor along {axis!r}", 1, 1024)
-    if all(f == 1 for f in wanted.values()):
-        raise PlanError(f"{name}: factors={dict(factors or {})!r} downsamples no axis")
-    return tuple(int(wanted.get(axis, 1)) for axis in axes)
-
-
-def _chunk_shape(
-    chunks: int | Sequence[int], axes: tuple[str, ...], dtype: np.dtype[Any], name: str
-) -> tuple[int, ...]:
-    sizes = tuple(chunks) if isinstance(chunks, Iterable) else (chunks, chunks)
-    by_axis = len(sizes) == len(axes)
-    if (len(sizes) != 2 and not by_axis) or not all(is_whole(c, 1) for c in sizes):
-        raise PlanError(f"{name}: chunks: expected 2 sizes above 0 (y, x), one of both, or one for each of the axes "
-                        f"{axes_label(axes)!r}, got {chunks!r}")  # fmt: skip
-    if by_axis and len(axes) > 2:
-        chunk = tuple(int(c) for c in sizes)
-    else:
-        y, x = (int(c) for c in sizes)
-        chunk = tuple(y if axis == "y" else x if axis == "x" else 1 for axis in axes)
-    n_bytes = dtype.itemsize
-    for c in chunk:
-        n_bytes *= c
-    if n_bytes > _MAX_CHUNK_BYTES:
-        raise PlanError(f"{name}: chunks={chunks!r} of {dtype} make chunks of {n_bytes} bytes, at most "
-                        f"{_MAX_CHUNK_BYTES} are allowed")  # fmt: skip
-    return chunk
-
-
-def _ordered(order: str | Iterable[str], axes: tuple[str, ...], name: str) -> tuple[str, ...]:
-    ordered = given_axes(order, len(axes), name, what="order")
-    if set(ordered) != set(axes):
-        raise PlanError(f"{name}: order={order!r} must have the axes {axes_label(axes)!r}, each once")
-    return ordered
-
-
 def _transposed(pyramid: Pyramid, order: str | Iterable[str]) -> Pyramid:
-    ordered = _ordered(order, pyramid.axes, pyramid.name)
+    ordered = ordered_axes(order, pyramid.axes, pyramid.name)
     if ordered == pyramid.axes:
         return pyramid
     return pyramid.transposed(ordered) or TransposedPyramid(pyramid, ordered)
@@ -377,8 +346,8 @@ def from_function(
         raise PlanError(f"{what}: chunks of {kind} can't be shown; expected numbers, booleans or times")
     positional = (*"ijklmnop"[: len(sizes) - 2], "y", "x")
     names = given_axes(axes, len(sizes), what) if axes else positional
-    chunk = _chunk_shape(chunks, names, kind, what)
-    _check_levels(levels, 1, what)
+    chunk = chunk_shape(chunks, names, kind, what)
+    check_levels(levels, what)
     factors = tuple(2 if axis in SPATIAL_AXES else 1 for axis in names)
     ny, nx = (sizes[names.index(axis)] for axis in SPATIAL_AXES)
     return FunctionPyramid(
@@ -388,7 +357,7 @@ def from_function(
         axes=names,
         chunks=chunk,
         levels=levels or windows.level_count(sizes, factors, chunk),
-        fill_value=_held(fill_value, kind, what),
+        fill_value=held_value(fill_value, kind, what),
         centred=centred,
         coords=Grid.of_bounds(bounds, nx, ny).coords() if bounds is not None else None,
         attrs=attrs,

@@ -23,11 +23,12 @@ class RecipeOptions(TypedDict, total=False):
     factors: Mapping[str, int] | None
     nodata: Any
     bounds: Sequence[float] | None
+    multiscale: int | str | None
     allow_codecs: Iterable[str]
 
 
 class PyramidOptions(RecipeOptions, total=False):
     """Keywords of `lazypyr.open_pyramid`; see there."""
 
-    levels: int | None
+    levels: int | str | None
     storage_options: Mapping[str, Any] | None

@@ -19,6 +19,7 @@ from lazypyr.pyramids.base import ComputeContext, Level, Pyramid, Reduction
 from lazypyr.pyramids.execute import ReadPass
 from lazypyr.pyramids.explain import explain_pass
 from lazypyr.pyramids.explanation import Explanation
+from lazypyr.pyramids.placement import Placements, transposed_placement
 from lazypyr.pyramids.plan import ReadPlan
 from lazypyr.pyramids.planner import plan_reduced
 from lazypyr.reducers import Reducer, reducer_of
@@ -47,6 +48,10 @@ class ReducedPyramid(Reduction):
         Shape of a chunk, by axis.
     nodata : scalar, optional
         Value that is left out of the reduction.
+    scales : tuple of ((float, ...), (float, ...) or None), optional
+        Scale and translation of the stored levels; where it is None they are as `factors` and `reducer` make them.
+    recomputed : bool
+        True where the source has coarser levels that are made anew.
     """
 
     def __init__(
@@ -58,7 +63,8 @@ class ReducedPyramid(Reduction):
         chunks: tuple[int, ...],
         levels: int | None = None,
         nodata: Any = None,
-        scales: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] | None = None,
+        scales: Placements | None = None,
+        recomputed: bool = False,
     ) -> None:
         base = stored_levels[0]
         self.stored_levels, self.reducer, self.factors, self.chunks = stored_levels, reducer, factors, chunks
@@ -72,7 +78,7 @@ class ReducedPyramid(Reduction):
         last = stored_levels[-1]
         if levels is None:
             levels = len(stored_levels) - 1 + windows.level_count(last.shape, factors, chunks)
-        self._scales = scales
+        self._scales, self._recomputed = scales, recomputed
         self.levels = tuple(self._level(k) for k in range(levels))
 
     def _level(self, k: int) -> Level:
@@ -83,11 +89,12 @@ class ReducedPyramid(Reduction):
             else windows.level_shape(last.shape, self.factors, k - n_stored + 1)
         )
         nearest = min(k, n_stored - 1)
+        stated = None
         if self._scales is not None:
-            scale, translation = self._scales[nearest]
+            scale, stated = self._scales[nearest]
         else:
             scale = tuple(float(f**nearest) for f in self.factors)
-            translation = tuple((s - 1) / 2 if self.reducer.centred else 0.0 for s in scale)
+        translation = stated or tuple((s - 1) / 2 if self.reducer.centred else 0.0 for s in scale)
         more = tuple(float(f ** (k - nearest)) for f in self.factors)
         if self.reducer.centred:
             translation = tuple(t + s * (m - 1) / 2 for t, s, m in zip(translation, scale, more, strict=True))
@@ -122,7 +129,7 @@ class ReducedPyramid(Reduction):
             **self.stored_levels[0].recipe_arguments(place),
             **self._method_argument(),
             "factors": dict(zip(self.axes, self.factors, strict=True)),
-            "levels": len(self.levels),
+            "levels": f"recompute:{len(self.levels)}" if self._recomputed else len(self.levels),
             "chunks": [by_axis[axis] for axis in SPATIAL_AXES] if plain else list(self.chunks),
         }
 
@@ -150,6 +157,7 @@ class ReducedPyramid(Reduction):
             levels=len(self.levels),
             nodata=self.nodata,
             scales=self._scales,
+            recomputed=self._recomputed,
         )
 
     def with_chunks(self, chunks: tuple[int, ...]) -> Pyramid:
@@ -161,11 +169,12 @@ class ReducedPyramid(Reduction):
             levels=len(self.levels),
             nodata=self.nodata,
             scales=self._scales,
+            recomputed=self._recomputed,
         )
 
     def transposed(self, order: tuple[str, ...]) -> Pyramid:
         back = [self.axes.index(axis) for axis in order]
-        scales = self._scales and tuple((tuple(s[a] for a in back), tuple(t[a] for a in back)) for s, t in self._scales)
+        scales = self._scales and tuple(transposed_placement(place, back) for place in self._scales)
         return ReducedPyramid(
             tuple(TransposedSource(base, order) for base in self.stored_levels),
             self.reducer,
@@ -174,6 +183,7 @@ class ReducedPyramid(Reduction):
             levels=len(self.levels),
             nodata=self.nodata,
             scales=scales,
+            recomputed=self._recomputed,
         )
 
     # Facts

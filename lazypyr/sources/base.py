@@ -64,6 +64,8 @@ class Source(Described, ABC):
         the window.
     opened_as : str or None
         Path or URL by which it was opened, for recipes.
+    multiscale : int or str or None
+        Entry of several `multiscales` that was chosen there.
     given_bounds : tuple of float or None
         World coordinates that the user gave instead of its own, see `lazypyr.open_pyramid`.
 
@@ -90,6 +92,7 @@ class Source(Described, ABC):
     fill_value: Any = 0
     cheap_stride: bool = False
     opened_as: str | None = None
+    multiscale: int | str | None = None
     given_bounds: tuple[float, ...] | None = None
 
     @abstractmethod
@@ -229,7 +232,14 @@ class Source(Described, ABC):
                 "that"
             )
         bounds = {} if self.given_bounds is None else {"bounds": [float(b) for b in self.given_bounds]}
-        return {"source": place(self.opened_as), "axes": list(self.axes), "nodata": recorded(self.nodata), **bounds}
+        chosen = {} if self.multiscale is None else {"multiscale": self.multiscale}
+        return {
+            "source": place(self.opened_as),
+            **chosen,
+            "axes": list(self.axes),
+            "nodata": recorded(self.nodata),
+            **bounds,
+        }
 
     def refreshed(self) -> Source:
         """Read the metadata again.

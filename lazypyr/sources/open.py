@@ -105,6 +105,7 @@ def open_source(
     nodata: Any = "declared",
     storage_options: Mapping[str, Any] | None = None,
     allow_codecs: Iterable[str] = (),
+    multiscale: int | str | None = None,
 ) -> OpenedSource:
     """Open whatever a user calls a source. Reads metadata, no pixel.
 
@@ -120,6 +121,8 @@ def open_source(
         For fsspec, with a URL.
     allow_codecs : iterable of str, optional
         Codecs that zarr metadata may name besides those that only decode numbers, as numcodecs calls them.
+    multiscale : int or str, optional
+        Which entry of several `multiscales` of a group, by number or name; by default the first.
 
     Returns
     -------
@@ -150,7 +153,7 @@ def open_source(
         )
     place = opener.place_of(src)
     try:
-        opened = opener.open(src, OpenOptions(axes, nodata, storage_options or {}, allowed))
+        opened = opener.open(src, OpenOptions(axes, nodata, storage_options or {}, allowed, multiscale))
     except LazypyrError:
         raise
     except (
@@ -158,7 +161,8 @@ def open_source(
     ) as error:  # of zarr, fsspec, a package of the user's: of metadata that none of them can make sense of
         what = f"a {type(src).__name__}" if place is None else place
         raise PlanError(f"{what} can't be opened: {type(error).__name__}: {error}") from error
-    if place is not None:
-        for source in opened.sources:
-            source.opened_as = place
+    if multiscale is not None and opened.scales is None:
+        raise PlanError(f"multiscale={multiscale!r}: {opened.sources[0].name} is no group with multiscale metadata")
+    for source in opened.sources if place is not None else ():
+        source.opened_as, source.multiscale = place, multiscale
     return opened

@@ -153,7 +153,7 @@ def _open_group(
     mapping: Mapping[str, Any] | None = None,
 ) -> OpenedSource:
     attrs = dict(group.attrs)
-    multiscales = read_multiscales(attrs)
+    multiscales = read_multiscales(attrs, options.multiscale)
     if multiscales is not None and multiscales.datasets:
         return _open_levels(group, multiscales, options, name, mapping, location)
     arrays = {key: array for key, array in group.arrays() if array.ndim >= 2}
@@ -201,6 +201,8 @@ def _open_levels(
     declared = getattr(first.metadata, "dimension_names", None) or first.attrs.get("_ARRAY_DIMENSIONS")
     if multiscales.axes and len(multiscales.axes) == first.ndim:
         declared = multiscales.axes
+    elif declared is None and multiscales.implied_axes and len(multiscales.implied_axes) == first.ndim:
+        declared = multiscales.implied_axes
     names = options.axis_names(location, declared, first.shape, chunk_shape(first))
     for dataset, array in levels:
         if array.ndim != first.ndim or array.dtype != first.dtype:
@@ -227,6 +229,5 @@ def _open_levels(
         )
         for level, (dataset, array) in enumerate(levels)
     )
-    scales = tuple((d.scale, d.translation) for d, _ in levels if d.scale is not None and d.translation is not None)
-    complete = len(scales) == len(levels) and all(len(s) == len(t) == first.ndim for s, t in scales)
-    return OpenedSource(sources, scales if complete else None, multiscales.name, dict(group.attrs))
+    scales = multiscales.placements([dataset for dataset, _ in levels], [array.shape for _, array in levels], names)
+    return OpenedSource(sources, scales, multiscales.name, dict(group.attrs))

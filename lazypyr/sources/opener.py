@@ -12,6 +12,7 @@ import numpy as np
 from lazypyr._util.places import place_of
 from lazypyr.errors import PlanError
 from lazypyr.metadata import declared_nodata
+from lazypyr.metadata.multiscales import Placement
 from lazypyr.sources.array_metadata import chunk_shape
 from lazypyr.sources.axes import given_axes, known_axes
 from lazypyr.sources.base import Source
@@ -27,8 +28,9 @@ class OpenedSource:
     ----------
     sources : tuple[Source, ...]
         One a level.
-    scales : tuple of (tuple[float, ...], tuple[float, ...]) or None
-        Scale and translation of each level, in level-0 pixels by axis; None where the metadata leaves it to the method.
+    scales : tuple of ((tuple[float, ...], tuple[float, ...] or None) or None) or None
+        Scale and translation of each level, in level-0 pixels by axis; None where the metadata leaves it to shapes and
+        method.
     name : str or None
         That the metadata give.
     attrs : Mapping[str, Any]
@@ -43,7 +45,7 @@ class OpenedSource:
     """
 
     sources: tuple[Source, ...]
-    scales: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] | None = None
+    scales: tuple[Placement | None, ...] | None = None
     name: str | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
@@ -62,12 +64,15 @@ class OpenOptions:
         For fsspec, with a URL.
     allow_codecs : tuple of str
         Codecs that zarr metadata may name besides those that only decode numbers.
+    multiscale : int or str or None
+        Which entry of several `multiscales`, by number or name.
     """
 
     axes: str | Iterable[str] | None = None
     nodata: Any = "declared"
     storage_options: Mapping[str, Any] = field(default_factory=dict)
     allow_codecs: tuple[str, ...] = ()
+    multiscale: int | str | None = None
 
     def axis_names(
         self,

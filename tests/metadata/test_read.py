@@ -150,7 +150,7 @@ L = ("multiscales", "layout", 1)
         ("ome_0.4", M, 3, r"multiscales\[0\]: expected a mapping"),
         ("ome_0.4", (*M, "datasets"), None, r"multiscales\[0\].datasets: expected a list"),
         ("ome_0.4", D, "1", r"datasets\[1\]: expected a mapping"),
-        ("ome_0.4", (*D, "path"), 1, r"datasets\[1\].path: expected a path"),
+        ("ome_0.4", (*D, "path"), 1.5, r"datasets\[1\].path: expected a path"),
         ("ome_0.4", (*D, "path"), "../../secret", "below the group"),
         ("ome_0.4", (*D, "path"), "/", "below the group"),
         ("ome_0.4", (*M, "axes"), "yx", r"axes: expected a list"),

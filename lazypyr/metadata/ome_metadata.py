@@ -1,0 +1,84 @@
+"""OME metadata of an image that its pixels don't say: names, colours, meaning. Kept as it was read, word for word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+__all__ = ["OmeMetadata"]
+
+
+@dataclass(frozen=True)
+class OmeMetadata:
+    """OME metadata of an image beside its levels, as JSON values.
+
+    Parameters
+    ----------
+    version : str
+        Of the metadata that it was read from ("0.4").
+    name : str or None
+        Of the image.
+    axes : tuple[Mapping[str, Any], ...]
+        An entry an axis, with `name`, and where they are stated `type`, `unit` and more.
+    omero : Mapping[str, Any] or None
+        Display settings: names, colours and windows of channels.
+    image_label : Mapping[str, Any] or None
+        Colours and properties of labels, where the image is one of labels.
+    entry : Mapping[str, Any]
+        Further members of the image's entry in `multiscales`.
+    further : Mapping[str, Any]
+        Further members of `ome` (0.5 and later).
+
+    Examples
+    --------
+    >>> OmeMetadata("0.4", axes=({"name": "c", "type": "channel"},)).type_of("c")
+    'channel'
+    """
+
+    version: str
+    name: str | None = None
+    axes: tuple[Mapping[str, Any], ...] = ()
+    omero: Mapping[str, Any] | None = None
+    image_label: Mapping[str, Any] | None = None
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    further: Mapping[str, Any] = field(default_factory=dict)
+
+    def axis(self, name: str) -> Mapping[str, Any]:
+        """Entry of an axis; empty where there is none."""
+        return next((axis for axis in self.axes if axis.get("name") == name), {})
+
+    def type_of(self, name: str) -> str | None:
+        """OME type of an axis, as far as it is stated."""
+        kind = self.axis(name).get("type")
+        return kind if isinstance(kind, str) else None
+
+    def named(self, names: Sequence[str]) -> OmeMetadata:
+        """The same, with other names for the axes, in their order; without axes where their number differs.
+
+        Parameters
+        ----------
+        names : sequence of str
+            One an axis.
+        """
+        same = len(names) == len(self.axes)
+        axes = [{**axis, "name": name} for axis, name in zip(self.axes, names, strict=True)] if same else ()
+        return replace(self, axes=tuple(axes))
+
+    def of_other_values(self) -> OmeMetadata:
+        """Metadata that stay true of the image when its pixels became other values: those of its axes."""
+        return OmeMetadata(self.version, axes=self.axes, further=self.further)
+
+    def with_channels(self, numbers: Sequence[int]) -> OmeMetadata:
+        """The same for some of the channels.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            Which of them, in order.
+        """
+        channels = (self.omero or {}).get("channels")
+        if not isinstance(channels, list):
+            return self
+        chosen = [channels[i] for i in numbers if i < len(channels)]
+        return replace(self, omero={**(self.omero or {}), "channels": chosen})
