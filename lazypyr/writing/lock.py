@@ -21,6 +21,9 @@ _LOCK = f"{HIDDEN}/lock"
 # A lease is renewed that often, and lapses when it has not been for so long.
 _RENEW_S = 10.0
 _LEASE_S = 60.0
+# A lease that can't be read may just be written anew.
+_LOOKS = 10
+_LOOK_S = 0.01
 
 _process = uuid.uuid4().hex
 # Locks that are held in this process: any other that bears its name was left when the medium failed.
@@ -44,13 +47,15 @@ class WriterLock:
         return json.dumps(facts).encode()
 
     def _owner(self) -> dict[str, Any] | None:
-        """Facts of the lock that is there, None if there is none."""
-        content = self._kvstore.get(_LOCK)
-        try:
-            owner = None if content is None else json.loads(content)
-        except ValueError:
-            return {}
-        return owner if isinstance(owner, dict) or owner is None else {}
+        """Facts of the lock that is there, None if there is none, {} if it can't be read."""
+        for _ in range(_LOOKS):
+            content = self._kvstore.get(_LOCK)
+            try:
+                owner = None if content is None else json.loads(content)
+                return owner if isinstance(owner, dict) or owner is None else {}
+            except ValueError:  # its holder renews it: not all media replace a value at once
+                time.sleep(_LOOK_S)
+        return {}
 
     def __enter__(self) -> WriterLock:
         with contextlib.ExitStack() as stack:

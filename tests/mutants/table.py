@@ -88,12 +88,11 @@ MUTANTS = tuple(
         ("H12", "server/routes_zarr.py", "serve_key", "snapshot, body = await read()",
          "await send({'type': 'http.response.start', 'status': 200, 'headers': []})\nsnapshot, body = await read()"),
         ("H13", "server/run.py", "Handle.close", "self._thread.is_alive()", "False"),
-        ("H14", "server/responses.py", "range_response", "f'bytes */{size}'", "f'bytes */{size}\\n'"),
+        ("H14", _APP, "App._route", "name, _, rest = rest.partition('/')", "name, rest = rest.split('/', 1)"),
         ("H15", "server/routes_zarr.py", "serve_key", "reply(scope, send, 404)", "reply(scope, send, 500)"),
         ("H16", "server/run.py", "hosts_of", "not allow_host", "False"),
-        ("H17", _APP, "App._route", "self.datasets.get(first)",
-         ("self.datasets.get(first) or (ServedDataset('x', __import__('lazypyr').LazyPyramidStore("
-         "next(iter(self.datasets.values())).store.pyramid)) if b'source=' in scope['query_string'] else None)")),
+        ("H17", "server/routes_viewer.py", "ViewerRoutes._static", "{**_OURS, **_BOKEH}.get(rest)",
+         "{**_OURS, **_BOKEH}.get(rest, 'text/plain')"),
         # Materialize
         ("W1", _RUN, "_write_stages", "commit(job, number)", "commit(job, len(job.stages) - 1)"),
         ("W2", "writing/checkpoint.py", "Checkpoint.is_done", "region in self._done.get(stage, ())", "False"),
@@ -156,6 +155,7 @@ MUTANTS = tuple(
         ("N16", _RUN, "_write_stages", "check_whole(job, number)", ""),
         ("N17", _LOCAL, "LocalKVStore.put_atomic", "os.replace(partial, path)", "os.link(partial, path)"),
         ("N18", _LOCK, "WriterLock._wait_for_lapse", "owner.get('nonce') not in _held", "False"),
+        ("N19", _LOCK, "WriterLock._owner", "time.sleep(_LOOK_S)", "return {}"),
         ("N19", _LOCAL, "_locked", "fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)", ""),
         ("N25", "sources/chunk_bytes.py", "ZipByteStore._reopen", "self._process != os.getpid()", "False"),
         ("N26", "_util/tokenize.py", "_Walk.hexdigest", "self._digest.hexdigest()",

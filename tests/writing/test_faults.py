@@ -57,18 +57,39 @@ def visible(dest):
         return []
 
 
+def killed(folder, kills, *kinds, timeout):
+    script = ROOT / "tests" / "support" / "sigkill.py"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", script, folder, str(kills), "11", *kinds],
+        capture_output=True, text=True, timeout=timeout, check=False, env=ENV,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
 @pytest.mark.slow
 @pytest.mark.fault("W1")
 @pytest.mark.fault("W2")
 @pytest.mark.timeout(300)
 def test_killed_thirty_times(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", ROOT / "tests" / "support" / "sigkill.py", tmp_path, "30", "11"],
-        capture_output=True, text=True, timeout=280, check=False, env=ENV,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    facts = json.loads(done.stdout.splitlines()[-1])
-    assert facts["in the middle"] >= 5, facts
+    (facts,) = killed(tmp_path, 30, "local v3", timeout=280)
+    assert facts["something kept"] >= 5, facts
+
+
+# LAZYPYR_SIGKILLS=500 kills that often, over all kinds of destination together.
+KILLS = int(os.environ.get("LAZYPYR_SIGKILLS", "10"))
+
+
+@pytest.mark.slow
+@pytest.mark.fault("W1")
+@pytest.mark.fault("W2")
+@pytest.mark.timeout(240 + 30 * KILLS)
+def test_killed_over_every_kind_of_destination(tmp_path):
+    """Folders of v2, v3 and shards, zarr's stores, mappings, fsspec, S3, dask's workers, overlays and disk caches."""
+    facts = killed(tmp_path, KILLS, timeout=200 + 30 * KILLS)
+    assert len(facts) == 10
+    assert sum(kind["kills"] for kind in facts) == KILLS
+    assert sum(kind["something kept"] for kind in facts) >= KILLS // 3, facts
 
 
 @pytest.mark.fault("W3")

@@ -122,6 +122,26 @@ def test_who_has_lost_its_lease_is_told_and_leaves_the_other_alone(leased):
     assert json.loads(leased.get(KEY))["pid"] == 7
 
 
+class Torn(dict):
+    """A mapping whose values are written in steps: two of three readers come while one is cut to nothing."""
+
+    reads = 0
+
+    def __getitem__(self, key):
+        self.reads += 1
+        return super().__getitem__(key) if self.reads % 3 == 0 else b""
+
+
+@pytest.mark.fault("N19")
+def test_a_lease_that_is_just_being_renewed_is_read_again():
+    leased = open_kvstore(Torn())
+    with WriterLock(leased) as lock:
+        for _ in range(5):
+            lock.check()
+            with pytest.raises(BusyError, match=f"process {os.getpid()}"), WriterLock(leased):
+                pass
+
+
 class Medium(dict):
     """A mapping that turns read-only after its first chunk, until it is mended."""
 
