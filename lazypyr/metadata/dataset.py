@@ -164,11 +164,18 @@ class Described:
     crs: str | None = _Member("crs")  # type: ignore[assignment]
     display: Mapping[str, Any] | None = _Member("display")  # type: ignore[assignment]
 
+    # Members that a class sets itself; found once, because pixels are read by some of them.
+    _own_members: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._own_members = tuple(name for name in _MEMBERS if not isinstance(getattr(cls, name), _Member))
+
     @property
     def metadata(self) -> DatasetMetadata:
         """Facts that the dataset around it states: place, time, names, colours, meaning of the numbers."""
         stated: DatasetMetadata = self.__dict__.get("_stated", EMPTY)
-        own = [name for name in _MEMBERS if not isinstance(getattr(type(self), name), _Member)]
+        own = self._own_members
         return stated.replaced(**{name: getattr(self, name) for name in own}) if own else stated
 
     @metadata.setter
