@@ -1,7 +1,5 @@
 """The application apart from its server: mounted below a path of somebody else's site."""
 
-from __future__ import annotations
-
 import json
 import re
 from html import unescape
@@ -9,9 +7,11 @@ from html import unescape
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
@@ -33,7 +33,7 @@ def client(app, root_path=""):
     return httpx.AsyncClient(transport=transport, base_url="http://maps.example.org")
 
 
-async def hello(request):
+async def hello(request: Request):
     return PlainTextResponse("hello")
 
 
@@ -41,9 +41,16 @@ async def through(request, call_next):
     return await call_next(request)
 
 
-def site(app, path):
+def starlette_site(app, path):
     middleware = [Middleware(BaseHTTPMiddleware, dispatch=through)]
     return Starlette(routes=[Route("/hello", hello), Mount(path, app=app)], middleware=middleware)
+
+
+def fastapi_site(app, path):
+    host = FastAPI()
+    host.add_api_route("/hello", hello, response_class=PlainTextResponse)
+    host.mount(path, app)
+    return host
 
 
 PATHS = [
@@ -52,8 +59,9 @@ PATHS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("site", [starlette_site, fastapi_site])
 @pytest.mark.parametrize("prefix", ["/pyramids", "/deep/below", "/with space"])
-async def test_answers_are_the_same_below_a_path(app, prefix):
+async def test_answers_are_the_same_below_a_path(app, prefix, site):
     async with client(app) as plain, client(site(app, prefix)) as mounted:
         assert (await mounted.get("/hello")).text == "hello"
         for path in PATHS:
@@ -65,8 +73,9 @@ async def test_answers_are_the_same_below_a_path(app, prefix):
         assert (ranged.status_code, ranged.content) == (206, whole.content[2:6])
 
 
+@pytest.mark.parametrize("site", [starlette_site, fastapi_site])
 @pytest.mark.parametrize("prefix", ["", "/pyramids", "/with space"])
-async def test_each_link_of_a_page_leads_somewhere(app, prefix):
+async def test_each_link_of_a_page_leads_somewhere(app, prefix, site):
     async with client(site(app, prefix) if prefix else app) as browser:
         home = f"{prefix}/"
         pages = [home, f"{prefix}/view/ramp"]
