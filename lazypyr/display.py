@@ -13,6 +13,8 @@ import numpy as np
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
+from lazypyr.geometry.grid import Coord
+from lazypyr.metadata.variables import CoordArray
 from lazypyr.pyramids.base import Pyramid
 
 __all__ = [
@@ -40,15 +42,12 @@ class Orientation:
 
     Attributes
     ----------
-    y_up : bool
-        True where larger y are drawn higher (north up), False of images, whose y grow downwards.
     flip_y : bool
         True where the first row of the array is the lowest of the picture.
     flip_x : bool
         True where the first column of the array is the rightmost of the picture.
     """
 
-    y_up: bool
     flip_y: bool
     flip_x: bool
 
@@ -61,18 +60,34 @@ def orientation_of(pyramid: Pyramid) -> Orientation:
     """Orientation of the pictures of a pyramid.
 
     x grow to the right. y with coordinates grow upwards, whichever way the rows run: north is up. Rows without coordinates
-    (radar geometry), and those of images, run downwards.
+    (radar geometry), and those of images (OME-Zarr that lies nowhere on Earth), run downwards.
     """
-    coords = pyramid.coords
-    y_falls, x_falls = (axis in coords and coords[axis].step < 0 for axis in SPATIAL_AXES)
-    y_up = "y" in coords
-    return Orientation(y_up, flip_y=y_up and not y_falls, flip_x=x_falls)
+    metadata = pyramid.metadata
+    y_ascends, x_ascends = (_ascends(metadata.along.get(axis)) for axis in SPATIAL_AXES)
+    placed = metadata.crs or any(key.startswith("spatial:") for key in (*metadata.group_attrs, *metadata.attrs))
+    is_image = metadata.ome is not None and not placed
+    return Orientation(flip_y=y_ascends is True and not is_image, flip_x=x_ascends is False)
+
+
+def _ascends(along: Coord | CoordArray | None) -> bool | None:
+    """True if coordinates grow along their axis; None where there are none that could."""
+    if along is None:
+        return None
+    if isinstance(along, Coord):
+        return along.step > 0
+    values = along.values
+    return bool(values[0] < values[-1]) if len(values) > 1 and values.dtype.kind in "iufmM" else None
 
 
 def axis_label(pyramid: Pyramid, axis: str) -> tuple[str, str | None]:
-    """Name of an axis, as its source has it, and the unit of its coordinates, None where that isn't known."""
-    coord = pyramid.coords.get(axis)
-    return axis, coord.unit if coord is not None else None
+    """Name of an axis, as its source has it, and the unit of its coordinates, None where that isn't known.
+
+    Along an axis of uneven coordinates positions are told in pixels, "px".
+    """
+    metadata = pyramid.metadata
+    coord = metadata.coords.get(axis)
+    unit = coord.unit if coord is not None else "px" if axis in metadata.coord_arrays else None
+    return metadata.dims.get(axis, axis), unit
 
 
 def other_axes(pyramid: Pyramid) -> dict[str, int]:

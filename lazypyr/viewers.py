@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lazypyr._util.optional import need
-from lazypyr.display import auto_limits, declared_limits, other_axes
+from lazypyr.display import auto_limits, declared_limits, orientation_of, other_axes
 from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.store import LazyPyramidStore
@@ -16,6 +16,13 @@ _SHORT_UNITS = {
     "meter": "m", "kilometer": "km", "centimeter": "cm", "millimeter": "mm", "micrometer": "um", "nanometer": "nm",
     "second": "s", "millisecond": "ms",
 }  # fmt: skip
+# Quaternions by whether x and y are turned over.
+_TURNS = {
+    (False, False): [0, 0, 0, 1],
+    (False, True): [1, 0, 0, 0],
+    (True, False): [0, 1, 0, 0],
+    (True, True): [0, 0, 1, 0],
+}
 
 
 def neuroglancer(src: Any, *, name: str = "image", **options: Any) -> Any:
@@ -84,6 +91,9 @@ def neuroglancer(src: Any, *, name: str = "image", **options: Any) -> Any:
         )
         if pyramid.ndim == 2:
             state.layout = "xy"
+        # Half a turn about x turns y over, and one about y turns x over; neuroglancer's y run downwards.
+        way = orientation_of(pyramid)
+        state.cross_section_orientation = _TURNS[way.flip_x, way.flip_y]
         state.cross_section_scale = max(pyramid.shape[pyramid.axes.index(axis)] for axis in SPATIAL_AXES) / 600
         state.layers[name] = module.ImageLayer(source=f"{handle.url}/image/|zarr:", shader=_shader(store))
     viewer.lazypyr = handle
@@ -139,13 +149,17 @@ def napari(src: Any, *, viewer: Any = None, **options: Any) -> Any:
         )
     if viewer is None:
         viewer = need("napari", feature="lazypyr.viewers.napari", extra="viewers").Viewer()
-    coords = pyramid.coords
+    steps = [abs(pyramid.coords[axis].step) if axis in pyramid.coords else 1 for axis in pyramid.axes]
+    way = orientation_of(pyramid)
+    flipped = [(axis == "y" and way.flip_y) or (axis == "x" and way.flip_x) for axis in pyramid.axes]
     viewer.add_image(
         [zarr.open_array(store, path=_path(store, level), mode="r") for level in range(len(pyramid.levels))],
         multiscale=True,
         name=pyramid.name,
         axis_labels=pyramid.axes,
-        scale=[abs(coords[axis].step) if axis in coords else 1 for axis in pyramid.axes],
+        # napari's rows run downwards: rows that run to the north are turned over within their own extent.
+        scale=[-step if flip else step for step, flip in zip(steps, flipped, strict=True)],
+        translate=[(n - 1) * step if flip else 0 for n, step, flip in zip(pyramid.shape, steps, flipped, strict=True)],
         contrast_limits=declared_limits(pyramid) or _limits(store),
     )
     return viewer

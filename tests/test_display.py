@@ -12,13 +12,20 @@ from lazypyr import open_pyramid
 from lazypyr.display import (
     applicable_products,
     auto_limits,
+    axis_label,
     declared_limits,
+    orientation_of,
     other_axes,
     percentile_limits,
     read_plane,
 )
 from lazypyr.engine.engine import Engine
+from lazypyr.geometry.grid import Coord
+from lazypyr.metadata import DatasetMetadata
+from lazypyr.metadata.variables import CoordArray
+from lazypyr.plot.viewport import Viewport
 from lazypyr.product import coherence, define
+from lazypyr.sources.array import NumpySource
 
 NAN = math.nan
 
@@ -118,3 +125,43 @@ def test_facts_come_from_the_product_not_from_its_name(product, facts):
     assert facts_of(open_pyramid(STACK, axes="yxi", source_product=product, order=pyramid.axes[::-1])) == facts
     after = pyramid.map(lambda z, *k: z[k] * 2, kdims=list(pyramid.axes[2:]), dtype="f4")
     assert facts_of(after) == {key: value for key, value in facts.items() if key == "first_channel"}
+
+
+def array_of(values, **attrs):
+    values = np.asarray(values)
+    return CoordArray("lat", ("lat",), values.shape, values.dtype, lambda: values, attrs)
+
+
+UP, DOWN = Coord(10.0, 1.0, "degrees_north"), Coord(40.0, -1.0, "degrees_north")
+GAUSSIAN = array_of([-80.0, -50.0, 10.0, 70.0], units="degrees_north")
+
+
+@pytest.mark.parametrize(
+    ("said", "flip_y", "flip_x", "inverted"),
+    [
+        ({}, False, False, (False, True)),
+        ({"along": {"y": UP}}, True, False, (False, False)),
+        ({"along": {"y": DOWN}}, False, False, (False, False)),
+        ({"along": {"y": UP, "x": DOWN}}, True, True, (False, False)),
+        ({"along": {"y": GAUSSIAN}}, True, False, (False, False)),
+        ({"along": {"y": array_of(GAUSSIAN.values[::-1]), "x": array_of([9, 3, 2])}}, False, True, (True, True)),
+        ({"along": {"y": array_of(np.array(["b", "c", "a"]))}}, False, False, (False, True)),
+        ({"along": {"y": array_of(np.array(["2001", "2002", "2009"], "M8[D]"))}}, True, False, (False, False)),
+        ({"along": {"y": UP}, "ome": object()}, False, False, (False, True)),
+        ({"along": {"y": UP}, "ome": object(), "crs": "EPSG:4326"}, True, False, (False, False)),
+        ({"along": {"y": UP}, "ome": object(), "group_attrs": {"spatial:bbox": []}}, True, False, (False, False)),
+        ({"along": {"y": DOWN}, "ome": object()}, False, False, (False, False)),
+    ],
+)
+def test_north_is_up_and_images_run_downwards(said, flip_y, flip_x, inverted):
+    source = NumpySource(np.zeros((4, 3), "f4"), ("y", "x"), name="a", metadata=DatasetMetadata(**said))
+    pyramid = open_pyramid(source)
+    way = orientation_of(pyramid)
+    assert (way.flip_y, way.flip_x) == (flip_y, flip_x)
+    assert Viewport(pyramid, Engine()).inverts == inverted
+
+
+def test_labels_of_axes():
+    said = DatasetMetadata(along={"y": GAUSSIAN, "x": UP}, dims={"y": "lat"})
+    pyramid = open_pyramid(NumpySource(np.zeros((4, 3), "f4"), ("y", "x"), name="a", metadata=said))
+    assert [axis_label(pyramid, axis) for axis in "yx"] == [("lat", "px"), ("x", "degrees_north")]

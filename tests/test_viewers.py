@@ -223,6 +223,27 @@ def test_napari_gets_levels_that_it_reads_itself():
     assert 0 <= low < high <= 25000
 
 
+@pytest.mark.parametrize(("flip_y", "flip_x"), [(y, x) for y in (False, True) for x in (False, True)])
+def test_north_is_up_in_napari_and_neuroglancer(flip_y, flip_x):
+    left, right = (1800.0, 0.0) if flip_x else (0.0, 1800.0)
+    bottom, top = (100.0, -1700.0) if flip_y else (-1700.0, 100.0)
+    store = LazyPyramidStore(RAMP, bounds=(left, bottom, right, top))
+    options = lazypyr.viewers.napari(store, viewer=Recorder()).options
+    # Where napari draws the first and the last pixel: rows downwards, columns to the right.
+    first = np.array(options["translate"])
+    last = first + (np.array(RAMP.shape) - 1) * options["scale"]
+    assert [bool(a > b) for a, b in zip(first, last, strict=True)] == [flip_y, flip_x]
+    assert np.minimum(first, last).tolist() == [0, 0]
+    viewer = lazypyr.viewers.neuroglancer(store)
+    try:
+        x, y, z, w = viewer.state.cross_section_orientation
+    finally:
+        viewer.lazypyr.close()
+    # The rotation that a unit quaternion stands for, of the unit vectors along x and y.
+    turned = [1 - 2 * (y * y + z * z), 1 - 2 * (x * x + z * z)]
+    assert turned == [-1 if flip_x else 1, -1 if flip_y else 1]
+
+
 def test_napari_has_no_complex_numbers():
     slc = str(BUNDLED / "sar_gotcha_xband" / "slc.zarr")
     with pytest.raises(PlanError, match="complex"):

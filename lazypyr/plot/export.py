@@ -11,7 +11,6 @@ import holoviews as hv
 import numpy as np
 
 from lazypyr._util.optional import need
-from lazypyr.display import orientation_of
 from lazypyr.errors import DestinationError, PlanError
 from lazypyr.plot.style import color_list, colours_of, first_index, short_name, spatial_dimensions, value_dimension
 from lazypyr.plot.viewport import RenderedImage, Viewport
@@ -53,7 +52,7 @@ def save_picture(
     size : (int, int)
         Largest width and height of the data, in pixels.
     invert_yaxis : bool, optional
-        Row 0 at the top; by default where the source has no y coordinates.
+        Row 0 at the top; by default for images and where the source has no y coordinates.
     clim : (float, float), optional
         Colour limits, as for `raster_plot`.
     cmap : str or list, optional
@@ -100,7 +99,7 @@ def save_picture(
     frame = viewport.frame(view)
     assert frame is not None  # the whole extent is always visible
     limits = clim or viewport.limits(view.index)
-    upside_down = invert_yaxis if invert_yaxis is not None else not orientation_of(pyramid).y_up
+    upside_down = invert_yaxis if invert_yaxis is not None else viewport.inverts[1]
     cmap = color_list(cmap) or colours_of(pyramid)
     try:
         if path.suffix.lower() == ".png":
@@ -183,8 +182,8 @@ def draw_png(
     from PIL import Image, ImageDraw, ImageFont
 
     colours = colour_pixels(frame.pixels, limits, cmap)
-    if invert_yaxis:
-        colours = colours[::-1]
+    invert_xaxis = viewport.inverts[0]
+    colours = colours[:: -1 if invert_yaxis else 1, :: -1 if invert_xaxis else 1]
     left, bottom, right, top = frame.bounds
     ratio = min(max((top - bottom) / (right - left), 0.2), 5.0)
     width = min(size[0], round(size[1] / ratio))
@@ -198,7 +197,8 @@ def draw_png(
     pen.text((_LEFT, 10), short_name(viewport.pyramid)[-100:], fill=_INK, font=ImageFont.load_default(15))
     x_dim, y_dim = spatial_dimensions(viewport)
     for value in nice_ticks(left, right):
-        position = _LEFT + (value - left) / (right - left) * width
+        part = (value - left) / (right - left)
+        position = _LEFT + (1 - part if invert_xaxis else part) * width
         pen.line((position, _TOP + height, position, _TOP + height + 5), fill=_INK)
         pen.text((position, _TOP + height + 8), _number_text(value), fill=_INK, font=font, anchor="mt")
     for value in nice_ticks(bottom, top):

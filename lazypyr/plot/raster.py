@@ -10,7 +10,6 @@ from typing import Any
 import holoviews as hv
 import numpy as np
 
-from lazypyr.display import orientation_of
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.plot import style
@@ -87,7 +86,7 @@ def raster_plot(
     title : str, optional
         Title; by default the name of the pyramid.
     invert_yaxis : bool, optional
-        Row 0 at the top, as for radar geometry; by default where the source has no y coordinates.
+        Row 0 at the top, as for radar geometry; by default for images and where the source has no y coordinates.
     engine : Engine, optional
         Engine that reads; by default that of a store, or one that all plots share.
     **recipe : dict
@@ -243,7 +242,10 @@ def element_of(viewport: Viewport, frame: RenderedImage, limits: tuple[float, fl
 def options_of(viewport: Viewport, cmap: Any, title: str | None, *, invert_yaxis: bool | None, **more: Any) -> Any:
     """HoloViews options of a viewport's element; `more` are added."""
     common = {**style.common_options(viewport, title), **more}
-    common["invert_yaxis"] = not orientation_of(viewport.pyramid).y_up if invert_yaxis is None else invert_yaxis
+    invert_x, invert_y = viewport.inverts
+    common["invert_yaxis"] = invert_y if invert_yaxis is None else invert_yaxis
+    if invert_x:
+        common["invert_xaxis"] = True
     if viewport.colour_axis is not None:
         return hv.opts.RGB(**common)
     common["hover_tooltips"] = style.tooltips(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr._util.checks import whole_number
-from lazypyr.display import declared_limits, other_axes, percentile_limits
+from lazypyr.display import declared_limits, orientation_of, other_axes, percentile_limits
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
@@ -145,6 +145,12 @@ class Viewport:
         """Outer edges of level 0: (left, bottom, right, top), ascending."""
         left, bottom, right, top = self._grids[0].extent()
         return min(left, right), min(bottom, top), max(left, right), max(bottom, top)
+
+    @property
+    def inverts(self) -> tuple[bool, bool]:
+        """True for x, and for y, where the axis of a plot must run backwards for the orientation that all faces have."""
+        way = orientation_of(self.pyramid)
+        return (self.grid.dx > 0) == way.flip_x, (self.grid.dy > 0) != way.flip_y
 
     def level_grid(self, level: int) -> Grid:
         """Grid of a level's own samples (as its level 0)."""

@@ -12,7 +12,7 @@ import xarray as xr
 from PIL import Image
 
 import lazypyr
-from lazypyr.display import orientation_of
+from lazypyr.display import Orientation, orientation_of
 from lazypyr.engine.engine import Engine
 from lazypyr.plot import raster_plot, save_picture
 from lazypyr.server.rendering import RenderOptions, layers_of
@@ -104,7 +104,7 @@ def test_rows_without_coordinates_run_downwards():
     (layer, *_) = layers_of(lazypyr.open_pyramid(placed(1, 1).values)).values()
     shown = picture(layer.picture(Engine(), RenderOptions((), (0.0, 2000.0), "gray"), (0, 0), SHAPE, 1.0))
     np.testing.assert_array_equal(shown, unit_of(placed(1, 1).values))
-    assert not orientation_of(layer.pyramid).y_up
+    assert orientation_of(layer.pyramid) == Orientation(flip_y=False, flip_x=False)
 
 
 def test_old_and_new_orientation_of_tiles():
