@@ -25,6 +25,7 @@ OPTIONAL = {
     "starlette": {"server"},
     "uvicorn": {"server", "cli"},
     "xarray": {"sources"},
+    "h5py": {"sources"},
     "laspy": {"points"},
     "pandas": {"points"},
     "pyarrow": {"points"},

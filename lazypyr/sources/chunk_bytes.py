@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import logging
 import os
 from abc import ABC, abstractmethod
@@ -232,6 +233,15 @@ class MappingByteStore(WholeValueStore):
             return None
         return value.to_bytes() if hasattr(value, "as_numpy_array") else value
 
+    def stamps(self, location: str, owner: Any, path: str, version: object) -> Iterator[str | None]:
+        stamp = self.content_stamp()
+        yield repr((location, version) if stamp is None else (path, version, stamp))
+
+    def content_stamp(self) -> str | None:
+        # Mappings over a file know when it was written.
+        stamp = getattr(self.mapping, "stamp", None)
+        return str(stamp()) if callable(stamp) else None
+
 
 class ZarrByteStore(WholeValueStore):
     """Values of any zarr store, got whole through zarr's event loop: networks, archives, wrappers."""
@@ -247,6 +257,15 @@ class ZarrByteStore(WholeValueStore):
 
         value = sync(self.store.get(self.prefix + key, default_buffer_prototype()))
         return None if value is None else value.as_numpy_array()
+
+    def stamps(self, location: str, owner: Any, path: str, version: object) -> Iterator[str | None]:
+        # The URL of what lies within another file (an archive, a list of references) doesn't tell which file that is.
+        files = getattr(self.store, "fs", None)
+        files = getattr(files, "sync_fs", files)
+        within = getattr(files, "storage_options", {}).get("fo")
+        references = getattr(files, "references", None)
+        told = references if isinstance(references, dict) else within
+        yield repr((location, version) if told is None else (location, version, _hash(told)))
 
     def get_many(self, keys: Sequence[str]) -> dict[str, StoredValue | BaseException | None]:
         from zarr.core.buffer import default_buffer_prototype
@@ -315,6 +334,11 @@ def byte_store_of(array: Any, mapping: Mapping[str, Any] | None) -> ByteStore:
         return LocalByteStore(Path(store.root, array.path), first.count("/"))
     kinds: dict[type, type[ZarrByteStore]] = {MemoryStore: MemoryByteStore, ZipStore: ZipByteStore}
     return kinds.get(type(store), ZarrByteStore)(store, prefix)
+
+
+def _hash(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _folders(root: str, depth: int) -> Iterator[str]:

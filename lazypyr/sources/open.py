@@ -8,6 +8,7 @@ from typing import Any
 from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.registry import Registry
 from lazypyr.sources.base import Source
+from lazypyr.sources.hdf5 import NetcdfOpener
 from lazypyr.sources.open_array import ArrayLikeOpener, DataArrayOpener, DatasetOpener, NumpyOpener
 from lazypyr.sources.open_path import PathOpener
 from lazypyr.sources.open_zarr import MappingOpener, NodeOpener, StoreOpener
@@ -38,6 +39,7 @@ def _as_opener(name: str, value: Any) -> Opener:
 # The first one that can open a source does; added ones come between the two, because `PathOpener` takes any path.
 _OPEN: tuple[Opener, ...] = (SourceOpener(), NumpyOpener())
 _BUILT_IN: dict[str, Opener] = {
+    "netcdf": NetcdfOpener(),
     "path": PathOpener(),
     "zarr": NodeOpener(),
     "dataset": DatasetOpener(),

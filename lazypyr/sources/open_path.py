@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import zipfile
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lazypyr._names import public_name, whole_url
-from lazypyr._util.places import Place, is_url, local_path, place_of
+from lazypyr._util.places import Place, head_of, is_url, local_path, place_of
 from lazypyr.errors import MissingExtra, PlanError
 from lazypyr.sources.open_zarr import open_store
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions
@@ -60,6 +61,8 @@ def _open_local(text: str, options: OpenOptions) -> OpenedSource:
     from zarr.storage import LocalStore, ZipStore
 
     path = Path(local_path(text))
+    if _has_references(path):
+        return _open_url(Place(f"reference::{path.absolute()}"), options)
     file, inside = file_and_inside(path)
     if not file.exists():
         raise PlanError(f"no such file or folder: {text}")
@@ -72,6 +75,21 @@ def _open_local(text: str, options: OpenOptions) -> OpenedSource:
     store: Any = ZipStore(file, mode="r") if file.is_file() else LocalStore(path, read_only=True)
     name = public_name(str(path.resolve() if path.name in ("", "..") else path))
     return open_store(store, options, name=name, location=str(path), path=inside)
+
+
+def _has_references(path: Path) -> bool:
+    """True for the references of kerchunk or VirtualiZarr: a file of JSON, or a folder of parquet."""
+    if path.is_dir():
+        # Beside references a folder has no chunk: opened as Zarr, it would be all fill values.
+        document = path / ".zmetadata"
+        return document.is_file() and b'"record_size"' in document.read_bytes()
+    if not head_of(path).lstrip().startswith(b"{"):
+        return False
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(content, dict) and ("refs" in content or ".zgroup" in content or ".zarray" in content)
 
 
 def file_and_inside(path: str | os.PathLike[str]) -> tuple[Path, str]:
