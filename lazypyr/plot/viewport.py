@@ -17,6 +17,7 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.grid import Grid
 from lazypyr.geometry.windows import Window
+from lazypyr.metadata.colours import colour_axis, has_alpha
 from lazypyr.products.apply import NAMES, offered_products
 from lazypyr.pyramids.base import Pyramid
 
@@ -41,7 +42,6 @@ _MAX_SIDE = 4096
 _SIZE_STEP = 64
 # Colour limits consider further channels only where these are small.
 _CHEAP_CHANNEL_BYTES = 64 * 2**20
-_RGB = ("FF0000", "00FF00", "0000FF")
 
 
 class RenderCancelled(Exception):
@@ -129,9 +129,12 @@ class Viewport:
             )
             for level in pyramid.levels
         ]
-        others = list(other_axes(pyramid))
-        self.colour_axis = others.pop() if _is_rgb(pyramid, others) else None
-        self.kdims = tuple(others)
+        others = other_axes(pyramid)
+        colour = colour_axis(pyramid.axes, pyramid.shape, pyramid.dtype, pyramid.metadata)
+        # Of other values than bytes there is a slider: which of them are full red, green and blue isn't known.
+        self.colour_axis = colour if colour and others[colour] in (3, 4) and pyramid.dtype == np.uint8 else None
+        self.n_colours = 3 + has_alpha(colour, others[colour], pyramid.metadata) if colour else 0
+        self.kdims = tuple(axis for axis in others if axis != self.colour_axis)
         self._limits: tuple[float, float] | None = None
         self._lock = threading.Lock()
 
@@ -251,7 +254,10 @@ class Viewport:
 
     def _framed(self, out: Array, level: int, window: Window) -> RenderedImage:
         (r0, r1), (c0, c1) = window
-        pixels = out if self._as_is or self.colour_axis is not None else drawable(out, self.pyramid)
+        if self.colour_axis is not None:
+            pixels = out[..., : self.n_colours]
+        else:
+            pixels = out if self._as_is else drawable(out, self.pyramid)
         row_step, column_step = windows.ceil_div(r1 - r0, _MAX_SIDE), windows.ceil_div(c1 - c0, _MAX_SIDE)
         if max(row_step, column_step) > 1:
             pixels = pixels[::row_step, ::column_step]
@@ -298,13 +304,6 @@ class Viewport:
         shape, chunks = self.pyramid.levels[level].shape, self.pyramid.chunks
         indices = windows.chunk_index_windows(full, chunks)
         return [(index, windows.overlap(full, windows.chunk_window(index, chunks, shape))) for index in indices]
-
-
-def _is_rgb(pyramid: Pyramid, others: Sequence[str]) -> bool:
-    if not others or pyramid.dtype != np.uint8:
-        return False
-    colours = tuple((pyramid.display or {}).get("colors", ()))
-    return pyramid.shape[pyramid.axes.index(others[-1])] in (3, 4) and tuple(colours[:3]) == _RGB
 
 
 def has_nodata_value(pyramid: Pyramid) -> bool:

@@ -22,6 +22,7 @@ from lazypyr.display import (
     sampled_plane,
 )
 from lazypyr.engine.engine import Engine
+from lazypyr.metadata.colours import colour_axis
 from lazypyr.products.apply import offered_products
 from lazypyr.products.palettes import palette
 from lazypyr.pyramids.base import Pyramid
@@ -264,9 +265,8 @@ def layers_of(pyramid: Pyramid) -> Mapping[str, Layer]:
     layers: dict[str, Layer] = {}
     others = other_axes(pyramid)
     is_complex = pyramid.dtype.kind == "c"
-    colour = next((axis for axis in ("c", "channel", "band", "rgb") if others.get(axis, 0) >= 3), None)
-    colour = colour or next((axis for axis, n in others.items() if n in (3, 4)), None)
-    if colour and not is_complex:
+    colour = colour_axis(pyramid.axes, pyramid.shape, pyramid.dtype, pyramid.metadata)
+    if colour is not None:
         layers["rgb"] = Layer("rgb", pyramid, "gray", _limits_of(pyramid), colour)
     plain = "gray" if pyramid.dtype.kind in "bu" or is_complex else "viridis"
     layers["raw"] = Layer("raw", pyramid, plain, _limits_of(pyramid))
