@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from lazypyr._util.checks import is_whole
 from lazypyr.errors import SourceError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
@@ -16,7 +17,7 @@ from lazypyr.geometry.windows import Window
 from lazypyr.metadata.dataset import DatasetMetadata
 from lazypyr.sources.base import Source, fresh_identity, identity_of, native
 
-__all__ = ["ArraySource", "NumpySource", "dask_chunks", "xarray_coords"]
+__all__ = ["ArraySource", "NumpySource", "dask_chunks", "encoded_chunks", "xarray_coords"]
 
 Array = np.ndarray[Any, Any]
 
@@ -137,6 +138,26 @@ def xarray_coords(array: Any) -> dict[str, Coord]:
             unit = array.coords[dim].attrs.get("units")
             coords[str(dim)] = Coord(float(values[0]), float(step), unit)
     return coords
+
+
+def encoded_chunks(array: Any) -> tuple[int, ...] | None:
+    """Chunks that a DataArray was stored in, by its own axes; None where its encoding doesn't tell, or tells of another array.
+
+    The encoding outlives `isel`, `transpose` and `expand_dims`. xarray's `preferred_chunks` go by dimension; `chunks` (zarr) and
+    `chunksizes` (netCDF) are in the order that the axes had.
+    """
+    encoding = array.encoding
+    preferred = encoding.get("preferred_chunks")
+    if isinstance(preferred, Mapping) and all(dim in preferred for dim in array.dims):
+        sizes = [preferred[dim] for dim in array.dims]
+    else:
+        stored = encoding.get("chunks") or encoding.get("chunksizes") or ()
+        original = encoding.get("original_shape", array.shape)
+        sizes = list(stored) if len(stored) == len(original) == array.ndim else []
+    largest = [max(size, default=0) if isinstance(size, Sequence) else size for size in sizes]
+    if not largest or not all(is_whole(size, 1) for size in largest):
+        return None
+    return tuple(min(int(size), n) for size, n in zip(largest, array.shape, strict=True))
 
 
 def dask_chunks(array: Any, window_limit: int = 4096) -> tuple[int, ...]:

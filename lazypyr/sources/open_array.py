@@ -8,7 +8,7 @@ import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.metadata import DatasetMetadata, georeference
-from lazypyr.sources.array import ArraySource, NumpySource, dask_chunks, xarray_coords
+from lazypyr.sources.array import ArraySource, NumpySource, dask_chunks, encoded_chunks, xarray_coords
 from lazypyr.sources.axes import axis_role
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
 
@@ -50,8 +50,8 @@ class DataArrayOpener(Opener):
     def open(self, src: Any, options: OpenOptions) -> OpenedSource:
         name = f"xarray DataArray {src.name!r}"
         check_array(src, name)
-        chunks = dask_chunks(src.data) if getattr(src, "chunks", None) else src.encoding.get("chunks")
-        preferred = chunks if chunks and len(chunks) == src.ndim else src.shape
+        chunks = dask_chunks(src.data) if getattr(src, "chunks", None) else encoded_chunks(src)
+        preferred = chunks or src.shape
         roles = [axis_role(src.coords[d].attrs) if d in src.coords else None for d in src.dims]
         names = options.axis_names(name, [str(d) for d in src.dims], src.shape, preferred, roles)
         own = xarray_coords(src)
