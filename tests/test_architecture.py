@@ -42,7 +42,9 @@ ASYNC = (
     "store/",
     "server/",
     "kvstore/",
+    "sources/walk.py",
     "sources/mapping_store.py",
+    "sources/walk.py",
     "sources/read_only_store.py",
     "sources/chunk_bytes.py",
 )

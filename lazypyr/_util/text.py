@@ -1,10 +1,10 @@
-"""Text for people: sizes and tables."""
+"""Text for people: sizes, lists and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-__all__ = ["size_text", "table"]
+__all__ = ["listed", "size_text", "table"]
 
 
 def size_text(n_bytes: int) -> str:
@@ -14,6 +14,13 @@ def size_text(n_bytes: int) -> str:
     while n_bytes >= 1024 ** (step + 1) and step < len(units) - 1:
         step += 1
     return f"{n_bytes} B" if step == 0 else f"{n_bytes / 1024**step:,.1f} {units[step]}"
+
+
+def listed(names: Iterable[str], most: int = 30) -> str:
+    """Names in quotes, as many as a message can hold: "'a', 'b' and 3 more"."""
+    quoted = [repr(name) for name in names]
+    more = f" and {len(quoted) - most} more" if len(quoted) > most else ""
+    return ", ".join(quoted[:most]) + more
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -4,6 +4,7 @@ It imports geometry and errors only, so that sources may read with it what other
 """
 
 from lazypyr.metadata.codec import Codec
+from lazypyr.metadata.containers import converted
 from lazypyr.metadata.conventions.ome import why_not_ome
 from lazypyr.metadata.dataset import DatasetMetadata, Described
 from lazypyr.metadata.documents import ArrayNode, GroupNode, documents
@@ -26,6 +27,7 @@ __all__ = [
     "Multiscales",
     "OmeMetadata",
     "Variable",
+    "converted",
     "declared_nodata",
     "documents",
     "georeference",

@@ -35,6 +35,9 @@ class ArrayNode:
         Compressor; None stores chunks as they are.
     separator : {"/", "."}
         Between the chunk indices in a key.
+    document : Mapping[str, Any] or None
+        Metadata of the array in the format that is written, without its attributes, instead of what the other members say:
+        of an array that is served as another program described it.
 
     Raises
     ------
@@ -55,6 +58,7 @@ class ArrayNode:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     codec: Codec | None = None
     separator: str = "/"
+    document: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if len(self.chunks) != len(self.shape):
@@ -146,6 +150,8 @@ def _v3_node(node: ArrayNode | GroupNode, path: str) -> dict[str, Any]:
     attributes = clean(dict(node.attributes), path.rstrip("/") or "of the group")
     if isinstance(node, GroupNode):
         return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    if node.document is not None:
+        return {**node.document, "attributes": attributes}
     dtype = node.dtype
     endian = {"configuration": {"endian": "little"}} if dtype.itemsize > 1 else {}
     codecs: list[dict[str, Any]] = [{"name": "bytes", **endian}]
@@ -174,7 +180,7 @@ def _v2(root: GroupNode, *, consolidated: bool) -> dict[str, bytes]:
         if isinstance(node, GroupNode):
             plain[f"{path}.zgroup"] = {"zarr_format": 2}
         else:
-            plain[f"{path}.zarray"] = _v2_array(node)
+            plain[f"{path}.zarray"] = _v2_array(node) if node.document is None else dict(node.document)
             if node.dimension_names is not None:
                 attributes["_ARRAY_DIMENSIONS"] = list(node.dimension_names)
         plain[f"{path}.zattrs"] = clean(attributes, path.rstrip("/") or "of the group")

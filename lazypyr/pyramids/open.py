@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,29 +13,26 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES, axes_label
 from lazypyr.geometry.grid import Grid
+from lazypyr.pyramids.assemble import assembled
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.function import FunctionPyramid
 from lazypyr.pyramids.level_source import LevelSource
-from lazypyr.pyramids.placement import completed_placements, transposed_placement
-from lazypyr.pyramids.products import ProductLike, load_products
+from lazypyr.pyramids.products import ProductLike
 from lazypyr.pyramids.recipes import is_recipe, load_recipes
-from lazypyr.pyramids.reduced import ReducedPyramid
 from lazypyr.pyramids.settings import (
     check_levels,
     chunk_shape,
-    factors_by_axis,
     held_value,
-    level_option,
     ordered_axes,
 )
 from lazypyr.pyramids.transposed import TransposedPyramid
-from lazypyr.reducers import REDUCERS, Reducer, reducer_of
+from lazypyr.reducers import Reducer, reducer_of
 from lazypyr.sources.axes import given_axes
 from lazypyr.sources.base import native
-from lazypyr.sources.open import OpenedSource, open_source
-from lazypyr.sources.transposed import TransposedSource
+from lazypyr.sources.open import open_source
+from lazypyr.sources.tree import path_of
 
-__all__ = ["from_function", "is_pyramid", "open_pyramid"]
+__all__ = ["from_function", "is_pyramid", "open_pyramid", "opened_otherwise"]
 
 Array = np.ndarray[Any, Any]
 
@@ -57,6 +53,7 @@ def open_pyramid(
     multiscale: int | str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     allow_codecs: Iterable[str] = (),
+    variable: str | None = None,
 ) -> Pyramid:
     """Open a source as a pyramid. No pixel is read.
 
@@ -96,6 +93,8 @@ def open_pyramid(
         For fsspec, with a URL.
     allow_codecs : iterable of str, optional
         Codecs that zarr metadata may name besides those of zarr and numcodecs that only decode numbers.
+    variable : str, optional
+        Which raster of a dataset of several: its path, or the end of it that only one has.
 
     Returns
     -------
@@ -121,52 +120,51 @@ def open_pyramid(
     if is_recipe(src):
         src = load_recipes().open_recipe(src, storage_options, allow_codecs)
         storage_options, allow_codecs = None, ()
-    src, is_settled = _unwrapped(src)
-    settings = {
-        "method": method,
-        "levels": levels,
-        "chunks": chunks,
-        "factors": factors,
-        "bounds": bounds,
-        "multiscale": multiscale,
-        "storage_options": storage_options,
-        "allow_codecs": allow_codecs or None,
-        "nodata": None if isinstance(nodata, str) and nodata == "declared" else (nodata,),
-    }
-    given = [name for name, value in settings.items() if value is not None]
-    if isinstance(src, Pyramid) and source_product is None and (is_settled or not given):
-        if axes is not None and tuple(axes) != src.axes:
-            raise PlanError(f"{src.name}: its axes are {axes_label(src.axes)!r}, got axes={axes!r}")
-        changed = [name for name in given if not _is_so(src, name, settings[name])]
-        same: Pyramid | None = None if changed else src
-        if changed == ["chunks"] and chunks is not None:
-            same = src.with_chunks(chunk_shape(chunks, src.axes, src.dtype, src.name))
-        if same is None:
-            call = ", ".join(f"{name}={settings[name]!r}" for name in changed if name in ("method", "chunks", "levels"))
-            raise PlanError(
-                f"{src.name} is a pyramid already: {', '.join(changed)} must be given where it is opened, as in "
-                f"lazypyr.open_pyramid(source, {call or '...'})"
-            )
+    src, is_settled = _unwrapped(src, variable)
+    making = {"method": method, "levels": levels, "chunks": chunks, "factors": factors, "bounds": bounds}
+    reading = {"multiscale": multiscale, "storage_options": storage_options, "allow_codecs": allow_codecs or None}
+    stated = {"nodata": None if isinstance(nodata, str) and nodata == "declared" else (nodata,)}
+    settings = {name: value for name, value in {**making, **reading, **stated}.items() if value is not None}
+    if isinstance(src, Pyramid) and source_product is None and (is_settled or not settings):
+        same = _unchanged(src, settings, axes)
         result = same if order is None else _transposed(same, order)
-    else:
-        source = LevelSource(src) if isinstance(src, Pyramid) else src
-        opened = open_source(
-            source,
-            axes=axes,
-            nodata=nodata,
-            storage_options=storage_options,
-            allow_codecs=allow_codecs,
-            multiscale=multiscale,
-        )
-        count, recompute = level_option(levels, opened.sources[0].name)
-        if recompute:
-            opened = replace(opened, sources=opened.sources[:1], scales=None)
-        if source_product is not None:
-            opened = OpenedSource((load_products().apply_to_source(opened.sources[0], source_product),))
-        reducer = _recorded_reducer(opened) if method is None else reducer_of(method)
-        sizes = (256, 256) if chunks is None else chunks
-        result = _assembled(opened, reducer, order, count, sizes, factors, bounds, recomputed=recompute)
-    return result if product is None else result.map(product)
+        return result if product is None else result.map(product)
+    source = LevelSource(src) if isinstance(src, Pyramid) else src
+    opened = open_source(
+        source,
+        axes=axes,
+        nodata=nodata,
+        storage_options=storage_options,
+        allow_codecs=allow_codecs,
+        multiscale=multiscale,
+        variable=None if source is not src else variable,
+    )
+    return assembled(opened, product=product, source_product=source_product, order=order, **making)  # type: ignore[arg-type]
+
+
+def _unchanged(pyramid: Pyramid, settings: Mapping[str, Any], axes: str | Iterable[str] | None) -> Pyramid:
+    """The pyramid with the settings that it has already, or can take afterwards; PlanError for others."""
+    if axes is not None and tuple(axes) != pyramid.axes:
+        raise PlanError(f"{pyramid.name}: its axes are {axes_label(pyramid.axes)!r}, got axes={axes!r}")
+    changed = [name for name in settings if not _is_so(pyramid, name, settings[name])]
+    if not changed:
+        return pyramid
+    if changed == ["chunks"]:
+        chunks = chunk_shape(settings["chunks"], pyramid.axes, pyramid.dtype, pyramid.name)
+        rechunked = pyramid.with_chunks(chunks)
+        if rechunked is not None:
+            return rechunked
+    call = ", ".join(f"{name}={settings[name]!r}" for name in changed if name in ("method", "chunks", "levels"))
+    raise PlanError(
+        f"{pyramid.name} is a pyramid already: {', '.join(changed)} must be given where it is opened, as in "
+        f"lazypyr.open_pyramid(source, {call or '...'})"
+    )
+
+
+def opened_otherwise(src: Any, options: Mapping[str, Any]) -> bool:
+    """True for what holds one pyramid only: recipes, pyramids, stores of one, and products before reduction."""
+    inner, _ = _unwrapped(src)
+    return is_recipe(src) or isinstance(inner, Pyramid) or options.get("source_product") is not None
 
 
 def _is_so(pyramid: Pyramid, name: str, value: Any) -> bool:
@@ -184,17 +182,14 @@ def is_pyramid(src: Any) -> bool:
     return is_settled and isinstance(inner, Pyramid)
 
 
-def _recorded_reducer(opened: OpenedSource) -> Reducer:
-    """The reducer by which lazypyr made the levels that are there, else the default."""
-    return Reducer.recorded(opened.attrs.get("lazypyr")) or REDUCERS["stride"]
-
-
-def _unwrapped(src: Any) -> tuple[Any, bool]:
+def _unwrapped(src: Any, variable: str | None = None) -> tuple[Any, bool]:
     """The pyramid of a lazypyr store or of a node in it, a coarser level as a source; else what is given.
 
     Reading them through zarr would wait for itself. The second value is False for an array, which may be the finest
     level of another pyramid too.
     """
+    if variable is not None and isinstance(getattr(src, "pyramids", None), Mapping):
+        return src.pyramids[path_of(variable, src.pyramids, str(src))], True
     if isinstance(src, Pyramid):
         return src, True
     if isinstance(getattr(src, "pyramid", None), Pyramid):
@@ -207,56 +202,6 @@ def _unwrapped(src: Any) -> tuple[Any, bool]:
             pyramid, level = node
             return LevelSource(pyramid, level) if level else pyramid, level is None
     return src, True
-
-
-def _assembled(
-    opened: OpenedSource,
-    reducer: Reducer,
-    order: str | Iterable[str] | None,
-    levels: int | None,
-    chunks: int | Sequence[int],
-    factors: Mapping[str, int] | None,
-    bounds: Sequence[float] | None,
-    *,
-    recomputed: bool,
-) -> Pyramid:
-    first = opened.sources[0]
-    name, axes = first.name, first.axes
-    reducer.check(first.dtype, first.nodata)
-    scales = opened.scales
-    sources = opened.sources
-    if bounds is not None:
-        ny, nx = (first.shape[axes.index(a)] for a in SPATIAL_AXES)
-        place = Grid.of_bounds(bounds, nx, ny).coords()
-        for source in sources:
-            source.coords, source.given_bounds = {**source.coords, **place}, tuple(bounds)
-    if order is not None:
-        ordered = ordered_axes(order, axes, name)
-        back = [axes.index(a) for a in ordered]
-        sources = tuple(TransposedSource(source, ordered) for source in sources)
-        scales = scales and tuple(place and transposed_placement(place, back) for place in scales)
-        axes = ordered
-    by_axis = factors_by_axis(factors, axes, name)
-    scales = completed_placements(scales, [source.shape for source in sources], by_axis)
-    chunk = chunk_shape(chunks, axes, first.dtype, name)
-    check_levels(levels, name)
-    if not reducer.computes:
-        if levels is not None and levels > len(sources):
-            raise PlanError(
-                f"{name}: its {len(sources)} levels were made by the user's reducer {reducer.name!r}, of which the name is "
-                f"known only; for {levels} levels give the function as method="
-            )
-        levels = levels or len(sources)
-    return ReducedPyramid(
-        sources[: levels or len(sources)],
-        reducer,
-        factors=by_axis,
-        chunks=chunk,
-        levels=levels,
-        nodata=first.nodata,
-        scales=scales,
-        recomputed=recomputed,
-    )
 
 
 def _transposed(pyramid: Pyramid, order: str | Iterable[str]) -> Pyramid:

@@ -32,3 +32,4 @@ class PyramidOptions(RecipeOptions, total=False):
 
     levels: int | str | None
     storage_options: Mapping[str, Any] | None
+    variable: str | None

@@ -7,7 +7,7 @@ from typing import Any
 
 from lazypyr.errors import PlanError
 
-__all__ = ["axis_role", "dims_of", "given_axes", "known_axes"]
+__all__ = ["axis_role", "dims_of", "given_axes", "known_axes", "name_plane"]
 
 # Names by the axis that they are, the surest first: a "height" beside a latitude is no row.
 _NAMES: tuple[dict[str, str], ...] = (
@@ -146,6 +146,12 @@ def known_axes(
     if len(set(names)) != ndim:
         raise PlanError(f"{name}: can't tell its axes ({declared!r}); name them with axes=, for example axes='yxi'")
     return tuple(names)
+
+
+def name_plane(declared: Sequence[str | None], roles: Sequence[str | None] = ()) -> bool:
+    """True where the names, or the roles, of dimensions say which one is y and which one is x."""
+    said = list(roles) or [None] * len(declared)
+    return all(_named(axis, declared, said) is not None for axis in ("y", "x"))
 
 
 def _spatial(

@@ -66,6 +66,8 @@ class Source(Described, ABC):
         Path or URL by which it was opened, for recipes.
     multiscale : int or str or None
         Entry of several `multiscales` that was chosen there.
+    variable : str or None
+        Path of it there, where several rasters are.
     given_bounds : tuple of float or None
         World coordinates that the user gave instead of its own, see `lazypyr.open_pyramid`.
 
@@ -93,6 +95,7 @@ class Source(Described, ABC):
     cheap_stride: bool = False
     opened_as: str | None = None
     multiscale: int | str | None = None
+    variable: str | None = None
     given_bounds: tuple[float, ...] | None = None
 
     @abstractmethod
@@ -233,8 +236,10 @@ class Source(Described, ABC):
             )
         bounds = {} if self.given_bounds is None else {"bounds": [float(b) for b in self.given_bounds]}
         chosen = {} if self.multiscale is None else {"multiscale": self.multiscale}
+        variable = {} if self.variable is None else {"variable": self.variable}
         return {
             "source": place(self.opened_as),
+            **variable,
             **chosen,
             "axes": list(self.axes),
             "nodata": recorded(self.nodata),

@@ -18,6 +18,7 @@ from lazypyr.sources.mapping_store import MappingStore
 from lazypyr.sources.open_path import file_and_inside
 from lazypyr.sources.open_zarr import open_store
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions
+from lazypyr.sources.tree import SourceTree
 
 __all__ = ["Hdf5Tree", "Netcdf3Tree", "NetcdfOpener"]
 
@@ -136,7 +137,7 @@ class NetcdfOpener(Opener):
             return _split(place.text) is not None
         return _format_of(head_of(file_and_inside(local_path(place.text))[0], _USER_BLOCK + 8)) is not None
 
-    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
+    def open(self, src: Any, options: OpenOptions) -> OpenedSource | SourceTree:
         place = place_of(src)
         assert place is not None, "that is what can_open says"
         if is_url(place.text):

@@ -9,12 +9,14 @@ from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.registry import Registry
 from lazypyr.sources.base import Source
 from lazypyr.sources.hdf5 import NetcdfOpener
-from lazypyr.sources.open_array import ArrayLikeOpener, DataArrayOpener, DatasetOpener, NumpyOpener
+from lazypyr.sources.open_array import ArrayLikeOpener, DataArrayOpener, NumpyOpener
+from lazypyr.sources.open_dataset import DatasetOpener
 from lazypyr.sources.open_path import PathOpener
 from lazypyr.sources.open_zarr import MappingOpener, NodeOpener, StoreOpener
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions
+from lazypyr.sources.tree import SourceTree
 
-__all__ = ["OpenedSource", "open_source", "register_source"]
+__all__ = ["OpenedSource", "SourceTree", "open_source", "open_tree", "register_source"]
 
 
 class SourceOpener(Opener):
@@ -100,7 +102,39 @@ def _opener_of(src: Any) -> Opener | None:
     return next((opener for opener in _BUILT_IN.values() if opener.can_open(src)), None)
 
 
-def open_source(
+def open_source(src: Any, *, variable: str | None = None, **options: Any) -> OpenedSource:
+    """Open whatever a user calls a source. Reads metadata, no pixel.
+
+    Parameters
+    ----------
+    src : path, URL, zarr.Array, zarr.Group, zarr store, mapping, numpy/dask/xarray array, or Source
+        Local folders and zip archives of zarr, and URLs of them.
+    variable : str, optional
+        Path of a raster in it, where it holds several.
+    **options
+        Parameters of `open_tree`.
+
+    Returns
+    -------
+    OpenedSource
+        Its levels: one, or those of a multiscale group.
+
+    Raises
+    ------
+    PlanError
+        When it can't be opened, or holds several rasters; says what it is, what was expected, and what to do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> open_source(np.zeros((100, 70)), nodata=0).sources[0].nodata
+    0
+    """
+    opened = open_tree(src, variable=variable, **options)
+    return opened if isinstance(opened, OpenedSource) else opened.one()
+
+
+def open_tree(
     src: Any,
     *,
     axes: str | Iterable[str] | None = None,
@@ -108,8 +142,10 @@ def open_source(
     storage_options: Mapping[str, Any] | None = None,
     allow_codecs: Iterable[str] = (),
     multiscale: int | str | None = None,
-) -> OpenedSource:
-    """Open whatever a user calls a source. Reads metadata, no pixel.
+    variable: str | None = None,
+    whole: bool = False,
+) -> OpenedSource | SourceTree:
+    """Open whatever a user calls a source, as the tree of its rasters where it holds several. Reads metadata, no pixel.
 
     Parameters
     ----------
@@ -125,11 +161,15 @@ def open_source(
         Codecs that zarr metadata may name besides those that only decode numbers, as numcodecs calls them.
     multiscale : int or str, optional
         Which entry of several `multiscales` of a group, by number or name; by default the first.
+    variable : str, optional
+        Path of the raster to open, of several.
+    whole : bool, optional
+        Open also the labels of an image, and a tree of one raster as a tree.
 
     Returns
     -------
-    OpenedSource
-        Its levels: one, or those of a multiscale group.
+    OpenedSource or SourceTree
+        One raster and its levels, or several.
 
     Raises
     ------
@@ -139,7 +179,7 @@ def open_source(
     Examples
     --------
     >>> import numpy as np
-    >>> open_source(np.zeros((100, 70)), nodata=0).sources[0].nodata
+    >>> open_tree(np.zeros((100, 70)), nodata=0).sources[0].nodata
     0
     """
     if isinstance(allow_codecs, str):
@@ -155,7 +195,10 @@ def open_source(
         )
     place = opener.place_of(src)
     try:
-        opened = opener.open(src, OpenOptions(axes, nodata, storage_options or {}, allowed, multiscale))
+        opened = opener.open(
+            src,
+            OpenOptions(axes, nodata, storage_options or {}, allowed, multiscale, whole or variable is not None),
+        )
     except LazypyrError:
         raise
     except (
@@ -163,8 +206,23 @@ def open_source(
     ) as error:  # of zarr, fsspec, a package of the user's: of metadata that none of them can make sense of
         what = f"a {type(src).__name__}" if place is None else place
         raise PlanError(f"{what} can't be opened: {type(error).__name__}: {error}") from error
-    if multiscale is not None and opened.scales is None:
-        raise PlanError(f"multiscale={multiscale!r}: {opened.sources[0].name} is no group with multiscale metadata")
+    if isinstance(opened, OpenedSource):
+        if variable is not None:
+            raise PlanError(
+                f"variable={variable!r}: {opened.sources[0].name} is one raster, not several: leave variable out"
+            )
+        if multiscale is not None and opened.scales is None:
+            raise PlanError(f"multiscale={multiscale!r}: {opened.sources[0].name} is no group with multiscale metadata")
+        _record(opened, place, multiscale)
+        return opened
+    for path, one in opened.rasters.items():
+        _record(one, place, multiscale, path)
+    if variable is not None:
+        return opened.pick(variable)
+    return opened if whole or opened.single is None else opened.one()
+
+
+def _record(opened: OpenedSource, place: str | None, multiscale: int | str | None, variable: str | None = None) -> None:
+    """Note by which path or URL, and by which name in it, sources can be opened again."""
     for source in opened.sources if place is not None else ():
-        source.opened_as, source.multiscale = place, multiscale
-    return opened
+        source.opened_as, source.multiscale, source.variable = place, multiscale, variable

@@ -12,7 +12,7 @@ from lazypyr.sources.array import ArraySource, NumpySource, dask_chunks, encoded
 from lazypyr.sources.axes import axis_role
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
 
-__all__ = ["ArrayLikeOpener", "DataArrayOpener", "DatasetOpener", "NumpyOpener"]
+__all__ = ["ArrayLikeOpener", "DataArrayOpener", "NumpyOpener"]
 
 
 class NumpyOpener(Opener):
@@ -29,16 +29,6 @@ class NumpyOpener(Opener):
         names = options.axis_names(name, None, src.shape, src.shape)
         metadata = DatasetMetadata().replaced(nodata=options.nodata_of({}, src.dtype))
         return OpenedSource((NumpySource(src, names, name=name, metadata=metadata),))
-
-
-class DatasetOpener(Opener):
-    """Datasets of xarray, which are refused: they are many arrays."""
-
-    def can_open(self, src: Any) -> bool:
-        return hasattr(src, "data_vars")
-
-    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
-        raise PlanError(f"an xarray Dataset is many arrays; give one of them: {', '.join(map(repr, src.data_vars))}")
 
 
 class DataArrayOpener(Opener):

@@ -15,6 +15,7 @@ from lazypyr._util.places import Place, head_of, is_url, local_path, place_of
 from lazypyr.errors import MissingExtra, PlanError
 from lazypyr.sources.open_zarr import open_store
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions
+from lazypyr.sources.tree import SourceTree
 
 __all__ = ["PathOpener", "file_and_inside"]
 
@@ -31,7 +32,7 @@ class PathOpener(Opener):
     def can_open(self, src: Any) -> bool:
         return place_of(src) is not None
 
-    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
+    def open(self, src: Any, options: OpenOptions) -> OpenedSource | SourceTree:
         place = place_of(src)
         assert place is not None, "that is what can_open says"
         if is_url(place.text):
@@ -39,7 +40,7 @@ class PathOpener(Opener):
         return _open_local(place.text, options)
 
 
-def _open_url(place: Place, options: OpenOptions) -> OpenedSource:
+def _open_url(place: Place, options: OpenOptions) -> OpenedSource | SourceTree:
     from zarr.storage import FsspecStore
 
     text = place.text
@@ -57,7 +58,7 @@ def _open_url(place: Place, options: OpenOptions) -> OpenedSource:
     return open_store(store, options, name=public_name(text), location=text)
 
 
-def _open_local(text: str, options: OpenOptions) -> OpenedSource:
+def _open_local(text: str, options: OpenOptions) -> OpenedSource | SourceTree:
     from zarr.storage import LocalStore, ZipStore
 
     path = Path(local_path(text))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,9 @@ from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.metadata import DatasetMetadata, Multiscales, georeference, read_multiscales
 from lazypyr.sources.array_metadata import chunk_shape
 from lazypyr.sources.axes import dims_of
+from lazypyr.sources.hierarchy import has_labels, image_levels, open_hierarchy
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
+from lazypyr.sources.tree import SourceTree
 from lazypyr.sources.zarr import ZarrSource
 
 __all__ = ["MappingOpener", "NodeOpener", "StoreOpener", "open_store"]
@@ -26,7 +28,7 @@ class NodeOpener(Opener):
     def can_open(self, src: Any) -> bool:
         return _is_zarr(src, "Array") or _is_zarr(src, "Group")
 
-    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
+    def open(self, src: Any, options: OpenOptions) -> OpenedSource | SourceTree:
         open_node = _open_array if _is_zarr(src, "Array") else _open_group
         location = str(src.store_path).removeprefix("file://")
         return open_node(src, options, name=_name_of(src.store, src.path), location=location)
@@ -43,7 +45,7 @@ class StoreOpener(Opener):
         stores = sys.modules.get("zarr.abc.store")
         return stores is not None and isinstance(src, stores.Store)
 
-    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
+    def open(self, src: Any, options: OpenOptions) -> OpenedSource | SourceTree:
         return open_store(src, options, name=_name_of(src), location=str(src))
 
     def place_of(self, src: Any) -> str | None:
@@ -56,7 +58,7 @@ class MappingOpener(Opener):
     def can_open(self, src: Any) -> bool:
         return all(hasattr(src, name) for name in ("__getitem__", "__iter__", "keys"))
 
-    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
+    def open(self, src: Any, options: OpenOptions) -> OpenedSource | SourceTree:
         from lazypyr.sources.mapping_store import MappingStore
 
         store = MappingStore(src)
@@ -88,7 +90,7 @@ def open_store(
     location: str,
     mapping: Mapping[str, Any] | None = None,
     path: str = "",
-) -> OpenedSource:
+) -> OpenedSource | SourceTree:
     """The array or group at a path of a store."""
     node = _node(store, location, path)
     if _is_zarr(node, "Array"):
@@ -109,7 +111,11 @@ def _node(store: Any, location: str, path: str) -> Any:
             f"{location}: neither a Zarr array nor a group (no zarr.json, .zarray or .zgroup that can be read)"
         ) from error
     except Exception as error:
-        raise PlanError(f"{location}: its metadata can't be read: {type(error).__name__}: {error}") from error
+        # One array that zarr can't read spoils the consolidated metadata of all.
+        try:
+            return zarr.open_group(store, mode="r", use_consolidated=False)
+        except Exception:
+            raise PlanError(f"{location}: its metadata can't be read: {type(error).__name__}: {error}") from error
 
 
 def _open_array(
@@ -151,19 +157,23 @@ def _open_group(
     name: str,
     location: str,
     mapping: Mapping[str, Any] | None = None,
-) -> OpenedSource:
-    attrs = dict(group.attrs)
-    multiscales = read_multiscales(attrs, options.multiscale)
-    if multiscales is not None and multiscales.datasets:
-        return _open_levels(group, multiscales, options, name, mapping, location)
-    arrays = {key: array for key, array in group.arrays() if array.ndim >= 2}
-    if len(arrays) == 1:
-        ((key, array),) = arrays.items()
+) -> OpenedSource | SourceTree:
+    multiscales = read_multiscales(dict(group.attrs), options.multiscale)
+    if multiscales is not None and multiscales.datasets and not (options.whole and has_labels(group)):
+        levels = image_levels(group, multiscales, location)
+        if levels is not None:
+            return _open_levels(group, multiscales, options, name, mapping, location, levels)
+
+    def open_array(path: str, array: Any, outer: Mapping[str, Any]) -> OpenedSource:
         return _open_array(
-            array, options, name=f"{name}/{key}", location=f"{location}/{key}", mapping=mapping, outer=attrs
+            array, options, name=f"{name}/{path}", location=f"{location}/{path}", mapping=mapping, outer=outer
         )
-    inside = ", ".join(repr(key) for key in sorted({**dict(group.arrays()), **dict(group.groups())})) or "nothing"
-    raise PlanError(f"{location}: a group without multiscale metadata; give one of its arrays: it holds {inside}")
+
+    def open_image(path: str, node: Any, multiscales: Multiscales, levels: Sequence[Any]) -> OpenedSource:
+        below = f"/{path}" if path else ""
+        return _open_levels(node, multiscales, options, f"{name}{below}", mapping, f"{location}{below}", levels)
+
+    return open_hierarchy(group, name, location, open_array, open_image)
 
 
 def _open_levels(
@@ -173,28 +183,11 @@ def _open_levels(
     name: str,
     mapping: Mapping[str, Any] | None,
     location: str,
+    arrays: Sequence[Any],
 ) -> OpenedSource:
-    levels = []
-    for dataset in multiscales.datasets:
-        try:
-            node = group[dataset.path]
-        except KeyError as error:
-            raise PlanError(
-                f"{location}: its multiscale metadata names {dataset.path!r}, which is not there"
-            ) from error
-        except Exception as error:
-            raise PlanError(
-                f"{location}: level {dataset.path!r} can't be opened: {type(error).__name__}: {error}"
-            ) from error
-        if not _is_zarr(node, "Array"):
-            inner = [array for _, array in node.arrays() if array.ndim >= 2]
-            if len(inner) != 1:
-                raise PlanError(
-                    f"{location}: level {dataset.path!r} is a group of {len(inner)} arrays, expected one array"
-                )
-            node = inner[0]
+    levels = list(zip(multiscales.datasets, arrays, strict=True))
+    for dataset, node in levels:
         check_array(node, f"{location}/{dataset.path}")
-        levels.append((dataset, node))
     # ndpyramid puts the coarsest first: the shapes have the last word.
     levels.sort(key=lambda level: -int(np.prod([float(n) for n in level[1].shape])))
     first = levels[0][1]

@@ -12,42 +12,12 @@ import numpy as np
 from lazypyr._util.places import place_of
 from lazypyr.errors import PlanError
 from lazypyr.metadata import declared_nodata
-from lazypyr.metadata.multiscales import Placement
 from lazypyr.sources.array_metadata import chunk_shape
 from lazypyr.sources.axes import given_axes, known_axes
-from lazypyr.sources.base import Source
+from lazypyr.sources.opened import OpenedSource
+from lazypyr.sources.tree import SourceTree
 
 __all__ = ["OpenOptions", "OpenedSource", "Opener", "check_array"]
-
-
-@dataclass(frozen=True)
-class OpenedSource:
-    """Levels that a source has, finest first.
-
-    Parameters
-    ----------
-    sources : tuple[Source, ...]
-        One a level.
-    scales : tuple of ((tuple[float, ...], tuple[float, ...] or None) or None) or None
-        Scale and translation of each level, in level-0 pixels by axis; None where the metadata leaves it to shapes and
-        method.
-    name : str or None
-        That the metadata give.
-    attrs : Mapping[str, Any]
-        Attributes of the group around the levels.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from lazypyr.sources.open import open_source
-    >>> open_source(np.zeros((100, 70))).sources[0].axes
-    ('y', 'x')
-    """
-
-    sources: tuple[Source, ...]
-    scales: tuple[Placement | None, ...] | None = None
-    name: str | None = None
-    attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +36,8 @@ class OpenOptions:
         Codecs that zarr metadata may name besides those that only decode numbers.
     multiscale : int or str or None
         Which entry of several `multiscales`, by number or name.
+    whole : bool
+        Open also what lies below an image: its labels.
     """
 
     axes: str | Iterable[str] | None = None
@@ -73,6 +45,7 @@ class OpenOptions:
     storage_options: Mapping[str, Any] = field(default_factory=dict)
     allow_codecs: tuple[str, ...] = ()
     multiscale: int | str | None = None
+    whole: bool = False
 
     def axis_names(
         self,
@@ -124,8 +97,8 @@ class Opener(ABC):
         return None if place is None else place.text
 
     @abstractmethod
-    def open(self, src: Any, options: OpenOptions) -> OpenedSource:
-        """The source, from its metadata. Reads no pixel.
+    def open(self, src: Any, options: OpenOptions) -> OpenedSource | SourceTree:
+        """The source, or the tree of the several that it holds, from its metadata. Reads no pixel.
 
         Raises
         ------

@@ -175,7 +175,7 @@ class ZarrSource(Source):
             metadata=self.metadata.replaced(attrs=dict(array.attrs)),
             allow_codecs=self._allow_codecs,
         )
-        fresh.opened_as, fresh.given_bounds = self.opened_as, self.given_bounds
+        fresh.opened_as, fresh.given_bounds, fresh.variable = self.opened_as, self.given_bounds, self.variable
         return fresh
 
     def _reopened(self) -> Any:

@@ -8,9 +8,10 @@ from typing import Any, Unpack
 from lazypyr.errors import PlanError
 from lazypyr.pyramids.open import open_pyramid
 from lazypyr.registry import check_options
+from lazypyr.store.groups import Groups
 from lazypyr.store.layout import is_path
 from lazypyr.store.options import StoreOptions
-from lazypyr.store.store import Groups, LazyPyramidStore
+from lazypyr.store.store import LazyPyramidStore
 
 __all__ = ["collection"]
 

@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any, cast
 
 from lazypyr._names import without_secrets
-from lazypyr.metadata import ArrayNode, GroupNode, documents, level_node, multiscale_attributes
+from lazypyr.metadata import ArrayNode, GroupNode, converted, documents, level_node, multiscale_attributes
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.coords import arrays_of
 from lazypyr.pyramids.recipes import published_recipe
-from lazypyr.store.keys import Keys, ServedArray
+from lazypyr.sources.copied import Surroundings
+from lazypyr.store.keys import Keys, ServedArray, ServedCopy
 from lazypyr.store.layout import StoreLayout
 
 __all__ = ["build_hierarchy"]
@@ -33,7 +34,12 @@ class _Levels:
 
 
 def build_hierarchy(
-    pyramids: Mapping[str, Pyramid], layout: StoreLayout, *, only: Collection[str] | None = None, stamped: bool = False
+    pyramids: Mapping[str, Pyramid],
+    layout: StoreLayout,
+    surroundings: Surroundings | None = None,
+    *,
+    only: Collection[str] | None = None,
+    stamped: bool = False,
 ) -> Keys:
     """Keys and documents of pyramids, given by the path of their group; the empty path is the root.
 
@@ -41,6 +47,8 @@ def build_hierarchy(
     ----------
     pyramids : Mapping[str, Pyramid]
     layout : StoreLayout
+    surroundings : Surroundings, optional
+        Groups and arrays around them, which are served as they are.
     only : collection of str, optional
         Paths of the arrays that there are; all by default.
     stamped : bool
@@ -48,7 +56,16 @@ def build_hierarchy(
     """
     root: dict[str, Any] = {}
     arrays: dict[str, ServedArray] = {}
-    attributes: dict[str, Mapping[str, Any]] = {}
+    copies: dict[str, ServedCopy] = {}
+    around = surroundings or Surroundings()
+    attributes = {
+        path: converted(attrs, layout.zarr_format, path.rpartition("/")[2]) for path, attrs in around.groups.items()
+    }
+    for path in around.groups:
+        _folder(root, path)
+    for path, copied in around.arrays.items():
+        copies[path] = ServedCopy(copied.node(*layout.form), copied)
+        _folder(root, path.rpartition("/")[0])[path.rpartition("/")[2]] = copies[path].node
 
     def add(path: str, pyramid: Pyramid, level: int) -> None:
         if only is not None and path not in only:
@@ -57,11 +74,7 @@ def build_hierarchy(
             level_node(pyramid, level, codec=layout.compressor, zarr_format=layout.zarr_format),
             separator=layout.dimension_separator,
         )
-        parent = root
-        *folders, name = path.split("/")
-        for folder in folders:
-            parent = parent.setdefault(folder, {})
-        parent[name] = node
+        _folder(root, path.rpartition("/")[0])[path.rpartition("/")[2]] = node
         arrays[path] = ServedArray(node, pyramid, level)
 
     for group, pyramid in pyramids.items():
@@ -73,10 +86,18 @@ def build_hierarchy(
         present = [k for k, path in enumerate(paths) if only is None or prefix + path in only]
         if present:
             visible = pyramid if only is None else cast("Pyramid", _Levels(pyramid, present))
-            attributes[group] = _attributes(visible, [paths[k] for k in present], layout, stamped=stamped)
+            made = _attributes(visible, [paths[k] for k in present], layout, stamped=stamped)
+            attributes[group] = {**attributes.get(group, {}), **made}
     consolidated = not any(_LOST.search(path) for path in arrays)
     written = documents(_group("", root, attributes), zarr_format=layout.zarr_format, consolidated=consolidated)
-    return Keys(written, arrays, layout.zarr_format)
+    return Keys(written, arrays, layout.zarr_format, copies)
+
+
+def _folder(root: dict[str, Any], path: str) -> dict[str, Any]:
+    """The content of a group, made where it isn't there yet."""
+    for name in path.split("/") if path else ():
+        root = root.setdefault(name, {})
+    return root
 
 
 def _attributes(pyramid: Pyramid, paths: list[str], layout: StoreLayout, *, stamped: bool) -> Mapping[str, Any]:

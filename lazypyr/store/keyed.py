@@ -38,7 +38,7 @@ class KeyedStore(ReadOnlyStore, MutableMapping[str, bytes]):
         document = self._keys.documents.get(key)
         if document is not None:
             return len(document)
-        chunk = self._keys.chunk(key)
+        chunk = self._keys.chunk(key) or self._keys.copied_chunk(key)
         if chunk is None:
             raise KeyError(key)
         return size_of(chunk.served.node)
@@ -84,6 +84,12 @@ class KeyedStore(ReadOnlyStore, MutableMapping[str, bytes]):
 
     def __bool__(self) -> bool:
         return True
+
+    def __copy__(self) -> KeyedStore:
+        """The store as it is now, which a `refresh` of the other leaves as it is."""
+        other = type(self).__new__(type(self))
+        other.__dict__ = dict(self.__dict__)
+        return other
 
     def clear(self) -> Any:
         """Refused: the store is read-only."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from lazypyr.geometry import windows
 from lazypyr.metadata import ArrayNode
 from lazypyr.pyramids.base import Pyramid
+from lazypyr.sources.copied import CopiedArray
 
-__all__ = ["Chunk", "Keys", "ServedArray"]
+__all__ = ["Chunk", "Keys", "ServedArray", "ServedCopy"]
 
 # The longest key there can be has some path, and an index of 19 digits for each axis.
 _MAX_KEY = 1024
@@ -32,10 +33,31 @@ class ServedArray:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedCopy:
+    """An array of the hierarchy that is served as the source has it."""
+
+    node: ArrayNode
+    array: CopiedArray
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Chunks along each axis."""
+        return windows.chunk_count(self.node.shape, self.node.chunks)
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Array and index that a chunk's key names."""
 
     served: ServedArray
+    index: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedChunk:
+    """Copied array and index that a chunk's key names."""
+
+    served: ServedCopy
     index: tuple[int, ...]
 
 
@@ -49,29 +71,48 @@ class Keys:
     arrays : Mapping[str, ServedArray]
         Arrays by path.
     zarr_format : {2, 3}
+    copies : Mapping[str, ServedCopy], optional
+        Arrays beside them that are served as the source has them, by path.
     """
 
-    def __init__(self, documents: Mapping[str, bytes], arrays: Mapping[str, ServedArray], zarr_format: int) -> None:
-        self.documents, self.arrays, self.zarr_format = documents, arrays, zarr_format
-        self._counts = {path: served.counts for path, served in arrays.items()}
+    def __init__(
+        self,
+        documents: Mapping[str, bytes],
+        arrays: Mapping[str, ServedArray],
+        zarr_format: int,
+        copies: Mapping[str, ServedCopy] | None = None,
+    ) -> None:
+        self.documents, self.arrays, self.zarr_format, self.copies = documents, arrays, zarr_format, dict(copies or {})
+        self._all: dict[str, ServedArray | ServedCopy] = {**arrays, **self.copies}
+        self._counts = {path: served.counts for path, served in self._all.items()}
         # Folders: every path above an array or document, with the names in it that aren't chunks.
         self._folders: dict[str, dict[str, None]] = {"": {}}
-        for key in (*documents, *arrays):
+        for key in (*documents, *self._all):
             parts = key.split("/")
             for depth in range(len(parts)):
                 folder = "/".join(parts[:depth])
                 self._folders.setdefault(folder, {})[parts[depth]] = None
 
     def chunk(self, key: str) -> Chunk | None:
-        """The chunk that a key names; None for whatever is no chunk of this hierarchy."""
-        if len(key) > _MAX_KEY:
-            return None
-        for path, rest in self._splits(key):
-            served = self.arrays.get(path)
-            if served is not None:
-                index = _index(rest, served.node.separator, self._counts[path])
-                return None if index is None else Chunk(served, index)
-        return None
+        """The chunk of a pyramid that a key names; None for whatever is none."""
+        path, index = self._found(key)
+        served = self.arrays.get(path)
+        return None if index is None or served is None else Chunk(served, index)
+
+    def copied_chunk(self, key: str) -> CopiedChunk | None:
+        """The chunk of a copied array that a key names; None for whatever is none."""
+        path, index = self._found(key)
+        served = self.copies.get(path)
+        return None if index is None or served is None else CopiedChunk(served, index)
+
+    def _found(self, key: str) -> tuple[str, tuple[int, ...] | None]:
+        """Array and index of a chunk's key; no index where it is none."""
+        if len(key) <= _MAX_KEY:
+            for path, rest in self._splits(key):
+                served = self._all.get(path)
+                if served is not None:
+                    return path, _index(rest, served.node.separator, self._counts[path])
+        return "", None
 
     def _splits(self, key: str) -> Iterator[tuple[str, str]]:
         if self.zarr_format == 3:
@@ -81,6 +122,8 @@ class Keys:
                     yield path, rest
             if key.startswith(("c/", "c.")) and key[1] == self._separator(""):
                 yield "", key[2:]
+            if key.endswith("/c") and self._counts.get(key[:-2]) == ():
+                yield key[:-2], "0"
         else:
             parts = key.split("/")
             for depth in range(len(parts) - 1, 0, -1):
@@ -88,22 +131,24 @@ class Keys:
             yield "", key
 
     def _separator(self, path: str) -> str | None:
-        served = self.arrays.get(path)
-        return None if served is None else served.node.separator
+        served = self._all.get(path)
+        return None if served is None or not self._counts[path] else served.node.separator
 
     def format(self, path: str, index: tuple[int, ...]) -> str:
         """The key of a chunk."""
-        separator = self.arrays[path].node.separator
+        separator = self._all[path].node.separator
         inside = separator.join(map(str, index))
         prefix = f"{path}/" if path else ""
+        if not index:  # an array without axes has one chunk
+            return f"{prefix}c" if self.zarr_format == 3 else f"{prefix}0"
         return f"{prefix}c{separator}{inside}" if self.zarr_format == 3 else f"{prefix}{inside}"
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and (key in self.documents or self.chunk(key) is not None)
+        return isinstance(key, str) and (key in self.documents or self._found(key)[1] is not None)
 
     def __iter__(self) -> Iterator[str]:
         yield from self.documents
-        for path in self.arrays:
+        for path in self._all:
             yield from self._chunks_of(path)
 
     def __len__(self) -> int:
@@ -121,7 +166,7 @@ class Keys:
             return
         start = f"{folder}/"
         yield from (key for key in self.documents if key.startswith(start))
-        for path in self.arrays:
+        for path in self._all:
             if path == folder or path.startswith(start):
                 yield from self._chunks_of(path)
             elif folder.startswith(f"{path}/"):
@@ -132,7 +177,7 @@ class Keys:
         folder = prefix.strip("/")
         if folder in self._folders:
             yield from self._folders[folder]
-        for path in self.arrays:
+        for path in self._all:
             if path == folder:
                 yield from self._chunk_names(path, ())
             elif folder.startswith(f"{path}/") or not path:
@@ -142,9 +187,9 @@ class Keys:
 
     def _chunk_names(self, path: str, index: tuple[int, ...] | None) -> Iterator[str]:
         """Names in an array's folder (`index` is ``()``), or in that of its chunks with these first indices."""
-        counts, separator = self._counts[path], self.arrays[path].node.separator
+        counts, separator = self._counts[path], self._all[path].node.separator
         v3 = self.zarr_format == 3
-        if separator == ".":
+        if separator == "." or not counts:
             yield from (self.format(path, i).rpartition("/")[2] for i in itertools.product(*map(range, counts)))
         elif v3 and index == ():
             yield "c"
@@ -155,7 +200,7 @@ class Keys:
     def _partial(self, path: str, rest: str) -> tuple[int, ...] | None:
         """First indices of the chunks in a folder below an array, after a 0 that stands for "c" in v3."""
         counts, parts = self._counts[path], rest.split("/")
-        if self.arrays[path].node.separator == ".":
+        if self._all[path].node.separator == ".":
             return None
         lead: tuple[int, ...] = ()
         if self.zarr_format == 3:
@@ -179,6 +224,8 @@ class Keys:
 
 def _index(text: str, separator: str, counts: tuple[int, ...]) -> tuple[int, ...] | None:
     """The chunk's index; None unless each number is written as `str` writes it and lies in the grid."""
+    if not counts:
+        return () if text == "0" else None
     parts = text.split(separator)
     if len(parts) != len(counts):
         return None
@@ -196,4 +243,5 @@ def _index(text: str, separator: str, counts: tuple[int, ...]) -> tuple[int, ...
 
 def size_of(node: ArrayNode) -> int | None:
     """Bytes of a stored chunk where geometry tells; None where it is compressed."""
-    return math.prod(node.chunks) * node.dtype.itemsize if node.codec is None else None
+    known = node.codec is None and node.document is None
+    return math.prod(node.chunks) * node.dtype.itemsize if known else None

@@ -95,3 +95,8 @@ class StoreLayout:
                 "layout: expected a path of ordinary names with '{level}' in it, such as '{level}/image', "
                 f"got {self.level_path!r}"
             )
+
+    @property
+    def form(self) -> tuple[int, Codec | None, str]:
+        """Zarr format, codec and separator: what chunks and their keys depend on."""
+        return self.zarr_format, self.compressor, self.dimension_separator

@@ -19,15 +19,17 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.explanation import Explanation
-from lazypyr.pyramids.open import is_pyramid, open_pyramid
+from lazypyr.pyramids.open import open_pyramid
 from lazypyr.pyramids.options import PyramidOptions
 from lazypyr.registry import check_options
+from lazypyr.sources.copied import Surroundings
 from lazypyr.sources.read_only_store import to_slice
 from lazypyr.store.chunk_bytes import bytes_of, encoded
+from lazypyr.store.groups import engine_of, open_groups, text_of
 from lazypyr.store.hierarchy import build_hierarchy
 from lazypyr.store.keyed import KeyedStore
-from lazypyr.store.keys import Chunk
-from lazypyr.store.layout import StoreLayout, is_path
+from lazypyr.store.keys import Chunk, CopiedChunk
+from lazypyr.store.layout import StoreLayout
 from lazypyr.store.overlay.overlay import Overlay, OverlayChunks, open_overlay
 from lazypyr.store.stats import stats_of
 
@@ -35,11 +37,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
-__all__ = ["Groups", "LazyPyramidStore"]
-
-
-class Groups(dict[str, Any]):
-    """Sources by the path of their group, for a store of several."""
+__all__ = ["LazyPyramidStore"]
 
 
 class LazyPyramidStore(KeyedStore):
@@ -70,9 +68,16 @@ class LazyPyramidStore(KeyedStore):
         Chunks found there are read instead of computed: levels that `materialize` wrote, and chunks that earlier stores kept.
     write_through, overlay_bytes : bool; int, optional
         Keep there what is computed; at most so many bytes, those not used for longest go first.
+    as_collection : bool, optional
+        True for a collection also of a single raster, False for one pyramid; by default several rasters are a collection.
     **recipe
         For `lazypyr.open_pyramid`: `method`, `product`, `axes`, `order`, `levels`, `chunks`, `factors`, `nodata`, `bounds`,
         `source_product`, `storage_options`, `allow_codecs`.
+
+    Attributes
+    ----------
+    surroundings : Surroundings
+        Groups and arrays of the source that are served as they are, and what of it can't be read.
 
     Raises
     ------
@@ -92,6 +97,7 @@ class LazyPyramidStore(KeyedStore):
     """
 
     _overlay: OverlayChunks | None = None
+    surroundings: Surroundings
     # Another text after each `refresh`, which may be the only sign of a change.
     _version = ""
 
@@ -112,28 +118,18 @@ class LazyPyramidStore(KeyedStore):
         overlay: Any = None,
         write_through: bool = False,
         overlay_bytes: int | None = None,
+        as_collection: bool | None = None,
         **recipe: Unpack[PyramidOptions],
     ) -> None:
         check_options("LazyPyramidStore", recipe, LazyPyramidStore, open_pyramid)
         form = StoreLayout.of(layout, zarr_format=zarr_format, compressor=compressor,
                               dimension_separator=dimension_separator, legacy=legacy)  # fmt: skip
-        given = {"cache_bytes": cache_bytes, "inflight_bytes": inflight_bytes, "workers": workers,
-                 "timeout_s": timeout_s}  # fmt: skip
-        chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        if engine is not None and not isinstance(engine, Engine):
-            raise PlanError(f"engine: expected a lazypyr.engine.Engine, got {engine!r}")
-        if engine is not None and chosen:
-            raise PlanError(f"{', '.join(chosen)}: belong to the engine, which is given")
+        engine = engine_of(
+            engine, cache_bytes=cache_bytes, inflight_bytes=inflight_bytes, workers=workers, timeout_s=timeout_s
+        )
         config = Overlay.of(overlay, write_through=write_through, overlay_bytes=overlay_bytes)
-        groups = src if isinstance(src, Groups) else {"": src}
-        several = len(groups) > 1 or "" not in groups
-        if bad := [path for path in groups if path and not is_path(path)]:
-            raise PlanError(f"{bad[0]!r} can't be the path of a group: see lazypyr.collection")
-        pyramids = {
-            path: open_pyramid(source, **({} if several and is_pyramid(source) else recipe))
-            for path, source in groups.items()
-        }
-        self._build(pyramids, form, engine or Engine(**chosen), config)
+        pyramids, around = open_groups(src, as_collection=as_collection, **recipe)
+        self._build(pyramids, form, engine, config, around)
 
     def _build(
         self,
@@ -141,6 +137,7 @@ class LazyPyramidStore(KeyedStore):
         layout: StoreLayout,
         engine: Engine,
         overlay_config: Overlay | None,
+        surroundings: Surroundings,
         *,
         strict: bool = True,
     ) -> None:
@@ -148,7 +145,8 @@ class LazyPyramidStore(KeyedStore):
         self._overlay_config = overlay_config
         self._overlay = open_overlay(overlay_config, pyramids, layout, engine, replacing=self._overlay, strict=strict)
         self._pyramids, self._layout, self._engine = dict(pyramids), layout, engine
-        keys = build_hierarchy(self._pyramids, layout)
+        self.surroundings = surroundings
+        keys = build_hierarchy(self._pyramids, layout, surroundings)
         self._keys = keys if self._overlay is None else self._overlay.edited(keys)
         self._encoder = numcodecs.get_codec(layout.compressor.numcodecs_config()) if layout.compressor else None
 
@@ -164,10 +162,13 @@ class LazyPyramidStore(KeyedStore):
 
     def refreshed(self) -> LazyPyramidStore:
         """Store of the sources as they are now, on the same engine and overlay; the store itself if nothing changed."""
-        pyramids = {path: pyramid.refreshed() for path, pyramid in self._pyramids.items()}
+        pyramids = self._refreshed()
         if all(pyramid.fingerprint == self._pyramids[path].fingerprint for path, pyramid in pyramids.items()):
             return self
         return self._of(pyramids)
+
+    def _refreshed(self) -> dict[str, Pyramid]:
+        return {path: pyramid.refreshed() for path, pyramid in self._pyramids.items()}
 
     def _of(self, pyramids: Mapping[str, Pyramid]) -> LazyPyramidStore:
         """Store of other pyramids that takes the place of this one in the engine."""
@@ -181,7 +182,7 @@ class LazyPyramidStore(KeyedStore):
     ) -> LazyPyramidStore:
         """Store on the same engine, and of the same version."""
         other = type(self).__new__(type(self))
-        other.__setstate__((pyramids, layout, self._engine, overlay_config))
+        other.__setstate__((pyramids, layout, self._engine, overlay_config, self.surroundings))
         other._version = self._version  # noqa: SLF001 - a store of ours
         return other
 
@@ -248,8 +249,7 @@ class LazyPyramidStore(KeyedStore):
 
         What an overlay holds of a source that has changed is left aside.
         """
-        pyramids = {path: pyramid.refreshed() for path, pyramid in self._pyramids.items()}
-        self.__dict__ = self._of(pyramids).__dict__  # at one instant, for readers in other threads
+        self.__dict__ = self._of(self._refreshed()).__dict__  # at one instant, for readers in other threads
         self._engine.clear()
         self._version = uuid.uuid4().hex
 
@@ -295,8 +295,7 @@ class LazyPyramidStore(KeyedStore):
         engine, served = self._engine, chunk.served
         if self._encoder is None:
             return engine.chunk(served.pyramid, served.level, chunk.index)
-        value: bytes = engine.get(self._encoded_key(chunk), self._encode(chunk))
-        return value
+        return bytes(engine.get(self._encoded_key(chunk), self._encode(chunk)))
 
     def _encoded_key(self, chunk: Chunk) -> tuple[Any, ...]:
         return "encoded", self._layout.compressor, chunk.served.pyramid.key, chunk.served.level, chunk.index
@@ -309,16 +308,23 @@ class LazyPyramidStore(KeyedStore):
 
         return encode
 
+    def _copied(self, chunk: CopiedChunk) -> tuple[tuple[Any, ...], Callable[[], bytes]]:
+        """Key in the engine of a chunk of an array that is served as it is, and the function that gives it."""
+        form, array = self._layout.form, chunk.served.array
+        return ("copied", *form, array.key, chunk.index), lambda: array.chunk(chunk.index, *form)
+
     async def _value(self, key: str) -> np.ndarray[Any, Any] | bytes | None:
         document = self._keys.documents.get(key)
         if document is not None:
             return document
-        chunk = self._keys.chunk(key)
-        if chunk is None:
+        chunk, copied = self._keys.chunk(key), self._keys.copied_chunk(key)
+        engine = self._engine
+        if copied is not None:
+            value, computation = engine.submit(*self._copied(copied))
+        elif chunk is None:
             return None
-        engine, served = self._engine, chunk.served
-        if self._encoder is None:
-            value, computation = engine.request(served.pyramid, served.level, chunk.index)
+        elif self._encoder is None:
+            value, computation = engine.request(chunk.served.pyramid, chunk.served.level, chunk.index)
         else:
             value, computation = engine.submit(self._encoded_key(chunk), self._encode(chunk))
         if computation is None:
@@ -359,6 +365,9 @@ class LazyPyramidStore(KeyedStore):
         document = self._keys.documents.get(key)
         if document is not None:
             return document
+        copied = self._keys.copied_chunk(key)
+        if copied is not None:
+            return bytes(self._engine.get(*self._copied(copied)))
         chunk = self._keys.chunk(key)
         if chunk is None:
             raise KeyError(key)
@@ -374,22 +383,15 @@ class LazyPyramidStore(KeyedStore):
     def __hash__(self) -> int:
         return hash((*self._pyramids.items(), self._layout))
 
-    def __copy__(self) -> LazyPyramidStore:
-        """The store as it is now, which a `refresh` of the other leaves as it is."""
-        other = type(self).__new__(type(self))
-        other.__dict__ = dict(self.__dict__)
-        return other
-
     def __reduce__(self) -> tuple[Any, ...]:
-        state = self._pyramids, self._layout, self._engine, self._overlay_config
+        state = self._pyramids, self._layout, self._engine, self._overlay_config, self.surroundings
         return type(self).__new__, (type(self),), state
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self._build(*state, strict=False)
 
     def __repr__(self) -> str:
-        inside = ", ".join(f"{path or '/'}: {pyramid!r}" for path, pyramid in self._pyramids.items())
-        return f"<LazyPyramidStore v{self._layout.zarr_format} {inside}>"
+        return f"<LazyPyramidStore v{self._layout.zarr_format} {text_of(self._pyramids)}>"
 
     def __str__(self) -> str:
         # zarr asks for it in every repr: no fingerprint, which may take reading all pixels of an array in memory.

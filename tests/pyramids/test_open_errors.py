@@ -34,7 +34,11 @@ BAD = {
     "objects": (lambda: np.full((5, 5), None), {}, "object.*expected numbers"),
     "strings": (lambda: np.full((5, 5), "text"), {}, "<U4.*expected numbers"),
     "long double": (lambda: np.zeros((5, 5), "clongdouble"), {}, "complex256|expected numbers"),
-    "dataset": (lambda: xr.Dataset({"a": (("y", "x"), SOURCE), "b": (("y", "x"), SOURCE)}), {}, "'a', 'b'"),
+    "dataset": (
+        lambda: xr.Dataset({"a": (("y", "x"), SOURCE), "b": (("y", "x"), SOURCE)}),
+        {"as_collection": False},
+        "'a', 'b'",
+    ),
     "missing file": (lambda: "/no/such/file.zarr", {}, "no such file or folder: /no/such/file.zarr"),
     "unknown protocol": (lambda: "nosuch://x/y", {}, "nosuch"),
     "options for a path": (lambda: SOURCE, {"storage_options": {"a": 1}}, "storage_options are for URLs"),

@@ -198,7 +198,7 @@ class OverlayChunks:
         """The keys of a store, with the attributes of its groups that were edited here."""
         if not self._overrides:
             return keys
-        return Keys(with_overrides(keys.documents, self._overrides), keys.arrays, keys.zarr_format)
+        return Keys(with_overrides(keys.documents, self._overrides), keys.arrays, keys.zarr_format, keys.copies)
 
     @property
     def levels(self) -> list[int]:

@@ -1,0 +1,100 @@
+"""Pyramids of sources that are open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lazypyr.errors import PlanError
+from lazypyr.geometry.axes import SPATIAL_AXES
+from lazypyr.geometry.grid import Grid
+from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.placement import completed_placements, transposed_placement
+from lazypyr.pyramids.products import ProductLike, load_products
+from lazypyr.pyramids.reduced import ReducedPyramid
+from lazypyr.pyramids.settings import check_levels, chunk_shape, factors_by_axis, level_option, ordered_axes
+from lazypyr.reducers import REDUCERS, Reducer, reducer_of
+from lazypyr.sources.open import OpenedSource
+from lazypyr.sources.transposed import TransposedSource
+
+__all__ = ["assembled"]
+
+
+def assembled(
+    opened: OpenedSource,
+    *,
+    method: str | Callable[..., Any] | Reducer | None = None,
+    product: ProductLike | None = None,
+    source_product: ProductLike | None = None,
+    order: str | Iterable[str] | None = None,
+    levels: int | str | None = None,
+    chunks: int | Sequence[int] | None = None,
+    factors: Mapping[str, int] | None = None,
+    bounds: Sequence[float] | None = None,
+) -> Pyramid:
+    """Pyramid of what was opened; the parameters are those of `open_pyramid`."""
+    count, recompute = level_option(levels, opened.sources[0].name)
+    if recompute:
+        opened = replace(opened, sources=opened.sources[:1], scales=None)
+    if source_product is not None:
+        opened = OpenedSource((load_products().apply_to_source(opened.sources[0], source_product),))
+    reducer = _recorded_reducer(opened) if method is None else reducer_of(method)
+    sizes = (256, 256) if chunks is None else chunks
+    result = _reduced(opened, reducer, order, count, sizes, factors, bounds, recomputed=recompute)
+    return result if product is None else result.map(product)
+
+
+def _recorded_reducer(opened: OpenedSource) -> Reducer:
+    """The reducer by which lazypyr made the levels that are there, else the default."""
+    return Reducer.recorded(opened.attrs.get("lazypyr")) or REDUCERS["stride"]
+
+
+def _reduced(
+    opened: OpenedSource,
+    reducer: Reducer,
+    order: str | Iterable[str] | None,
+    levels: int | None,
+    chunks: int | Sequence[int],
+    factors: Mapping[str, int] | None,
+    bounds: Sequence[float] | None,
+    *,
+    recomputed: bool,
+) -> Pyramid:
+    first = opened.sources[0]
+    name, axes = first.name, first.axes
+    reducer.check(first.dtype, first.nodata)
+    scales = opened.scales
+    sources = opened.sources
+    if bounds is not None:
+        ny, nx = (first.shape[axes.index(a)] for a in SPATIAL_AXES)
+        place = Grid.of_bounds(bounds, nx, ny).coords()
+        for source in sources:
+            source.coords, source.given_bounds = {**source.coords, **place}, tuple(bounds)
+    if order is not None:
+        ordered = ordered_axes(order, axes, name)
+        back = [axes.index(a) for a in ordered]
+        sources = tuple(TransposedSource(source, ordered) for source in sources)
+        scales = scales and tuple(place and transposed_placement(place, back) for place in scales)
+        axes = ordered
+    by_axis = factors_by_axis(factors, axes, name)
+    scales = completed_placements(scales, [source.shape for source in sources], by_axis)
+    chunk = chunk_shape(chunks, axes, first.dtype, name)
+    check_levels(levels, name)
+    if not reducer.computes:
+        if levels is not None and levels > len(sources):
+            raise PlanError(
+                f"{name}: its {len(sources)} levels were made by the user's reducer {reducer.name!r}, of which the name is "
+                f"known only; for {levels} levels give the function as method="
+            )
+        levels = levels or len(sources)
+    return ReducedPyramid(
+        sources[: levels or len(sources)],
+        reducer,
+        factors=by_axis,
+        chunks=chunk,
+        levels=levels,
+        nodata=first.nodata,
+        scales=scales,
+        recomputed=recomputed,
+    )

@@ -1,0 +1,112 @@
+"""Zarr groups as trees of rasters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lazypyr.errors import PlanError
+from lazypyr.metadata import Multiscales
+from lazypyr.sources.copied import CopiedArray, Surroundings
+from lazypyr.sources.opened import OpenedSource
+from lazypyr.sources.tree import Member, SourceTree, build_tree
+from lazypyr.sources.walk import walk
+
+__all__ = ["has_labels", "image_levels", "open_hierarchy"]
+
+OpenArray = Callable[[str, Any, Mapping[str, Any]], OpenedSource]
+OpenImage = Callable[[str, Any, Multiscales, Sequence[Any]], OpenedSource]
+
+
+def has_labels(group: Any) -> bool:
+    """True for an image with labels below it."""
+    try:
+        return hasattr(group.get("labels"), "members")
+    except Exception:  # they can't be read: the image can
+        return False
+
+
+def image_levels(group: Any, multiscales: Multiscales, location: str) -> list[Any] | None:
+    """Arrays of the levels of a multiscale group; None where levels are groups of several.
+
+    Raises
+    ------
+    PlanError
+        When one isn't there, or its metadata can't be read.
+    """
+    levels = []
+    for dataset in multiscales.datasets:
+        node = _child(group, dataset.path, location)
+        if hasattr(node, "members"):
+            inner = [array for _, array in node.arrays() if array.ndim >= 2]
+            if len(inner) != 1:
+                return None
+            node = inner[0]
+        levels.append(node)
+    return levels
+
+
+def _child(group: Any, path: str, location: str) -> Any:
+    try:
+        return group[path]
+    except KeyError as error:
+        raise PlanError(f"{location}: its multiscale metadata names {path!r}, which is not there") from error
+    except Exception as error:
+        raise PlanError(
+            f"{location}: the metadata of {path!r} can't be read: {type(error).__name__}: {error}"
+        ) from error
+
+
+def open_hierarchy(group: Any, name: str, location: str, open_array: OpenArray, open_image: OpenImage) -> SourceTree:
+    """Tree of the rasters below a zarr group.
+
+    Parameters
+    ----------
+    group : zarr.Group
+    name, location : str
+        See `SourceTree`.
+    open_array : callable
+        Opens an array by its path, itself, and the attributes of the groups around it.
+    open_image : callable
+        Opens a multiscale group by its path, itself, its metadata, and the arrays of its levels.
+
+    Raises
+    ------
+    PlanError
+        When there is no raster in it.
+    """
+    nodes = walk(group)
+    attributes = {path: dict(node.attrs) for path, node in nodes.groups.items()}
+    members = {path: _member(path, array, attributes, open_array) for path, array in nodes.arrays.items()}
+
+    def image(path: str, multiscales: Multiscales) -> OpenedSource:
+        prefix = f"{path}/" if path else ""
+        levels = [f"{prefix}{dataset.path}" for dataset in multiscales.datasets]
+        for level in levels:
+            if level not in nodes.arrays:
+                why = nodes.failed.get(level)
+                problem = f"can't be read: {why}" if why else "is not there"
+                raise PlanError(f"{location}/{path}: its level {level!r} {problem}")
+        return open_image(path, nodes.groups[path], multiscales, [nodes.arrays[level] for level in levels])
+
+    def copies(paths: Iterable[str]) -> Surroundings:
+        return Surroundings(attributes, {path: CopiedArray(nodes.arrays[path]) for path in paths})
+
+    return build_tree(name, location, attributes, members, nodes.failed, image, copies)
+
+
+def _member(path: str, array: Any, attributes: Mapping[str, Mapping[str, Any]], open_array: OpenArray) -> Member:
+    attrs = dict(array.attrs)
+    dims = getattr(array.metadata, "dimension_names", None) or attrs.get("_ARRAY_DIMENSIONS")
+    outer: dict[str, Any] = {}
+    folder = path.rpartition("/")[0]
+    parts = folder.split("/") if folder else []
+    for depth in range(len(parts) + 1):
+        outer |= attributes.get("/".join(parts[:depth]), {})
+    kind = np.dtype(array.dtype).kind
+    return Member(
+        tuple(array.shape), kind, tuple(dims) if dims else None, attrs, partial(open_array, path, array, outer)
+    )
