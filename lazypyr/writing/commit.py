@@ -93,8 +93,9 @@ def withdraw(job: Job, stages: int) -> None:
 
 
 def _order(key: str) -> tuple[Any, ...]:
-    # What makes a node of a folder comes after what describes it; the consolidated copy of all comes last.
-    return -key.count("/"), key.endswith(".zmetadata"), not key.endswith(".zattrs"), key
+    # What makes a node of a folder comes after what describes it; the consolidated copy before the attributes that list the
+    # levels: zarr 3 takes the list from these, and looks for the levels in that.
+    return -key.count("/"), not key.endswith(".zmetadata"), not key.endswith(".zattrs"), key
 
 
 def complete(job: Job) -> bool:

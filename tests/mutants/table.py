@@ -95,6 +95,7 @@ MUTANTS = tuple(
          "{**_OURS, **_BOKEH}.get(rest, 'text/plain')"),
         # Materialize
         ("W1", _RUN, "_write_stages", "commit(job, number)", "commit(job, len(job.stages) - 1)"),
+        ("W1", "writing/commit.py", "_order", "not key.endswith('.zmetadata')", "key.endswith('.zmetadata')"),
         ("W2", "writing/checkpoint.py", "Checkpoint.is_done", "region in self._done.get(stage, ())", "False"),
         ("W3", "writing/checkpoint.py", "Checkpoint.open", "differences(recorded, about)", "''"),
         ("W4", "writing/job.py", "put", "raise destination_error(kvstore, task, error) from error", ""),

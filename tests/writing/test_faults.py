@@ -1,5 +1,6 @@
 """`materialize` under faults: rows W1-W11 and P3 of tests/fault_ids.txt."""
 
+import contextlib
 import errno
 import json
 import os
@@ -90,6 +91,38 @@ def test_killed_over_every_kind_of_destination(tmp_path):
     assert len(facts) == 10
     assert sum(kind["kills"] for kind in facts) == KILLS
     assert sum(kind["something kept"] for kind in facts) >= KILLS // 3, facts
+
+
+@pytest.mark.fault("W1")
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_whichever_document_is_the_last_one_every_listed_level_is_found(tmp_path, array, zarr_format, monkeypatch):
+    """zarr 2 has the list of levels in one document, and in another the copy of all in which they are looked for."""
+    store, put = LazyPyramidStore(array, chunks=(64, 64), zarr_format=zarr_format), LocalKVStore.put_atomic
+    truth, seen = {path: level[:] for path, level in zarr.open(store).arrays()}, set()
+    for last in range(100):
+        dest, written = tmp_path / str(last), []
+
+        def put_atomic(self, key, *args, written=written, last=last, **more):
+            if ".lazypyr" not in key:
+                if len(written) == last:
+                    raise OSError(errno.EIO, "Input/output error")
+                written.append(key)
+            put(self, key, *args, **more)
+
+        monkeypatch.setattr(LocalKVStore, "put_atomic", put_atomic)
+        with contextlib.suppress(DestinationError):
+            write(store, dest)
+        if visible(dest):
+            group = zarr.open_group(dest, mode="r")
+            attributes = group.attrs.get("ome", group.attrs)
+            paths = [level["path"] for level in attributes["multiscales"][0]["datasets"]]
+            for path in paths:
+                np.testing.assert_array_equal(group[path][:], truth[path])
+            seen.add(len(paths))
+        if len(written) < last:
+            break
+    assert len(written) < last < 100
+    assert len(seen) > 1
 
 
 @pytest.mark.fault("W3")
