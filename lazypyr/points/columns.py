@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._names import public_name
 from lazypyr._util.cache import SingleFlightCache
 from lazypyr._util.forksafe import remake_after_fork
 from lazypyr._util.places import is_url, local_path, place_of
-from lazypyr.errors import PlanError
+from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.geometry.windows import Window, ceil_div, chunk_window
 from lazypyr.pyramids.base import ComputeContext
 from lazypyr.sources.array import ArraySource, NumpySource
 from lazypyr.sources.base import Source, fresh_identity, identity_of, native
+from lazypyr.sources.codec_guard import known_codecs_only
 from lazypyr.sources.zarr import ZarrSource
 
 __all__ = [
@@ -204,7 +206,10 @@ def _opened(path: str, storage_options: Mapping[str, Any]) -> Any:
     import zarr
 
     try:
-        return zarr.open_array(path, mode="r", storage_options=dict(storage_options) or None)
+        with known_codecs_only(public_name(path)):
+            return zarr.open_array(path, mode="r", storage_options=dict(storage_options) or None)
+    except LazypyrError:
+        raise
     except Exception as error:
         raise PlanError(f"{path}: no zarr array can be opened there: {error}") from error
 

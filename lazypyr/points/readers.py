@@ -14,7 +14,10 @@ from lazypyr._util.optional import need
 from lazypyr.errors import LazypyrError, PlanError, SourceError
 from lazypyr.points.columns import Column, ColumnSlice, ScaledColumn, StackedColumns, as_column, in_memory
 from lazypyr.points.materialized import MaterializedCloud, read_materialized
+from lazypyr.sources.array_metadata import document_of
 from lazypyr.sources.base import Source
+from lazypyr.sources.codec_guard import known_codecs_only
+from lazypyr.sources.codecs import check_codecs
 
 __all__ = ["FORMATS", "Table", "read_table"]
 
@@ -101,7 +104,8 @@ def read_table(path: str, storage_options: Mapping[str, Any] | None) -> Table:
         raise PlanError(f"{path}: there is no such file or folder")
     name = path.split("?", maxsplit=1)[0].rstrip("/").lower()
     read = next((read for suffixes, read in FORMATS.items() if name.endswith(suffixes)), _read_zarr)
-    return read(path, storage_options)
+    with known_codecs_only(_short(path)):
+        return read(path, storage_options)
 
 
 def _short(path: str) -> str:
@@ -219,6 +223,8 @@ def _read_zarr(path: str, storage_options: Mapping[str, Any] | None) -> Table:
     try:
         group = zarr.open_group(path, mode="r", storage_options=dict(storage_options) if storage_options else None)
         arrays = dict(group.arrays())
+    except LazypyrError:
+        raise
     except Exception as error:
         raise PlanError(
             f"{path}: expected a zarr group, or a file .las, .laz, .csv or .parquet: {type(error).__name__}: {error}"
@@ -228,7 +234,7 @@ def _read_zarr(path: str, storage_options: Mapping[str, Any] | None) -> Table:
     if cloud is not None:
         return Table(cloud.columns, _short(path), cloud.crs, cloud.units, cloud.attrs, materialized=cloud)
     if "zarr_vectors" in attrs:
-        return _read_vectors(path)
+        return _read_vectors(path, group)
     columns = {}
     for name, array in arrays.items():
         if array.shape and np.dtype(array.dtype).kind in "biufcmM":
@@ -255,7 +261,10 @@ def _three(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(isinstance(v, int | float) for v in value)
 
 
-def _read_vectors(path: str) -> Table:
+def _read_vectors(path: str, group: Any) -> Table:
+    for name, node in group.members(max_depth=None):  # its own reader takes any codec
+        if hasattr(node, "shape"):
+            check_codecs(document_of(node.metadata), f"{path}/{name}")
     try:
         import zarr_vectors
     except ModuleNotFoundError as error:

@@ -11,8 +11,9 @@ from typing import Any
 
 from lazypyr.errors import SourceError
 from lazypyr.sources.chunk_bytes import ByteStore
+from lazypyr.sources.codec_guard import known_codecs_only
 
-__all__ = ["ArrayMetadata", "chunk_shape", "shard_shape"]
+__all__ = ["ArrayMetadata", "chunk_shape", "document_of", "shard_shape"]
 
 # Stores that can't be asked cheaply are asked this often.
 _VERIFY_EVERY_S = 1.0
@@ -38,7 +39,7 @@ class ArrayMetadata:
     """
 
     def __init__(self, array: Any, store: ByteStore, name: str, version: object = None) -> None:
-        self.document, self._store, self._name = _document_of(array.metadata), store, name
+        self.document, self._store, self._name = document_of(array.metadata), store, name
         self._read: Callable[[Any], Any] = type(array.metadata).from_dict
         self.key = "zarr.json" if self.document["zarr_format"] == 3 else ".zarray"
         self.version = store.version(self.key) if version is None else version
@@ -92,7 +93,8 @@ class ArrayMetadata:
         content = self._store.document(self.key, version)
         try:
             # Through zarr, which spells out what a document may leave out.
-            changed = _differences(_document_of(self._read(json.loads(content))), self.document)
+            with known_codecs_only(self._name):
+                changed = _differences(document_of(self._read(json.loads(content))), self.document)
         except Exception as error:
             raise SourceError(f"{self._name}: {self.key} can't be read any more: {error}", key=self.key) from error
         if changed:
@@ -101,7 +103,7 @@ class ArrayMetadata:
         self.version = version
 
 
-def _document_of(metadata: Any) -> dict[str, Any]:
+def document_of(metadata: Any) -> dict[str, Any]:
     """Metadata of zarr, v2 or v3, as a JSON document has them."""
     document: dict[str, Any] = json.loads(json.dumps(metadata.to_dict(), default=_plain))
     return document

@@ -16,7 +16,7 @@ import numpy as np
 
 from lazypyr.errors import PlanError
 
-__all__ = ["DECODING_CODECS", "check_codecs", "decode_at_most", "encoded_bytes_at_most"]
+__all__ = ["DECODING_CODECS", "check_codec", "check_codecs", "decode_at_most", "encoded_bytes_at_most"]
 
 # Codecs of numcodecs and zarr that make numbers of bytes and do nothing else. Those of objects are missing ("pickle",
 # "json2", "msgpack2", "categorize", "vlen-*"), as are those that other packages register.
@@ -55,21 +55,27 @@ def check_codecs(document: Mapping[str, Any], name: str, allowed: Collection[str
         With the name of the codec.
     """
     for codec in _names_of(document):
-        if codec not in DECODING_CODECS and codec not in allowed:
-            raise PlanError(
-                f"{name}: the codec {codec!r} in its metadata is none of those that only decode numbers, so it isn't run; "
-                f"if you trust the data and the codec, give allow_codecs=[{codec!r}]"
-            )
+        check_codec(codec, name, allowed)
+
+
+def check_codec(codec: str, name: str, allowed: Collection[str] = ()) -> None:
+    """Refuse a codec by its name, with or without zarr's prefix of numcodecs' names; see `check_codecs`."""
+    codec = codec.removeprefix("numcodecs.")
+    if codec not in DECODING_CODECS and codec not in allowed:
+        raise PlanError(
+            f"{name}: the codec {codec!r} in its metadata is none of those that only decode numbers, so it isn't run; "
+            f"if you trust the data and the codec, give allow_codecs=[{codec!r}]"
+        )
 
 
 def _names_of(document: Mapping[str, Any]) -> Iterator[str]:
-    """Names of all codecs, those inside shards and of their indices too, without zarr's prefix of numcodecs' names."""
+    """Names of all codecs, those inside shards and of their indices too."""
     for codec in (document.get("compressor"), *(document.get("filters") or ())):
         if codec is not None:
             yield str(codec["id"])
     for codec in (*(document.get("codecs") or ()), *(document.get("index_codecs") or ())):
         named: Mapping[str, Any] = {"name": codec} if isinstance(codec, str) else codec
-        yield str(named["name"]).removeprefix("numcodecs.")
+        yield str(named["name"])
         yield from _names_of(named.get("configuration") or {})
 
 

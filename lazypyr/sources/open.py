@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lazypyr._names import public_name
 from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.registry import Registry
 from lazypyr.sources.base import Source
+from lazypyr.sources.codec_guard import known_codecs_only
 from lazypyr.sources.hdf5 import NetcdfOpener
 from lazypyr.sources.open_array import ArrayLikeOpener, DataArrayOpener, NumpyOpener
 from lazypyr.sources.open_dataset import DatasetOpener
@@ -23,6 +26,7 @@ class SourceOpener(Opener):
     """Sources, which are open already."""
 
     takes_storage_options = True
+    reads_metadata = False
 
     def can_open(self, src: Any) -> bool:
         return isinstance(src, Source)
@@ -194,11 +198,13 @@ def open_tree(
             f"of chunks, or a numpy, dask or xarray array"
         )
     place = opener.place_of(src)
+    name = f"a {type(src).__name__}" if place is None else public_name(place)
     try:
-        opened = opener.open(
-            src,
-            OpenOptions(axes, nodata, storage_options or {}, allowed, multiscale, whole or variable is not None),
-        )
+        with known_codecs_only(name, allowed) if opener.reads_metadata else contextlib.nullcontext():
+            opened = opener.open(
+                src,
+                OpenOptions(axes, nodata, storage_options or {}, allowed, multiscale, whole or variable is not None),
+            )
     except LazypyrError:
         raise
     except (

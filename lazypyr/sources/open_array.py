@@ -18,6 +18,8 @@ __all__ = ["ArrayLikeOpener", "DataArrayOpener", "NumpyOpener"]
 class NumpyOpener(Opener):
     """Arrays of numpy."""
 
+    reads_metadata = False
+
     def can_open(self, src: Any) -> bool:
         return isinstance(src, np.ndarray)
 
@@ -33,6 +35,8 @@ class NumpyOpener(Opener):
 
 class DataArrayOpener(Opener):
     """Arrays of xarray, with their coordinates."""
+
+    reads_metadata = False
 
     def can_open(self, src: Any) -> bool:
         return all(hasattr(src, name) for name in ("dims", "coords", "variable"))
@@ -61,6 +65,8 @@ class DataArrayOpener(Opener):
 
 class ArrayLikeOpener(Opener):
     """Anything with shape, dtype and slicing: arrays of dask, h5py, zarr 2."""
+
+    reads_metadata = False
 
     def can_open(self, src: Any) -> bool:
         return all(hasattr(src, name) for name in ("shape", "dtype", "__getitem__"))

@@ -26,6 +26,8 @@ _ENCODING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "dtype
 class DatasetOpener(Opener):
     """Datasets of xarray, and trees of them."""
 
+    reads_metadata = False
+
     def can_open(self, src: Any) -> bool:
         return hasattr(src, "data_vars")
 

@@ -80,9 +80,12 @@ class Opener(ABC):
     ----------
     takes_storage_options : bool
         True where options for fsspec mean something.
+    reads_metadata : bool
+        False for what is open already, so that no metadata of others are read.
     """
 
     takes_storage_options = False
+    reads_metadata = True
 
     @abstractmethod
     def can_open(self, src: Any) -> bool:

@@ -20,6 +20,7 @@ from lazypyr.sources.array_metadata import ArrayMetadata, chunk_shape, shard_sha
 from lazypyr.sources.base import Source, native
 from lazypyr.sources.chunk_bytes import byte_store_of
 from lazypyr.sources.chunk_reader import ChunkReader, ShardIndices, StoredChunks, read_error
+from lazypyr.sources.codec_guard import known_codecs_only
 from lazypyr.sources.codecs import check_codecs
 from lazypyr.sources.decoder import decoder_of
 
@@ -161,7 +162,8 @@ class ZarrSource(Source):
 
     def refreshed(self) -> ZarrSource:
         try:
-            array = (self._reopen or self._reopened)()
+            with known_codecs_only(self.name, self._allow_codecs):
+                array = (self._reopen or self._reopened)()
         except Exception as error:
             raise SourceError(f"{self.name}: can't be opened again: {error}", key=self._metadata.key) from error
         fresh = ZarrSource(

@@ -136,6 +136,89 @@ def test_a_pickle_in_an_overlay_is_not_loaded(zarr_format, tmp_path):
     assert not mark.exists()
 
 
+FOREIGN = """
+import os, sys
+os.mkdir(os.environ["MARK"])
+from numcodecs.abc import Codec
+class Foreign(Codec):
+    codec_id = "foreign"
+    def encode(self, buf): return buf
+    def decode(self, buf, out=None): return buf
+from zarr.abc.codec import BytesBytesCodec
+class V3(BytesBytesCodec):
+    is_fixed_size = True
+    def to_dict(self): return {"name": "foreign"}
+    @classmethod
+    def from_dict(cls, data): return cls()
+    def compute_encoded_size(self, n, spec): return n
+    async def _decode_single(self, data, spec): return data
+    async def _encode_single(self, data, spec): return data
+"""
+OPEN = """
+import os, sys, lazypyr, zarr
+from lazypyr.points.readers import read_table
+for path in sys.argv[1:]:
+    reads = [lazypyr.open_pyramid, lambda path: lazypyr.open_pyramid(zarr.storage.LocalStore(path))]
+    if path.endswith("group"):
+        reads.append(lambda path: read_table(path, None))
+    for read in reads:
+        try:
+            read(path)
+            print("opened", path)
+        except lazypyr.PlanError as error:
+            assert "'foreign'" in str(error), error
+    store = lazypyr.LazyPyramidStore(os.environ["CHANGED"])
+    document = os.path.join(os.environ["CHANGED"], "zarr.json")
+    text = open(document).read()
+    with open(document, "w") as file:
+        file.write(text.replace('"bytes"', '"foreign"'))
+    try:
+        store["0/c/0/0"]
+        print("read")
+    except lazypyr.SourceError:
+        pass
+    with open(document, "w") as file:
+        file.write(text)
+print("run" if os.path.exists(os.environ["MARK"]) else "never imported")
+lazypyr.open_pyramid(sys.argv[1], allow_codecs=["foreign"])
+zarr.open(sys.argv[2])
+print("run" if os.path.exists(os.environ["MARK"]) else "never imported")
+"""
+
+
+@pytest.mark.fault("N8")
+def test_a_package_that_registers_a_codec_is_not_even_imported(tmp_path):
+    """zarr and numcodecs import it when metadata name it, while they read these: an array, a group, consolidated or not."""
+    package = tmp_path / "packages"
+    (package / "foreign-1.0.dist-info").mkdir(parents=True)
+    (package / "foreign.py").write_text(FOREIGN)
+    (package / "foreign-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign\nVersion: 1.0\n")
+    points = "[numcodecs.codecs]\nforeign = foreign:Foreign\n[zarr.codecs]\nforeign = foreign:V3\n"
+    (package / "foreign-1.0.dist-info" / "entry_points.txt").write_text(points)
+    paths = [v2_array(tmp_path / "v2", compressor={"id": "foreign"}), tmp_path / "v3", tmp_path / "group"]
+    zarr.create_array(tmp_path / "v3", shape=(64, 64), dtype="u1", compressors=None)
+    group = zarr.create_group(tmp_path / "group")
+    for name in ("x", "y"):
+        group.create_array(name, shape=(64, 64), dtype="u1", compressors=None)
+    zarr.consolidate_metadata(group.store)
+    for document in [path for folder in paths[1:] for path in folder.rglob("zarr.json")]:
+        changed = json.loads(document.read_text())
+        inside = (changed.get("consolidated_metadata") or {}).get("metadata", {})
+        for array in (changed, *inside.values()):
+            if "codecs" in array:
+                array["codecs"].append({"name": "foreign"})
+        document.write_text(json.dumps(changed))
+    zarr.create_array(tmp_path / "changed", shape=(64, 64), dtype="u1", compressors=None)
+    env = {"MARK": str(tmp_path / "mark"), "CHANGED": str(tmp_path / "changed")}
+    env |= {"PYTHONPATH": os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])}
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", OPEN, *map(str, paths)],
+        capture_output=True, text=True, check=False, env={**os.environ, **env},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == ["never imported", "run"]
+
+
 def test_a_codec_that_is_allowed_stays_so(tmp_path, monkeypatch):
     monkeypatch.setitem(codec_registry, "inverted", Inverted)
     pixels = np.arange(4096).astype("u1").reshape(64, 64)

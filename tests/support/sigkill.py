@@ -1,6 +1,6 @@
 """Kill work at random instants, and go on with it each time, over every kind of destination; a script in a process of its own.
 
-    python sigkill.py FOLDER KILLS SEED [KIND ...]
+    python -P sigkill.py FOLDER KILLS SEED [KIND ...]    # -P: the http.py beside it is not Python's
 
 Each run is a forked child, so that it begins within a millisecond. What this process finds wrong ends it with an error;
 otherwise it prints, for each kind, how many kills there were and in how many of them something was kept.
@@ -26,9 +26,6 @@ from zarr.storage import LocalStore, MemoryStore
 
 from lazypyr import BusyError, LazyPyramidStore, materialize
 from lazypyr.writing import lock
-
-if __name__ == "__main__":
-    del sys.path[0]  # the folder of this script, whose http.py hides Python's
 
 # What is no folder has a lease instead of a lock, and a process that was killed leaves it: a minute is too long here.
 lock._RENEW_S, lock._LEASE_S = 0.05, 0.3

@@ -61,7 +61,7 @@ def visible(dest):
 def killed(folder, kills, *kinds, timeout):
     script = ROOT / "tests" / "support" / "sigkill.py"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", script, folder, str(kills), "11", *kinds],
+        [sys.executable, "-P", "-W", "ignore", script, folder, str(kills), "11", *kinds],
         capture_output=True, text=True, timeout=timeout, check=False, env=ENV,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
