@@ -27,6 +27,8 @@ _LAS_ROWS = 1 << 20
 # Names under which x and y are looked for, in this order.
 _PAIRS = (("x", "y"), ("X", "Y"), ("easting", "northing"), ("longitude", "latitude"), ("lon", "lat"))
 _SHOWN = ("values", "intensity")
+# Codecs of the ragged arrays of zarr-vectors: they make bytes and text.
+_RAGGED = ("vlen-bytes", "vlen-utf8")
 
 
 @dataclass(frozen=True)
@@ -264,7 +266,7 @@ def _three(value: Any) -> bool:
 def _read_vectors(path: str, group: Any) -> Table:
     for name, node in group.members(max_depth=None):  # its own reader takes any codec
         if hasattr(node, "shape"):
-            check_codecs(document_of(node.metadata), f"{path}/{name}")
+            check_codecs(document_of(node.metadata), f"{path}/{name}", _RAGGED)
     try:
         import zarr_vectors
     except ModuleNotFoundError as error:

@@ -478,6 +478,21 @@ def test_of_a_storm_only_the_last_view_is_computed_to_the_end():
 
 
 @pytest.mark.fault("X1")
+def test_a_picture_that_nobody_wants_any_more_reads_no_further_chunk():
+    read = []
+
+    def block(level, window):
+        read.append(window)
+        return np.zeros([b - a for a, b in window], "u1")
+
+    viewport = Viewport(lazypyr.from_function(block, shape=(1024, 1024), dtype="u1", chunks=(64, 64)), Engine(workers=2))
+    view = viewport.view(None, None, 1024, 1024)
+    with pytest.raises(RenderCancelled):
+        viewport.frame(view, lambda: len(read) >= 3)
+    assert len(read) <= 3 + 2, "one more a thread"
+
+
+@pytest.mark.fault("X1")
 def test_what_nobody_waits_for_holds_nobody_up():
     slow = Slow(0.0, (4096, 4096), 512)
     loop, interactive, plot = session(slow)
