@@ -485,7 +485,9 @@ def test_a_picture_that_nobody_wants_any_more_reads_no_further_chunk():
         read.append(window)
         return np.zeros([b - a for a, b in window], "u1")
 
-    viewport = Viewport(lazypyr.from_function(block, shape=(1024, 1024), dtype="u1", chunks=(64, 64)), Engine(workers=2))
+    viewport = Viewport(
+        lazypyr.from_function(block, shape=(1024, 1024), dtype="u1", chunks=(64, 64)), Engine(workers=2)
+    )
     view = viewport.view(None, None, 1024, 1024)
     with pytest.raises(RenderCancelled):
         viewport.frame(view, lambda: len(read) >= 3)

@@ -244,12 +244,16 @@ def test_the_log_of_the_server_has_no_place_that_an_error_of_another_package_nam
         fingerprint = "told"
 
         def read(self, window, step=None):
-            raise OSError(f"can't read '/home/alice/{SECRET}/a b.zarr' of https://alice:{SECRET}@host/a.zarr?sig={SECRET}")
+            raise OSError(
+                f"can't read '/home/alice/{SECRET}/a b.zarr' of https://alice:{SECRET}@host/a.zarr?sig={SECRET}"
+            )
 
     with served({"told": LazyPyramidStore(Told())}) as server, caplog.at_level(logging.WARNING, "lazypyr.server"):
         assert ask(server.url, "/told/0/c/0/0").status in (500, 502)
     (message,) = [record.getMessage() for record in caplog.records]
     assert "a b.zarr" in message
     assert "a.zarr" in message
-    assert not {SECRET, "alice", "host"} & set(message.replace("/", " ").replace("@", " ").replace("'", " ").split()), message
+    assert not {SECRET, "alice", "host"} & set(message.replace("/", " ").replace("@", " ").replace("'", " ").split()), (
+        message
+    )
     assert SECRET not in message
