@@ -10,8 +10,8 @@ from lazypyr.metadata.dataset import DatasetMetadata, Described
 from lazypyr.metadata.documents import ArrayNode, GroupNode, documents
 from lazypyr.metadata.georeference import georeference
 from lazypyr.metadata.multiscales import Dataset, Multiscales
+from lazypyr.metadata.nodata import declared_nodata
 from lazypyr.metadata.ome_metadata import OmeMetadata
-from lazypyr.metadata.packing import declared_nodata
 from lazypyr.metadata.read import read_multiscales
 from lazypyr.metadata.variables import CoordArray, Variable
 from lazypyr.metadata.write import level_node, multiscale_attributes

@@ -38,6 +38,8 @@ class ArrayNode:
     document : Mapping[str, Any] or None
         Metadata of the array in the format that is written, without its attributes, instead of what the other members say:
         of an array that is served as another program described it.
+    has_fill_value : bool
+        False leaves the fill value of zarr v2 open, which xarray would take for no data.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class ArrayNode:
     codec: Codec | None = None
     separator: str = "/"
     document: Mapping[str, Any] | None = None
+    has_fill_value: bool = True
 
     def __post_init__(self) -> None:
         if len(self.chunks) != len(self.shape):
@@ -196,7 +199,7 @@ def _v2_array(node: ArrayNode) -> dict[str, Any]:
         "chunks": list(node.chunks),
         "dtype": v2_dtype(node.dtype),
         "compressor": None if node.codec is None else node.codec.v2_document(),
-        "fill_value": fill_json(node.fill_value, node.dtype),
+        "fill_value": fill_json(node.fill_value, node.dtype) if node.has_fill_value else None,
         "order": "C",
         "filters": None,
         "dimension_separator": node.separator,

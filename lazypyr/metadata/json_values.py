@@ -60,12 +60,12 @@ def fill_json(value: Any, dtype: np.dtype[Any]) -> Any:
     return scalar.item()
 
 
-def nodata_json(value: Any, dtype: np.dtype[Any], *, zarr_format: int) -> Any:
-    """The attribute `_FillValue` that *declares* no data; None where nothing needs to be declared.
+def nodata_json(value: Any, dtype: np.dtype[Any], *, zarr_format: int, keeps_nan: bool = False) -> Any:
+    """The attribute `_FillValue` that *declares* no data; None where nothing needs to be declared, as NaN does not.
 
     In v3 floats are base64 of eight little-endian bytes, which is how xarray writes and reads them.
     """
-    if value is None or dtype.kind not in "iufc" or np.isnan(value):
+    if value is None or dtype.kind not in "iufc" or (np.isnan(value) and not keeps_nan):
         return None
     document = fill_json(value, dtype)
     if zarr_format == 2 or dtype.kind in "iu":

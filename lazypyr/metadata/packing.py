@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from lazypyr._util.checks import as_scalar
+from lazypyr.metadata.nodata import OF_NODATA, as_stored, declared_values, declares_nan, meant_dtype, viewed
 
-__all__ = ["OF_PACKING", "Packing", "declared_nodata", "declared_values", "flags_of", "read_packing"]
+__all__ = ["OF_PACKING", "Packing", "flags_of", "packing_of", "read_packing"]
 
 Array = np.ndarray[Any, Any]
 
-OF_NODATA = ("_FillValue", "missing_value", "nodata", "_nodata", "nodatavals")
-"""Attributes that declare values to hold nothing."""
 OF_PACKING = frozenset({*OF_NODATA, "scale_factor", "add_offset", "_Unsigned", "valid_min", "valid_max", "valid_range"})
 """Attributes that speak of the numbers as they are stored: false of unpacked ones."""
 
@@ -43,6 +39,8 @@ class Packing:
         Smallest and largest of `numbers` that hold something.
     keeps_dtype : bool
         True where unpacked floats stay as wide as they are stored, see `dtype`.
+    is_declared : bool
+        False where the user said which values hold nothing.
 
     Examples
     --------
@@ -58,6 +56,7 @@ class Packing:
     nodata_values: tuple[Any, ...] = ()
     valid: tuple[Any, Any] = (None, None)
     keeps_dtype: bool = False
+    is_declared: bool = True
 
     @property
     def nodata(self) -> Any:
@@ -80,6 +79,12 @@ class Packing:
         return self.valid != (None, None)
 
     @property
+    def says_more_than_nodata(self) -> bool:
+        """True where the attributes declare more than one value says, so that recipes leave it to them."""
+        more = self.has_range or self.keeps_dtype if self.nodata is None else len(self.nodata_values) > 1
+        return self.is_declared and more
+
+    @property
     def is_plain(self) -> bool:
         """True where the stored numbers are the values, and one value at most holds nothing."""
         return not self.scales and self.numbers == self.stored and len(self.nodata_values) < 2 and not self.has_range
@@ -88,7 +93,7 @@ class Packing:
     def hole(self) -> Any:
         """The one value of `numbers` that holds nothing in what is made of them; None where NaN or no value does."""
         if self.nodata_values:
-            return _viewed(self.nodata, self.stored, self.numbers)
+            return viewed(self.nodata, self.stored, self.numbers)
         low, high = self.valid
         if self.numbers.kind not in "iu" or not self.has_range:
             return None
@@ -97,7 +102,7 @@ class Packing:
 
     @cached_property
     def _holes(self) -> tuple[Any, ...]:
-        return tuple(_viewed(value, self.stored, self.numbers) for value in self.nodata_values)
+        return tuple(viewed(value, self.stored, self.numbers) for value in self.nodata_values)
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
@@ -168,6 +173,28 @@ class Packing:
                 values += self.offset
         return values
 
+    def values(self, block: Array, dtype: np.dtype[Any]) -> Array:
+        """Values of stored numbers in a dtype that has NaN for those that hold nothing; in `numbers`, where `hole` has.
+
+        Parameters
+        ----------
+        block : ndarray
+            Of `stored`, any shape. It isn't written to.
+        dtype : numpy.dtype
+            `values_dtype`, or a float dtype.
+
+        Returns
+        -------
+        ndarray
+            Of the block's shape.
+        """
+        return self.unpack(block, dtype) if dtype.kind in "fc" else self.with_one_hole(block)
+
+    @property
+    def values_dtype(self) -> np.dtype[Any]:
+        """Dtype of the values where integers that have no scale stay integers."""
+        return self.dtype if self.scales else self.numbers
+
     def with_one_hole(self, block: Array) -> Array:
         """Numbers among which `hole` (of floats without one: NaN) stands for all that hold nothing.
 
@@ -198,6 +225,17 @@ class Packing:
         return "packing", self.stored.str, self.numbers.str, scaling, values, valid, self.dtype.str
 
 
+class HasNumbers(Protocol):
+    """The part of `DatasetMetadata` that speaks of numbers."""
+
+    @property
+    def attrs(self) -> Mapping[str, Any]: ...
+    @property
+    def nodata_values(self) -> tuple[Any, ...]: ...
+    @property
+    def packing(self) -> Packing | None: ...
+
+
 def read_packing(
     attrs: Mapping[str, Any],
     dtype: np.dtype[Any],
@@ -224,7 +262,8 @@ def read_packing(
         Value of absent chunks, which holds nothing where nothing else is declared, unless it is zero: zero is what every
         array has to which nobody gave one.
     is_mask : bool, default False
-        True of Zarr v2, whose fill value holds nothing whatever else is declared, as xarray reads it.
+        True of Zarr v2, whose fill value holds nothing whatever else is declared, as xarray reads and writes it; of packed
+        numbers zero too.
 
     Returns
     -------
@@ -238,89 +277,34 @@ def read_packing(
     (dtype('uint8'), (np.int8(7), np.int8(9)), (None, np.uint8(254)))
     """
     dtype = np.dtype(dtype)
-    numbers = _numbers(attrs.get("_Unsigned"), dtype)
-    if dtype.kind not in "iufc":
-        values = tuple(as_scalar(value, dtype) for value in nodata or ())
-        return Packing(dtype, dtype, nodata_values=tuple(v for v in values if v is not None))
+    numbers = meant_dtype(attrs.get("_Unsigned"), dtype)
     scale, offset = (_number(attrs.get(name)) for name in ("scale_factor", "add_offset"))
-    values, keeps = declared_values(attrs, dtype), False
-    if nodata is not None:
-        held = (_as_stored(value, dtype, numbers) for value in nodata)
-        values = tuple(value for value in held if value is not None)
-    else:
-        keeps = not values and any(_is_nan(attrs.get(name), dtype) for name in ("_FillValue", "missing_value"))
-        chosen = None if fill_value is None else as_scalar(fill_value, dtype)
-        if chosen is not None and chosen and chosen == chosen and (is_mask or not values):  # noqa: PLR0124 - not NaN
-            values = (chosen, *(value for value in values if value != chosen)) if is_mask else (chosen,)
-        keeps = keeps or (is_mask and not values and fill_value is not None and fill_value != fill_value)  # noqa: PLR0124
-    valid = (None, None) if nodata is not None and not values else _valid(attrs, dtype, numbers, scale, offset)
-    return Packing(dtype, numbers, scale, offset, values, valid, bool(keeps))
-
-
-def declared_nodata(attrs: Mapping[str, Any], dtype: np.dtype[Any]) -> Any:
-    """Value that attributes declare to mean "no data": the first of `declared_values`.
-
-    Parameters
-    ----------
-    attrs : Mapping
-        Attributes of an array, or of the group around it.
-    dtype : numpy.dtype
-        Of the array.
-
-    Returns
-    -------
-    scalar or None
-        Of `dtype`; None where nothing is declared.
-
-    Examples
-    --------
-    >>> declared_nodata({"_FillValue": -9999}, np.dtype("int16"))
-    np.int16(-9999)
-    >>> declared_nodata({"_FillValue": -9999}, np.dtype("uint8")) is None
-    True
-    """
-    return next(iter(declared_values(attrs, dtype)), None)
-
-
-def declared_values(attrs: Mapping[str, Any], dtype: np.dtype[Any]) -> tuple[Any, ...]:
-    """Values that attributes declare to mean "no data".
-
-    All of `_FillValue` and `missing_value`, which may be lists; where neither is there, `nodata`, `_nodata` or
-    `nodatavals`, the first that is. xarray writes a float `_FillValue` in zarr v3 as base64 of a little-endian double. The
-    array's own fill value, which is what absent chunks read as, is no declaration.
-
-    Parameters
-    ----------
-    attrs : Mapping
-        Attributes of an array, or of the group around it.
-    dtype : numpy.dtype
-        Of the array.
-
-    Returns
-    -------
-    tuple of scalar
-        Of `dtype`, each once. Values that the dtype can't hold (-9999 in uint8) can't occur, and NaN needs no declaration:
-        they are left out. With `_Unsigned` values may be given as they are stored, or as they are meant.
-
-    Examples
-    --------
-    >>> declared_values({"_FillValue": -9999, "missing_value": [-9999, 32000]}, np.dtype("int16"))
-    (np.int16(-9999), np.int16(32000))
-    """
+    chosen = None if fill_value is None else as_scalar(fill_value, dtype)
+    is_packed = numbers != dtype or scale is not None or offset is not None
+    if chosen is None or chosen != chosen or not (chosen or (is_mask and is_packed)):  # noqa: PLR0124 - NaN needs no mention
+        chosen = None
     if dtype.kind not in "iufc":
-        return ()
-    numbers = _numbers(attrs.get("_Unsigned"), dtype)
-    stated = [attrs[name] for name in OF_NODATA[:2] if attrs.get(name) is not None]
-    if not stated:
-        other = next((attrs[name] for name in OF_NODATA[2:] if attrs.get(name) is not None), None)
-        stated = [_entries(other, dtype)[:1]]
-    found: dict[Any, None] = {}
-    for value in stated:
-        for entry in _entries(value, dtype):
-            held = _as_stored(_decoded(entry, dtype), dtype, numbers)
-            if held is not None:
-                found.setdefault(held)
-    return tuple(found)
+        stated = nodata if nodata is not None else () if chosen is None else (chosen,)
+        held = [as_scalar(value, dtype) for value in stated]
+        return Packing(dtype, dtype, nodata_values=tuple(v for v in held if v is not None), is_declared=nodata is None)
+    if nodata is None:
+        values = declared_values(attrs, dtype)
+        keeps = not values and declares_nan(attrs, dtype)
+        keeps = keeps or (is_mask and not values and fill_value is not None and fill_value != fill_value)  # noqa: PLR0124
+        if chosen is not None and (is_mask or not values):
+            values = (chosen, *(value for value in values if value != chosen))
+    else:
+        keeps = False
+        values = tuple(v for given in nodata if (v := as_stored(given, dtype, numbers)) is not None)
+    valid = (None, None) if nodata is not None and not nodata else _valid(attrs, dtype, numbers, scale, offset)
+    return Packing(dtype, numbers, scale, offset, values, valid, bool(keeps), nodata is None)
+
+
+def packing_of(metadata: HasNumbers, dtype: np.dtype[Any]) -> Packing:
+    """Packing that goes with metadata: the one that was read at opening, else what the attributes and `nodata_values` say."""
+    if metadata.packing is not None:
+        return metadata.packing
+    return read_packing(metadata.attrs, dtype, nodata=metadata.nodata_values)
 
 
 def flags_of(attrs: Mapping[str, Any]) -> dict[Any, str]:
@@ -347,30 +331,6 @@ def flags_of(attrs: Mapping[str, Any]) -> dict[Any, str]:
     return dict(zip(values, map(str, words), strict=True)) if len(values) == len(words) else {}
 
 
-def _numbers(unsigned: Any, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    text = str(unsigned).lower()
-    if dtype.kind == "i" and text == "true":
-        return np.dtype(f"u{dtype.itemsize}").newbyteorder(dtype.byteorder)
-    if dtype.kind == "u" and text == "false":
-        return np.dtype(f"i{dtype.itemsize}").newbyteorder(dtype.byteorder)
-    return dtype
-
-
-def _viewed(value: Any, stored: np.dtype[Any], numbers: np.dtype[Any]) -> Any:
-    return np.asarray(value, stored).view(numbers)[()]
-
-
-def _as_stored(value: Any, dtype: np.dtype[Any], numbers: np.dtype[Any]) -> Any:
-    """The same number in `dtype`, or of its bits where only `numbers` holds it; None for NaN and for others."""
-    if isinstance(value, bool) or not isinstance(value, int | float | complex | np.number) or value != value:  # noqa: PLR0124
-        return None
-    held = as_scalar(value, dtype)
-    if held is None and numbers != dtype:
-        meant = as_scalar(value, numbers)
-        held = None if meant is None else _viewed(meant, numbers, dtype)
-    return held
-
-
 def _number(value: Any) -> Any:
     """A finite real number, as Python or numpy has it, also out of a list of one; None for anything else."""
     if isinstance(value, list | tuple | np.ndarray):
@@ -378,11 +338,6 @@ def _number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return None
     return value if math.isfinite(value) else None
-
-
-def _is_nan(value: Any, dtype: np.dtype[Any]) -> bool:
-    entries = [] if value is None else [_decoded(entry, dtype) for entry in _entries(value, dtype)]
-    return bool(entries) and all(entry != entry for entry in entries)  # noqa: PLR0124 - NaN alone differs from itself
 
 
 def _valid(
@@ -423,37 +378,4 @@ def _valid(
 def _meant(value: Any, dtype: np.dtype[Any], numbers: np.dtype[Any]) -> Any:
     """A bound as a number: one that `_Unsigned` makes another is given as it is stored."""
     held = as_scalar(value, dtype) if numbers != dtype else None
-    return value if held is None else _viewed(held, dtype, numbers).item()
-
-
-def _entries(value: Any, dtype: np.dtype[Any]) -> Sequence[Any]:
-    """Values of a list, or the one that isn't in any; a pair of numbers is one complex number."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        pair = dtype.kind == "c" and len(value) == 2 and not any(isinstance(part, list | tuple) for part in value)
-        return [value] if pair else list(value)
-    return [] if value is None else [value]
-
-
-def _decoded(value: Any, dtype: np.dtype[Any]) -> Any:
-    """A Python number, or None where the text is none."""
-    if isinstance(value, list | tuple):
-        if dtype.kind == "c" and len(value) == 2:
-            real, imag = (_decoded(part, np.dtype("f8")) for part in value)
-            plain = isinstance(real, int | float) and isinstance(imag, int | float)
-            return complex(real, imag) if plain else None
-        return _decoded(value[0], dtype) if value else None
-    if not isinstance(value, str):
-        return value.item() if isinstance(value, np.generic) else value
-    try:
-        return complex(value) if dtype.kind == "c" else float(value) if dtype.kind == "f" else int(value)
-    except ValueError:
-        pass
-    try:
-        content = base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    if len(content) == 8 and dtype.kind == "f":
-        return struct.unpack("<d", content)[0]
-    return np.frombuffer(content, dtype.newbyteorder("<"))[0].item() if len(content) == dtype.itemsize else None
+    return value if held is None else viewed(held, dtype, numbers).item()

@@ -7,7 +7,8 @@ from typing import Any
 
 from lazypyr.errors import PlanError
 from lazypyr.metadata.codec import Codec
-from lazypyr.metadata.conventions import CONVENTIONS, Hierarchy, is_reserved
+from lazypyr.metadata.conventions import CONVENTIONS, Hierarchy, is_reserved, is_written
+from lazypyr.metadata.conventions.cf import fill_value_of
 from lazypyr.metadata.documents import ArrayNode
 from lazypyr.metadata.protocol import SupportsMultiscales
 
@@ -68,7 +69,7 @@ def multiscale_attributes(
 
 
 def level_node(pyramid: SupportsMultiscales, level: int, *, codec: Codec | None, zarr_format: int = 3) -> ArrayNode:
-    """Array of one level: its dimension names, place in the world (`spatial:`, `proj:`) and declared no-data value.
+    """Array of one level: the source's attributes, its dimension names, place in the world (`spatial:`, `proj:`) and nodata.
 
     Parameters
     ----------
@@ -93,14 +94,17 @@ def level_node(pyramid: SupportsMultiscales, level: int, *, codec: Codec | None,
     >>> level_node(pyramid, 1, codec=None).shape
     (50, 35)
     """
-    attributes: dict[str, Any] = {}
+    left_out = frozenset[str]().union(*(convention.left_out(pyramid) for convention in CONVENTIONS))
+    attributes = {k: v for k, v in pyramid.attrs.items() if not is_written(str(k)) and k not in left_out}
     for convention in CONVENTIONS:
         attributes |= convention.array(pyramid, level, zarr_format)
+    fill_value, has_fill_value = fill_value_of(pyramid, zarr_format)
     return ArrayNode(
         shape=pyramid.levels[level].shape,
         chunks=pyramid.chunks,
         dtype=pyramid.dtype,
-        fill_value=pyramid.fill_value,
+        fill_value=fill_value,
+        has_fill_value=has_fill_value,
         dimension_names=tuple(pyramid.axes),
         attributes=attributes,
         codec=codec,

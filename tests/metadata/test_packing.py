@@ -7,10 +7,13 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lazypyr.metadata.packing import declared_values, flags_of, read_packing
+import lazypyr
+from lazypyr.metadata.nodata import declared_values
+from lazypyr.metadata.packing import flags_of, read_packing
 
 SCALES = st.sampled_from([None, 0.01, -0.5, 2.0, np.float32(0.1), np.float64(1e-3), 3])
 OFFSETS = st.sampled_from([None, 273.15, -7.5, 0.0, np.float32(10), 100])
@@ -167,3 +170,62 @@ def test_what_is_no_number_packs_nothing(value):
 )
 def test_flags(attrs, wanted):
     assert flags_of(attrs) == wanted
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_levels_have_all_attributes_of_their_source(zarr_format):
+    """All but those that are written anew, or false of a level; the calendar of its times was lost before."""
+    kept = {
+        "units": "days since 2000-01-01",
+        "calendar": "noleap",
+        "dtype": "timedelta64[ns]",
+        "_Unsigned": "true",
+        "scale_factor": 0.5,
+        "missing_value": 3,
+        "valid_range": [0, 9],
+        "flag_values": [0, 1],
+        "flag_meanings": "land sea",
+        "cell_methods": "time: mean",
+        "grid_mapping": "crs",
+        "own": {"anything": [1, "a", None]},
+    }
+    dropped = {"multiscales": [], "ome": {}, "omero": {}, "lazypyr": {}, "title": "of the dataset"}
+    place = {"GeoTransform": "0 1 0 0 0 1", "transform": [1, 0, 0, 0, 1, 0]}  # of level 0
+    array = zarr.create_array({}, data=np.zeros((8, 8), "i2"), zarr_format=zarr_format, fill_value=3)
+    array.attrs.update({**kept, **dropped, **place, "_FillValue": 3, "_ARRAY_DIMENSIONS": ["y", "x"]})
+    for level in (0, 1):
+        store = lazypyr.LazyPyramidStore(array, levels=2, zarr_format=zarr_format)
+        found = dict(zarr.open_array(store, path=str(level), mode="r").attrs)
+        assert {k: v for k, v in found.items() if k in kept} == kept
+        assert found["_FillValue"] == 3
+        assert not {*dropped, *place} & set(found)
+
+
+@pytest.mark.parametrize(("nodata", "declared"), [("declared", True), (5, False), (None, False)])
+def test_attributes_of_values_that_the_user_overrode_are_left_out(nodata, declared):
+    array = zarr.create_array({}, data=np.zeros((8, 8), "i2"))
+    array.attrs.update({"_FillValue": 3, "missing_value": 3, "nodata": 3, "valid_min": 0})
+    store = lazypyr.LazyPyramidStore(array, levels=2, nodata=nodata)
+    found = dict(zarr.open_array(store, path="1", mode="r").attrs)
+    assert found.get("_FillValue") == (3 if declared else nodata)
+    assert ("missing_value" in found, "nodata" in found, "valid_min" in found) == (declared, declared, True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("attrs", "data"),
+    [
+        ({"scale_factor": 0.5}, np.arange(64, dtype="i2")),  # zero is a value
+        ({"_FillValue": np.nan, "scale_factor": 0.5}, np.arange(64, dtype="f4")),  # and stays float32
+        ({"_FillValue": np.nan}, np.arange(64, dtype="f4")),
+        ({"_FillValue": 5}, np.arange(64, dtype="i2")),
+    ],
+)
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_xarray_reads_what_the_source_says_in_either_format(attrs, data, zarr_format, tmp_path):
+    values = xr.DataArray(data.reshape(8, 8), dims=("y", "x"), name="v").assign_attrs(attrs)
+    values.to_dataset().to_zarr(tmp_path / "a.zarr", zarr_format=3)
+    store = lazypyr.LazyPyramidStore(tmp_path / "a.zarr" / "v", layout="{level}/v", zarr_format=zarr_format, levels=1)
+    found = xr.open_dataset(store, engine="zarr", group="0")["v"]
+    xr.testing.assert_equal(found, xr.open_zarr(tmp_path / "a.zarr")["v"])
+    assert found.dtype == xr.open_zarr(tmp_path / "a.zarr")["v"].dtype

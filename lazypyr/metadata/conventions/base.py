@@ -62,6 +62,10 @@ class Convention:
         """True for a key that this convention writes anew."""
         return key in self.reserved_keys or key.startswith(self.reserved_prefixes or ("\0",))
 
+    def left_out(self, pyramid: SupportsMultiscales) -> frozenset[str]:
+        """Keys of the source's own array that would be false, or out of place, of a level's array."""
+        return frozenset()
+
     def why_not(self, pyramid: SupportsMultiscales) -> str | None:
         """Reason why a pyramid can't be described in this convention; None when it can."""
         return None

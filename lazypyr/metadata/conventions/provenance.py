@@ -17,6 +17,9 @@ class Provenance(Convention):
     level_keys = frozenset({"lazypyr"})
     text_keys = frozenset({"recipe", "recipe_document"})
 
+    def left_out(self, pyramid: SupportsMultiscales) -> frozenset[str]:
+        return frozenset({"products"})
+
     def group(self, pyramid: SupportsMultiscales, hierarchy: Hierarchy) -> dict[str, Any]:
         if hierarchy.provenance is None:
             return {}

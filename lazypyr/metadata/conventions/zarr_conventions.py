@@ -55,6 +55,9 @@ class ZarrConventions(Convention):
     reserved_prefixes = ("spatial:", "proj:")
     level_keys = frozenset({"multiscales", "zarr_conventions"})
 
+    def left_out(self, pyramid: SupportsMultiscales) -> frozenset[str]:
+        return frozenset({"GeoTransform", "transform"})  # those of level 0
+
     def group(self, pyramid: SupportsMultiscales, hierarchy: Hierarchy) -> dict[str, Any]:
         v3 = hierarchy.zarr_format == 3
         attributes: dict[str, Any] = {"multiscales": layout(pyramid, hierarchy.paths)} if v3 else {}
