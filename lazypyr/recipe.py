@@ -16,7 +16,7 @@ from lazypyr.errors import PlanError
 from lazypyr.metadata.json_values import restored
 from lazypyr.points.open import from_points, read_points
 from lazypyr.products.apply import product_again
-from lazypyr.products.mapped import map_pyramids, map_sources
+from lazypyr.products.fitted import map_pyramids, map_sources
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.level_source import LevelSource
 from lazypyr.pyramids.open import open_pyramid

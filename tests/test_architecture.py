@@ -36,7 +36,7 @@ OPTIONAL = {
     "napari": {"viewers"},
     "s3fs": set(),
 }
-# The faces that zarr and HTTP call, the mapping that zarr reads metadata through, the stores that only zarr can ask.
+# The faces that zarr and HTTP call, the mapping that zarr reads metadata through, the loop that fetches far chunks.
 ASYNC = (
     "engine/wait.py",
     "store/",
@@ -46,7 +46,7 @@ ASYNC = (
     "sources/mapping_store.py",
     "sources/walk.py",
     "sources/read_only_store.py",
-    "sources/chunk_bytes.py",
+    "sources/far/",
 )
 # Rooms that exist only for their optional packages: beyond their __init__, modules may import them at the top.
 WHOLLY_OPTIONAL = {"server", "plot"}

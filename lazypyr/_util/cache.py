@@ -42,18 +42,48 @@ class CacheInfo:
 class Computation:
     """One computation of one key. Every attribute is guarded by the lock of its cache."""
 
-    __slots__ = ("compute", "future", "generation", "key", "started", "urgent", "waiting", "waits_for")
+    __slots__ = (
+        "compute",
+        "future",
+        "generation",
+        "key",
+        "needed_by",
+        "prepared",
+        "release",
+        "started",
+        "urgent",
+        "waiting",
+        "waits_for",
+    )
 
     def __init__(self, key: Hashable, compute: Callable[[], Any], generation: int) -> None:
         self.key, self.compute, self.generation = key, compute, generation
         self.future: Future[Any] = Future()
         # A future that is marked running can't be cancelled by one of its waiters.
         self.future.set_running_or_notify_cancel()
-        self.started = False
+        self.started = self.prepared = False
         # A task that holds a memory reservation waits for this one; it must bypass the limiter, or both deadlock.
         self.urgent = False
         self.waiting = 0
         self.waits_for: list[Computation] = []
+        self.needed_by: list[Computation] = []
+        # What was asked for on its behalf is let go of when it ends, or when nobody wants it.
+        self.release: Callable[[], None] | None = None
+
+    def is_abandoned(self) -> bool:
+        """True where nobody waits for it, or only computations for which nobody does. No lock: a glance, to be repeated."""
+        needed_by = list(self.needed_by)
+        return self.waiting <= len(needed_by) and all(other.is_abandoned() for other in needed_by)
+
+    def wait_for(self, other: Computation) -> None:
+        """Record that it needs another one."""
+        self.waits_for.append(other)
+        other.needed_by.append(self)
+
+    def has(self, other: Computation) -> None:
+        """Record that it no longer waits for another one."""
+        self.waits_for.remove(other)
+        other.needed_by.remove(self)
 
 
 class CacheStorage:
@@ -165,7 +195,7 @@ class SingleFlightCache:
                 computation.started = True
                 self._computes += 1
                 if caller is not None:
-                    caller.waits_for.append(computation)
+                    caller.wait_for(computation)
                     computation.urgent = computation.urgent or caller.urgent
         if alone:
             try:
@@ -173,7 +203,7 @@ class SingleFlightCache:
             finally:
                 if caller is not None:
                     with self._lock:
-                        caller.waits_for.remove(computation)
+                        caller.has(computation)
         with self.waiting(computation):
             if self._start(computation):
                 return self._run(computation)
@@ -218,12 +248,15 @@ class SingleFlightCache:
         """Withdraw from a computation; one that nobody waits for is not started."""
         with self._lock:
             computation.waiting -= 1
-            if (
+            dropped = (
                 computation.waiting == 0
                 and not computation.started
                 and self._computations.get(computation.key) is computation
-            ):
+            )
+            if dropped:
                 del self._computations[computation.key]
+        if dropped and computation.release is not None:
+            computation.release()
 
     def run(self, computation: Computation) -> None:
         """Run a computation in this thread, unless it has been started or nobody waits for it any more."""
@@ -237,7 +270,7 @@ class SingleFlightCache:
         with self._lock:
             circle = caller is not None and _reaches(computation, caller)
             if caller is not None and not circle:
-                caller.waits_for.append(computation)
+                caller.wait_for(computation)
                 if caller.urgent:
                     _mark_urgent(computation)
         if circle:
@@ -249,7 +282,7 @@ class SingleFlightCache:
         finally:
             if caller is not None:
                 with self._lock:
-                    caller.waits_for.remove(computation)
+                    caller.has(computation)
             self.leave(computation)
 
     def _start(self, computation: Computation) -> bool:
@@ -293,6 +326,8 @@ class SingleFlightCache:
                 del self._computations[computation.key]
             if value is not None and computation.generation == self._generation:
                 self._keep(computation.key, value)
+        if computation.release is not None:
+            computation.release()
 
 
 def current_computation() -> Computation | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import os
 import weakref
@@ -26,5 +27,7 @@ def _remake() -> None:
             make()
 
 
+# As the interpreter ends, methods die in no order, and what is told of it is gone.
+atexit.register(_makers.clear)
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_remake)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +13,10 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Pyramid
 
-__all__ = ["checked_chunk", "cut", "full_size", "only_chunk"]
+__all__ = ["checked_chunk", "cut", "full_size", "only_chunk", "warn_of_large_chunks"]
 
 Array = np.ndarray[Any, Any]
+log = logging.getLogger("lazypyr")
 
 
 def checked_chunk(pyramid: Pyramid, level: int, window: Window, compute: Callable[[], Array]) -> Array:
@@ -73,3 +75,15 @@ def only_chunk(window: Window, chunks: tuple[int, ...]) -> tuple[int, ...] | Non
 def cut(chunk: Array, chunks: tuple[int, ...], index: tuple[int, ...], window: Window) -> Array:
     """Pixels of a window that lies in a chunk, given with its index."""
     return chunk[tuple([slice(a - i * c, b - i * c) for (a, b), i, c in zip(window, index, chunks, strict=True)])]
+
+
+def warn_of_large_chunks(pyramid: Pyramid, inflight_bytes: int, warned: set[str]) -> None:
+    """Say once of a source that a chunk of it takes more memory than all computations together may hold."""
+    for source in pyramid.sources:
+        if source.chunk_bytes > inflight_bytes and not source.cheap_stride and source.name not in warned:
+            warned.add(source.name)
+            log.warning(
+                "%s: a chunk decodes to %d bytes, more than inflight_bytes=%d: one is decoded at a time, in that much "
+                "memory; store smaller chunks, in shards perhaps",
+                *(source.name, source.chunk_bytes, inflight_bytes),
+            )

@@ -6,7 +6,6 @@ State lives here only. A pickled engine is its settings; in a forked child it st
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterable
@@ -19,7 +18,8 @@ import numpy as np
 from lazypyr._util.cache import CacheInfo, CacheStorage, Computation, SingleFlightCache, current_computation
 from lazypyr._util.checks import positive, whole_number
 from lazypyr._util.forksafe import remake_after_fork
-from lazypyr.engine.chunks import checked_chunk, cut, full_size, only_chunk
+from lazypyr.engine.chunks import checked_chunk, cut, full_size, only_chunk, warn_of_large_chunks
+from lazypyr.engine.far import ChunksOf, ask_ahead, execute, run_when_here
 from lazypyr.engine.limiter import MemoryLimiter
 from lazypyr.engine.pools import DaemonThreadPool, run_tasks
 from lazypyr.errors import BusyError
@@ -27,11 +27,11 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import ComputeContext, Pyramid
 from lazypyr.pyramids.plan import ReadPlan
+from lazypyr.sources.chunk_memory import ChunkMemory
 
 __all__ = ["DEFAULT_CACHE_BYTES", "DEFAULT_INFLIGHT_BYTES", "DEFAULT_TIMEOUT_S", "Engine"]
 
 Array = np.ndarray[Any, Any]
-log = logging.getLogger("lazypyr")
 DEFAULT_CACHE_BYTES = 256 * 2**20
 DEFAULT_INFLIGHT_BYTES = 256 * 2**20
 # A hung source must end some day; the overview of a large array in far storage takes minutes and must not fail.
@@ -46,8 +46,8 @@ _reserved: ContextVar[tuple[int, ...]] = ContextVar("lazypyr_reserved", default=
 _ENTRY_BYTES = 1024
 
 
-def _sizeof(value: Array | bytes) -> int:
-    return value.nbytes if isinstance(value, np.ndarray) else len(value)
+def _sizeof(value: Any) -> int:
+    return len(value) if isinstance(value, bytes) else int(value.nbytes)
 
 
 class ChunkSink(Protocol):
@@ -124,6 +124,7 @@ class Engine:
         self._probe = threading.Event()
         self._probe.set()
         self._limiter = MemoryLimiter(self.inflight_bytes, self.timeout_s)
+        self._memory = ChunkMemory(self._cache.storage, self.inflight_bytes // 2)
         self._warned: set[str] = set()
 
     def beside(self) -> Engine:
@@ -142,6 +143,7 @@ class Engine:
         if engine is not None:
             # Not in _start: a forked child has each cache by itself, as a lock of the other may be held for ever.
             self._cache = SingleFlightCache(self.cache_bytes, _sizeof, storage=engine.cache_storage)
+            self._memory = ChunkMemory(self._cache.storage, self.inflight_bytes // 2)
 
     def add_sink(self, sink: ChunkSink) -> None:
         """Look for chunks in a sink too, and hand it what is computed."""
@@ -218,7 +220,9 @@ class Engine:
                 self.chunk(pyramid, level, index), pyramid.chunks, index, part
             )
 
-        self.run_tasks(partial(place, index) for index in indices)
+        of = pyramid, level, windows.chunk_index_windows(window, pyramid.chunks)
+        with ask_ahead(of, self, self._memory) if pyramid.is_far else contextlib.nullcontext():
+            self.run_tasks(partial(place, index) for index in indices)
         out.flags.writeable = False
         return out
 
@@ -250,16 +254,29 @@ class Engine:
         Wait for ``computation.future`` inside ``engine.waiting(computation)``.
         """
         key = (pyramid.key, level, index)
-        return self.submit(key, partial(self._compute, pyramid, level, index))
+        return self.submit(key, partial(self._compute, pyramid, level, index), of=(pyramid, level, (index,)))
 
-    def submit(self, key: Hashable, compute: Callable[[], Any]) -> tuple[Any, None] | tuple[None, Computation]:
-        """Value of a key if it is cached, else its computation; `request` for any value that the cache may hold."""
+    def submit(
+        self, key: Hashable, compute: Callable[[], Any], *, of: ChunksOf | None = None
+    ) -> tuple[Any, None] | tuple[None, Computation]:
+        """Value of a key if it is cached, else its computation; `request` for any value that the cache may hold.
+
+        Parameters
+        ----------
+        key : hashable
+        compute : callable
+        of : (Pyramid, int, iterable of indices), optional
+            Chunks of a level that it needs: what is far of them is asked for now, and no thread is held while it comes.
+        """
         value, computation = self._cache.submit(key, compute, urgent=id(self) in _reserved.get())
         if computation is None:
             return value, None
-        cache = self._cache
         if not computation.started:
-            self._request_pool.submit(partial(_quietly, cache, computation))
+            run = partial(self._request_pool.submit, partial(_quietly, self._cache, computation))
+            if of is None or not of[0].is_far:
+                run()
+            else:
+                run_when_here(computation, of, self, self._memory, run, self._request_pool.submit)
         return None, computation
 
     def waiting(self, computation: Computation) -> contextlib.AbstractContextManager[None]:
@@ -320,29 +337,18 @@ class Engine:
         """Compute with memory reserved, unless the work that this is part of has reserved it."""
         reserved = _reserved.get()
         if id(self) in reserved:
-            return pyramid.execute(plan, context)
+            return execute(pyramid, plan, context, self._memory, self.clear)
         if plan.working_bytes > self.inflight_bytes:
-            self._warn_of_large_chunks(pyramid)
+            warn_of_large_chunks(pyramid, self.inflight_bytes, self._warned)
         need = min(self.inflight_bytes, plan.working_bytes)
         computation = current_computation()
         self._limiter.acquire(need, urgent=lambda: computation is not None and computation.urgent)
         token = _reserved.set((*reserved, id(self)))
         try:
-            return pyramid.execute(plan, context)
+            return execute(pyramid, plan, context, self._memory, self.clear)
         finally:
             _reserved.reset(token)
             self._limiter.release(need)
-
-    def _warn_of_large_chunks(self, pyramid: Pyramid) -> None:
-        """Say once of a source that a chunk of it takes more memory than all computations together may hold."""
-        for source in pyramid.sources:
-            if source.chunk_bytes > self.inflight_bytes and not source.cheap_stride and source.name not in self._warned:
-                self._warned.add(source.name)
-                log.warning(
-                    "%s: a chunk decodes to %d bytes, more than inflight_bytes=%d: one is decoded at a time, in that much "
-                    "memory; store smaller chunks, in shards perhaps",
-                    *(source.name, source.chunk_bytes, self.inflight_bytes),
-                )
 
     # State
 

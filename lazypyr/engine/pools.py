@@ -14,15 +14,21 @@ import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from lazypyr._util.blocking import set_relief, waiting_long
+
 __all__ = ["DaemonThreadPool", "run_tasks"]
+
+# Beyond the size of a pool, while others wait for bytes from afar.
+_MOST_THREADS = 64
+_SOON_S = 0.05
 
 
 class DaemonThreadPool:
     """At most `size` daemon threads, started when first needed, taking calls in the order of their coming."""
 
     def __init__(self, size: int, name: str) -> None:
-        self.size, self._name = size, name
-        self._state = _PoolState()
+        self.size = size
+        self._state = _PoolState(size, name)
         # The threads know the state only: a pool that nobody has any more lets them end.
         weakref.finalize(self, _dismiss, self._state)
 
@@ -32,10 +38,7 @@ class DaemonThreadPool:
         with state.lock:
             state.calls.put(call)
             state.undone += 1
-            if state.threads < min(state.undone, self.size):
-                state.threads += 1
-                name = f"lazypyr-{self._name}-{state.threads}"
-                threading.Thread(target=_serve, args=(state,), name=name, daemon=True).start()
+            state.start_threads()
 
     @property
     def n_done(self) -> int:
@@ -52,22 +55,46 @@ class DaemonThreadPool:
 
 
 class _PoolState:
-    def __init__(self) -> None:
+    def __init__(self, size: int, name: str) -> None:
+        self.size, self.name = size, name
         self.calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.lock = threading.Lock()
         self.threads = 0
+        # Threads that wait for bytes from afar: as many others may work.
+        self.waiting = 0
         # Calls that wait or run. A thread that has just taken one is not free for the next, which may be what it waits for.
         self.undone = 0
         self.n_done = 0
 
+    def start_threads(self) -> None:
+        """Start a thread if there is work for it; with the lock held."""
+        if self.threads < min(self.undone, self.size + self.waiting, _MOST_THREADS + self.size):
+            self.threads += 1
+            name = f"lazypyr-{self.name}-{self.threads}"
+            threading.Thread(target=_serve, args=(self,), name=name, daemon=True).start()
+
+    def relieve(self, change: int) -> None:
+        """One of the threads begins to wait for bytes (1), or has them (-1)."""
+        with self.lock:
+            self.waiting += change
+            if change > 0:
+                self.start_threads()
+
+    def is_crowded(self) -> bool:
+        """True where a thread more than the size works, so that one that has ended its call can go."""
+        return self.threads - self.waiting > self.size
+
 
 def _serve(state: _PoolState) -> None:
+    set_relief(state.relieve)
     while (call := state.calls.get()) is not None:
         call()
         del call  # so that an idle thread holds no chunk
         with state.lock:
             state.undone -= 1
             state.n_done += 1
+            if state.is_crowded():
+                break
     with state.lock:
         state.threads -= 1
 
@@ -134,8 +161,10 @@ def run_tasks(pool: DaemonThreadPool, tasks: Iterable[Callable[[], None]]) -> No
             pool.submit(partial(assist, contextvars.copy_context(), open_))
     work()
     for open_ in helpers:
-        if not open_.acquire(blocking=False):  # it has begun: wait for its last task
-            done.acquire()
+        # It has begun: wait for its last task, which perhaps waits for bytes from afar.
+        if not open_.acquire(blocking=False) and not done.acquire(timeout=_SOON_S):
+            with waiting_long():
+                done.acquire()
     _raise_first(failed)
 
 

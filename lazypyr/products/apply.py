@@ -15,8 +15,8 @@ from lazypyr.products.color import colormap, composite
 from lazypyr.products.define import define
 from lazypyr.products.embeddings import Dequantize, pca, premultiply, unpremultiply
 from lazypyr.products.expression import expression
+from lazypyr.products.fitted import map_pyramids, map_sources
 from lazypyr.products.insar import amplitude, intensity, intf, phase
-from lazypyr.products.mapped import map_pyramids, map_sources
 from lazypyr.products.stretch import rescale
 from lazypyr.products.terrain import aspect, hillshade, slope
 from lazypyr.pyramids.base import Pyramid

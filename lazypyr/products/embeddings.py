@@ -13,7 +13,7 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.products.base import Array, BuiltInProduct, Input, Output, Product, ProductContext, Ranges, Read, need_real
 from lazypyr.products.color import RGBA_DISPLAY, ColorPlanes, band_axis, chosen_planes, read_as
-from lazypyr.products.mapped import map_pyramids, map_sources
+from lazypyr.products.fitted import map_pyramids, map_sources
 from lazypyr.products.user import supported
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.sources.base import Source

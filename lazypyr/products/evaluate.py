@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from lazypyr.errors import LazypyrError
+from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, Read
 
-__all__ = ["evaluate"]
+__all__ = ["asked_first", "evaluate"]
+
+_MAX_COUNTS = 4096
 
 
 def evaluate(
@@ -28,6 +32,40 @@ def evaluate(
     except Exception as error:
         raise context.error(f"{type(error).__name__}: {error}") from error
     return block if crop is None else block[crop].copy()
+
+
+class _Enough(Exception):
+    """As many inputs have been asked for as the product is known to ask for."""
+
+
+def asked_first(
+    product: Product,
+    inputs: Sequence[Input],
+    out: Output,
+    where: Ranges,
+    context: ProductContext,
+    counts: dict[Ranges, int],
+) -> list[tuple[int, Ranges]]:
+    """Number and ranges of the inputs that a product asks for when they are all zero; nothing is read.
+
+    `counts` remembers how often it asks, by the channels wanted, so that from the second time on nothing is computed.
+    """
+    channels = tuple(where[axis] for axis, name in enumerate(out.axes) if name not in SPATIAL_AXES)
+    most = counts.get(channels)
+    asked: list[tuple[int, Ranges]] = []
+
+    def read(n: int, ranges: Ranges) -> Array:
+        asked.append((n, ranges))
+        if len(asked) == most:
+            raise _Enough
+        return np.zeros([len(r) for r in ranges], inputs[n].dtype)
+
+    with contextlib.suppress(Exception):
+        evaluate(product, inputs, out, where, read, context)
+    if len(counts) >= _MAX_COUNTS:
+        counts.clear()
+    counts[channels] = len(asked)
+    return asked
 
 
 def _widened(first: Input, out: Output, where: Ranges, depth: tuple[int, int]) -> tuple[Ranges, tuple[slice, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,15 @@ from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
 from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, empty_of
 from lazypyr.products.derived import derived_metadata
-from lazypyr.products.evaluate import evaluate
+from lazypyr.products.evaluate import asked_first, evaluate
 from lazypyr.products.recipe import recipe_of
-from lazypyr.products.sampling import enough, sample_pixels
-from lazypyr.pyramids.base import SERIAL, ComputeContext, Level, Pyramid
+from lazypyr.pyramids.base import ComputeContext, Level, Pyramid
 from lazypyr.pyramids.context import RecordingContext
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.sources.base import Source, placed_as
+from lazypyr.sources.far.ahead import StoredChunk
 
-__all__ = ["MappedPyramid", "ProductSource", "map_pyramids", "map_sources"]
+__all__ = ["MappedPyramid", "ProductSource", "input_of", "input_of_source"]
 
 
 class MappedPyramid(Pyramid):
@@ -66,7 +66,7 @@ class MappedPyramid(Pyramid):
         self._parents, self.product = tuple(parents), product
         first = self.parents[0]
         depth = min(len(p.levels) for p in self.parents)
-        self._inputs = [tuple(_input(p, level) for p in self.parents) for level in range(depth)]
+        self._inputs = [tuple(input_of(p, level) for p in self.parents) for level in range(depth)]
         self._out = out = _planned(product, self._inputs[0])
         for at in self._inputs:
             _same_field(product, at)
@@ -79,6 +79,7 @@ class MappedPyramid(Pyramid):
         self.name = f"{product.name}({first.name})" if product.description else first.name
         self.metadata = derived_metadata(first, product, out, self._inputs[0][0])
         self._token = tokenize(product)
+        self._n_reads: dict[Ranges, int] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.parents, self.product)
@@ -105,6 +106,16 @@ class MappedPyramid(Pyramid):
             )
         inputs = tuple(pyramid.explain(k, asked, context) for pyramid, k, asked in recording.requests)
         return Explanation(what, self.description, inputs=inputs)
+
+    def stored_chunks(self, level: int, window: Window, context: ComputeContext) -> Iterator[StoredChunk]:
+        within = ProductContext(self.product.name, self.parents[0].name, level, self.axes, window)
+        where = tuple([range(a, b) for a, b in window])
+        for n, ranges in asked_first(self.product, self._inputs[level], self._out, where, within, self._n_reads):
+            parent, wide = self.parents[n], tuple([(r.start, r.stop) for r in ranges])
+            for index in windows.chunk_index_windows(wide, parent.chunks):
+                if context.get_cached(parent, level, index) is None:
+                    chunk = windows.chunk_window(index, parent.chunks, parent.levels[level].shape)
+                    yield from parent.stored_chunks(level, chunk, context)
 
     @property
     def parent(self) -> Pyramid:
@@ -208,7 +219,7 @@ class ProductSource(Source):
     def __init__(self, parents: Sequence[Source], product: Product) -> None:
         self.parents, self.product = tuple(parents), product
         first = self.parents[0]
-        self._inputs = tuple(_input_of_source(s) for s in self.parents)
+        self._inputs = tuple(input_of_source(s) for s in self.parents)
         self._out = out = _planned(product, self._inputs)
         _same_field(product, self._inputs)
         sizes = dict(zip(first.axes, first.shape, strict=True)) | dict(out.sizes)
@@ -219,6 +230,7 @@ class ProductSource(Source):
         self.cheap_stride = product.pixelwise and all(s.cheap_stride for s in self.parents)
         self.units = out.units
         self._token = tokenize(product)
+        self._n_reads: dict[Ranges, int] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.parents, self.product)
@@ -236,6 +248,14 @@ class ProductSource(Source):
         context = ProductContext(self.product.name, self.parents[0].name, 0, self.axes, window)
         block = evaluate(self.product, self._inputs, self._out, where, read, context)
         return block if inner is step else _stepped(block, step)
+
+    def stored_chunks(self, window: Window, step: Sequence[int] | None = None) -> Iterator[StoredChunk]:
+        inner = step if self.product.pixelwise else None
+        where = tuple(range(a, b, s) for (a, b), s in zip(window, inner or (1,) * len(window), strict=True))
+        context = ProductContext(self.product.name, self.parents[0].name, 0, self.axes, window)
+        for n, ranges in asked_first(self.product, self._inputs, self._out, where, context, self._n_reads):
+            bounds = tuple((r.start, r.stop) for r in ranges)
+            yield from self.parents[n].stored_chunks(bounds, [r.step for r in ranges])
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -265,57 +285,11 @@ class ProductSource(Source):
         return self if same else placed_as(ProductSource(parents, self.product), self)
 
 
-def map_pyramids(parents: Sequence[Pyramid], product: Product) -> MappedPyramid:
-    """The pyramid of a product, fitted to its first input if it has anything to fit."""
-    first = parents[0]
-    levels = [_input(first, level) for level in range(len(first.levels))]
-
-    def sample(channels: Sequence[int] | None) -> Array:
-        base = enough(levels[: first.n_stored_levels], channels)
-        return sample_pixels(
-            levels[base:],
-            first.chunks,
-            lambda level, window: SERIAL.read(first, base + level, window),
-            channels,
-            cost=first.decoded_bytes,
-        )
-
-    _counted(product, parents)
-    product = product.fit([_input(p, 0) for p in parents], sample)
-    mapped = MappedPyramid(parents, product)
-    return mapped if product.followed_by is None else map_pyramids([mapped], product.followed_by)
-
-
-def map_sources(parents: Sequence[Source], product: Product) -> ProductSource:
-    """The source of a product, fitted to its first input if it has anything to fit."""
-    first = parents[0]
-    inputs = [_input_of_source(s) for s in parents]
-
-    def sample(channels: Sequence[int] | None) -> Array:
-        return sample_pixels(
-            inputs[:1],
-            first.chunks,
-            lambda _, window: first.read(window),
-            channels,
-            cost=first.decoded_bytes,
-        )
-
-    _counted(product, parents)
-    product = product.fit(inputs, sample)
-    mapped = ProductSource(parents, product)
-    return mapped if product.followed_by is None else map_sources([mapped], product.followed_by)
-
-
 def _planned(product: Product, inputs: Sequence[Input]) -> Output:
     out = product.output_spec(*inputs)
     if len(set(out.axes)) != len(out.axes):
         raise PlanError(f"product {product.name!r} of {inputs[0].name}: the result's axes {out.axes} have a name twice")
     return out
-
-
-def _counted(product: Product, parents: Sequence[Any]) -> None:
-    if len(parents) != product.inputs:
-        raise PlanError(f"product {product.name!r} is of {product.inputs} input(s), got {len(parents)}")
 
 
 def _same_field(product: Product, inputs: Sequence[Input]) -> None:
@@ -325,7 +299,8 @@ def _same_field(product: Product, inputs: Sequence[Input]) -> None:
         raise PlanError(f"product {product.name!r}: its inputs must have the same y and x at each level; got {listed}")
 
 
-def _input(pyramid: Pyramid, level: int) -> Input:
+def input_of(pyramid: Pyramid, level: int) -> Input:
+    """A level of a pyramid, as a product sees it."""
     place = pyramid.levels[level]
     along = dict(zip(pyramid.axes, zip(place.scale, place.translation, strict=True), strict=True))
     known = {a: (c, *along[a]) for a, c in pyramid.coords.items() if a in along}
@@ -336,7 +311,8 @@ def _input(pyramid: Pyramid, level: int) -> Input:
     )  # fmt: skip
 
 
-def _input_of_source(source: Source) -> Input:
+def input_of_source(source: Source) -> Input:
+    """A source, as a product sees it."""
     return Input(
         source.name, source.axes, source.shape, source.dtype, source.nodata, source.fill_value,
         source.attrs.get("units"), source.display, 0, source.coords, crs=source.crs,

@@ -17,6 +17,7 @@ from lazypyr.geometry.grid import Grid
 from lazypyr.geometry.windows import Window
 from lazypyr.metadata.dataset import Described
 from lazypyr.metadata.protocol import SupportsDownsampling
+from lazypyr.pyramids.completion import INTERNAL
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.key import Key
 from lazypyr.pyramids.level import Level, checked_window
@@ -25,10 +26,12 @@ from lazypyr.pyramids.plan import ReadPlan
 from lazypyr.pyramids.products import ProductLike, load_products
 from lazypyr.pyramids.recipes import HasRecipe
 from lazypyr.reducers import REDUCERS
+from lazypyr.sources.far.ahead import reading_ahead
 
 if TYPE_CHECKING:
     from lazypyr.reducers import Reducer
     from lazypyr.sources.base import Source
+    from lazypyr.sources.far.ahead import StoredChunk
 
 __all__ = ["SERIAL", "ComputeContext", "Level", "Pyramid", "Reduction", "SerialContext"]
 
@@ -61,14 +64,6 @@ class ComputeContext(Protocol):
 
     def run_tasks(self, tasks: Iterable[Callable[[], None]]) -> None:
         """Run tasks, which wait for nothing, on all cores; returns when all are done, raises the first error."""
-
-
-# Members that the engine, the writers and the viewers call, and that completion leaves out.
-_INTERNAL = frozenset(
-    "at_points checked compute decoded_bytes execute georeference identity indexed_values key last_stored_level "  # noqa: SIM905
-    "n_stored_levels plan read_from recipe_arguments reductions refreshed transposed values_of with_chunks "
-    "working_bytes".split()
-)
 
 
 class Pyramid(Described, HasRecipe, ABC):
@@ -163,7 +158,16 @@ class Pyramid(Described, HasRecipe, ABC):
         """Pixels of the window of a plan that `plan` made in the same context."""
         return self.compute(plan.level, plan.window, context)
 
+    def stored_chunks(self, level: int, window: Window, context: ComputeContext) -> Iterator[StoredChunk]:
+        """Far chunks that computing a window would fetch, in the order of need, as far as that is known beforehand."""
+        yield from ()
+
     # Facts that others decide by
+
+    @cached_property
+    def is_far(self) -> bool:
+        """True where its pixels are made of what lies in a store that is far."""
+        return any(source.is_far for source in self.sources)
 
     @property
     def parents(self) -> tuple[Pyramid, ...]:
@@ -334,7 +338,7 @@ class Pyramid(Described, HasRecipe, ABC):
         return "pyramid", self.fingerprint
 
     def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if name not in _INTERNAL]
+        return [name for name in super().__dir__() if name not in INTERNAL]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pyramid) and self.key == other.key
@@ -379,7 +383,8 @@ class SerialContext:
         self.task_bytes = task_bytes
 
     def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
-        return pyramid.compute(level, window, self)
+        with reading_ahead(pyramid.stored_chunks(level, window, self) if pyramid.is_far else iter(())):
+            return pyramid.compute(level, window, self)
 
     def get_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
         return None

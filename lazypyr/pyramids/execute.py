@@ -88,10 +88,7 @@ class ReadPass:
         out = np.empty(windows.window_shape(window), p.dtype)
 
         def part(piece: Window) -> None:
-            samples = tuple(
-                (a * s, min((b - 1) * s + 1, n)) for (a, b), s, n in zip(piece, steps, base.shape, strict=True)
-            )
-            out[slices_within(piece, window)] = base.read(samples, steps)
+            out[slices_within(piece, window)] = base.read(self.samples(piece, steps), steps)
 
         # A part is at least a chunk's worth of samples along each axis, so that no chunk is decoded twice.
         sizes = [max(1, c // s) for c, s in zip(base.chunks, steps, strict=True)]
@@ -101,6 +98,11 @@ class ReadPass:
         else:
             self._run(partial(part, w) for w in self._parts(window, sizes))
         return out
+
+    def samples(self, window: Window, steps: Index) -> Window:
+        """Window of the last stored level that has the samples of a window, from the first to the last of them."""
+        sizes = zip(window, steps, self.pyramid.stored_levels[-1].shape, strict=True)
+        return tuple((a * s, min((b - 1) * s + 1, n)) for (a, b), s, n in sizes)
 
     def _parts(self, window: Window, sizes: list[int]) -> Iterator[Window]:
         """Cut a window into some pieces for each worker, at multiples of `sizes` along the first axis that is long."""
@@ -213,9 +215,7 @@ class ReadPass:
             elif blocks.aligned:
                 self._block(blocks_at, piece, target)
             else:
-                samples = zip(piece, blocks.steps, p.stored_levels[-1].shape, strict=True)
-                base_window = tuple((a * s, min((b - 1) * s + 1, n)) for (a, b), s, n in samples)
-                target[...] = p.stored_levels[-1].read(base_window, blocks.steps)
+                target[...] = p.stored_levels[-1].read(self.samples(piece, blocks.steps), blocks.steps)
             if cached is None and blocks.aligned and plan.finest_cached_level <= blocks_at < plan.level:
                 self._put_cached(blocks_at, piece, target)
 

@@ -1,16 +1,18 @@
-"""Account of a pass over a reduced pyramid: the chunks that it would read and the cached ones that it would use."""
+"""Account of a pass over a reduced pyramid: the chunks that it will read, and the cached ones that it will use."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.execute import ReadPass
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.plan import Strategy
+from lazypyr.sources.far.ahead import StoredChunk
 
-__all__ = ["explain_pass"]
+__all__ = ["explain_pass", "stored_chunks_of"]
 
 
 def explain_pass(work: ReadPass, what: str) -> Explanation:
@@ -35,6 +37,43 @@ def explain_pass(work: ReadPass, what: str) -> Explanation:
     chunks = windows.touched_chunks(windows.refine_window(window, p.factors, base.shape, depth), base.chunks)
     how = "as stored" if strategy is Strategy.STORED else f"{p.reducer.name} of boxes of level {p.last_stored_level}"
     return Explanation(what, how, False, base.name, chunks, chunks * chunk_bytes)
+
+
+def stored_chunks_of(work: ReadPass) -> Iterator[StoredChunk]:
+    """Far chunks that a pass will fetch, in the order in which it comes to them."""
+    p, plan = work.pyramid, work.plan
+    base, depth = p.stored_levels[min(plan.level, p.last_stored_level)], max(0, plan.level - p.last_stored_level)
+    if plan.strategy is Strategy.STORED:
+        yield from base.stored_chunks(plan.region)
+    elif plan.strategy is Strategy.LEVEL_BY_LEVEL:
+        yield from _chunks_of_node(work, plan.level, plan.region)
+    elif plan.strategy is Strategy.SAMPLED:
+        steps = tuple(f**depth for f in p.factors)
+        yield from base.stored_chunks(work.samples(plan.window, steps), steps)
+    else:
+        yield from base.stored_chunks(windows.refine_window(plan.window, p.factors, base.shape, depth))
+
+
+def _chunks_of_node(work: ReadPass, level: int, window: Window) -> Iterator[StoredChunk]:
+    if level <= work.blocks.group_level and not work.any_cached(level, window):
+        yield from _chunks_of_group(work, level, window)
+        return
+    for finer in work.finer_windows(level, window):
+        if not _cached_chunks(work, level - 1, finer):
+            yield from _chunks_of_node(work, level - 1, finer)
+
+
+def _chunks_of_group(work: ReadPass, level: int, window: Window) -> Iterator[StoredChunk]:
+    p, blocks, base = work.pyramid, work.blocks, work.pyramid.stored_levels[-1]
+    depth = blocks.block_level - p.last_stored_level
+    wide = windows.refine_window(window, p.factors, p.levels[blocks.block_level].shape, level - blocks.block_level)
+    for block in blocks.cut(wide):
+        if depth and _cached_chunks(work, blocks.block_level, block):
+            continue
+        if blocks.aligned:
+            yield from base.stored_chunks(windows.refine_window(block, p.factors, base.shape, depth))
+        else:
+            yield from base.stored_chunks(work.samples(block, blocks.steps), blocks.steps)
 
 
 def _needs(work: ReadPass, level: int, window: Window) -> tuple[int, int]:

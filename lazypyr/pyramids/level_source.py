@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import SERIAL, Pyramid
 from lazypyr.sources.base import Source, placed_as
+from lazypyr.sources.far.ahead import StoredChunk
 
 __all__ = ["LevelSource"]
 
@@ -50,6 +51,9 @@ class LevelSource(Source):
     def read(self, window: Window, step: Sequence[int] | None = None) -> np.ndarray[Any, Any]:
         block = SERIAL.read(self._pyramid, self._level, window)
         return block if step is None else block[tuple(slice(None, None, s) for s in step)]
+
+    def stored_chunks(self, window: Window, step: Sequence[int] | None = None) -> Iterator[StoredChunk]:
+        return self._pyramid.stored_chunks(self._level, window, SERIAL)
 
     @property
     def sources(self) -> tuple[Source, ...]:

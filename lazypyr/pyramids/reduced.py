@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -17,13 +17,14 @@ from lazypyr.geometry.axes import SPATIAL_AXES, axes_label
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import ComputeContext, Level, Pyramid, Reduction
 from lazypyr.pyramids.execute import ReadPass
-from lazypyr.pyramids.explain import explain_pass
+from lazypyr.pyramids.explain import explain_pass, stored_chunks_of
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.placement import Placements, transposed_placement
 from lazypyr.pyramids.plan import ReadPlan
 from lazypyr.pyramids.planner import plan_reduced
 from lazypyr.reducers import Reducer, reducer_of
 from lazypyr.sources.base import Source, bytes_of_pixel
+from lazypyr.sources.far.ahead import StoredChunk
 from lazypyr.sources.transposed import TransposedSource
 
 __all__ = ["ReducedPyramid"]
@@ -215,6 +216,11 @@ class ReducedPyramid(Reduction):
 
     def plan(self, level: int, window: Window, context: ComputeContext) -> ReadPlan:
         return plan_reduced(self, level, window, context)
+
+    def stored_chunks(self, level: int, window: Window, context: ComputeContext) -> Iterator[StoredChunk]:
+        if windows.pixels_in(window) == 0:
+            return iter(())
+        return stored_chunks_of(ReadPass(self, self.plan(level, window, context), context))
 
     def execute(self, plan: ReadPlan, context: ComputeContext) -> Array:
         return ReadPass(self, plan, context).compute()

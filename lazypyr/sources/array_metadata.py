@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from lazypyr.errors import SourceError
@@ -17,6 +20,9 @@ __all__ = ["ArrayMetadata", "chunk_shape", "document_of", "shard_shape"]
 
 # Stores that can't be asked cheaply are asked this often.
 _VERIFY_EVERY_S = 1.0
+# Where chunks come with tags of their version, which tell more.
+_VERIFY_TAGGED_EVERY_S = 10.0
+_VERY_SOON_S = 0.25
 
 
 class ArrayMetadata:
@@ -43,7 +49,8 @@ class ArrayMetadata:
         self._read: Callable[[Any], Any] = type(array.metadata).from_dict
         self.key = "zarr.json" if self.document["zarr_format"] == 3 else ".zarray"
         self.version = store.version(self.key) if version is None else version
-        self._verified = time.monotonic()
+        self._verified, self._asked = time.monotonic(), -math.inf
+        self._answer: Future[Any] | None = None
         self.tells_changes = True
 
     def fingerprint(self, location: str, owner: Any, path: str) -> str:
@@ -84,7 +91,50 @@ class ArrayMetadata:
             if time.monotonic() - self._verified < _VERIFY_EVERY_S:
                 return
             self._verified = time.monotonic()
-        version = self._store.version(self.key)
+        self._compare(self._store.version(self.key))
+
+    def verify_absent(self) -> None:
+        """Refuse to take chunks as absent if the array is gone: it is asked of once for all chunks that are found to be absent meanwhile."""
+        if self._store.requests is None or time.monotonic() - self._asked >= _VERIFY_EVERY_S:
+            asked = time.monotonic()
+            self.verify(now=True)
+            self._asked = asked
+
+    def verify_beside(self) -> Callable[[], None]:
+        """Ask whether the array is still the same, beside what is read of it.
+
+        Returns
+        -------
+        callable
+            Called after the reading: raises as `verify` does, if the answer has come by then, or very soon. What comes later
+            counts at the next time.
+        """
+        requests = self._store.requests
+        if requests is None:
+            return partial(self.verify, now=False)
+        every = _VERIFY_TAGGED_EVERY_S if requests.tags else _VERIFY_EVERY_S
+        now = time.monotonic()
+        if self._answer is None and now - self._verified >= every:
+            self._verified = now
+            self._answer = requests.submit(self._store.name_of(self.key))
+        return self._compare_answer
+
+    def _compare_answer(self) -> None:
+        answer = self._answer
+        if answer is None:
+            return
+        try:
+            got = answer.result(_VERY_SOON_S)
+        except TimeoutError:
+            if not answer.done():
+                return
+            raise
+        finally:
+            if answer.done():
+                self._answer = None
+        self._compare(None if got is None else bytes(got.data))
+
+    def _compare(self, version: Any) -> None:
         if version == self.version:
             return
         if version is None:

@@ -17,6 +17,7 @@ from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.windows import Window, ceil_div
 from lazypyr.metadata.dataset import Described
 from lazypyr.metadata.json_values import recorded
+from lazypyr.sources.far.ahead import StoredChunk
 
 __all__ = ["Source", "native", "counters"]
 
@@ -146,6 +147,20 @@ class Source(Described, ABC):
             Not to be written to.
         """
         yield self.read(window)
+
+    @property
+    def is_far(self) -> bool:
+        """True where reading waits for a store that is far, so that it pays to ask for chunks ahead."""
+        return False
+
+    @property
+    def epoch(self) -> int:
+        """Number that grows when what is read is found to be of another version than what was read before."""
+        return 0
+
+    def stored_chunks(self, window: Window, step: Sequence[int] | None = None) -> Iterator[StoredChunk]:
+        """Far chunks that `read` would fetch for a window, in its order; none of a source that is near."""
+        yield from ()
 
     @property
     def sources(self) -> tuple[Source, ...]:

@@ -1,25 +1,27 @@
 """Stored chunks as bytes by key, read in the calling thread.
 
-Reading through zarr's event loop costs a hop and shares its threads; local files, mappings and zarr's own
-MemoryStore need neither. Every other store is asked there, for whole values.
+Reading through an event loop costs a hop; local files, mappings and zarr's own MemoryStore need none. Every other store
+is far: see `lazypyr.sources.far`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from lazypyr._util.forksafe import remake_after_fork
 from lazypyr.sources.base import identity_of
 from lazypyr.sources.buffers import temporary_buffer
+from lazypyr.sources.far.clients import ZarrStoreClient
+from lazypyr.sources.far.requests import ASKED_ONCE, Requests
 
 __all__ = [
     "ByteStore",
@@ -55,8 +57,6 @@ class ByteStore(ABC):
 
     Attributes
     ----------
-    is_remote : bool
-        Every value costs a trip through zarr's event loop, and perhaps through a network.
     reads_parts : bool
         Reading a part of a value costs less than reading all of it.
     cheap_version : bool
@@ -66,7 +66,6 @@ class ByteStore(ABC):
     """
 
     changes_seen = "metadata, not chunks"
-    is_remote = False
     reads_parts = False
     cheap_version = False
 
@@ -82,9 +81,14 @@ class ByteStore(ABC):
         """The value of a small key whose present version is known."""
         return bytes(version)
 
-    def get_many(self, keys: Sequence[str]) -> dict[str, StoredValue | BaseException | None]:
-        """Values that it pays to ask for side by side; what went wrong stands in the place of its value."""
-        return {}
+    @property
+    def requests(self) -> Requests | None:
+        """Requests to a store that is far; None of one whose values are read in the calling thread."""
+        return None
+
+    def name_of(self, key: str) -> str:
+        """Name of an array's key in the whole store."""
+        return key
 
     def stamps(self, location: str, owner: Any, path: str, version: object) -> Iterator[str | None]:
         """Texts that differ between arrays, and between states of one; None where states can't be told from each other."""
@@ -244,19 +248,26 @@ class MappingByteStore(WholeValueStore):
 
 
 class ZarrByteStore(WholeValueStore):
-    """Values of any zarr store, got whole through zarr's event loop: networks, archives, wrappers."""
-
-    is_remote = True
+    """Values of any zarr store, got through zarr's event loop: networks, archives, wrappers."""
 
     def __init__(self, store: Any, prefix: str) -> None:
         self.store, self.prefix = store, prefix
 
-    def get(self, key: str) -> Any | None:
-        from zarr.core.buffer import default_buffer_prototype
-        from zarr.core.sync import sync
+    @cached_property
+    def requests(self) -> Requests | None:
+        from zarr.storage import FsspecStore, ObjectStore
 
-        value = sync(self.store.get(self.prefix + key, default_buffer_prototype()))
-        return None if value is None else value.as_numpy_array()
+        # Of any other store nobody knows what a request does: it is asked once, and its errors are its own.
+        knows = type(self.store) in (FsspecStore, ObjectStore)
+        return Requests(ZarrStoreClient(self.store), None if knows else ASKED_ONCE)
+
+    def name_of(self, key: str) -> str:
+        return self.prefix + key
+
+    def get(self, key: str) -> Any | None:
+        assert self.requests is not None
+        got = self.requests.submit(self.name_of(key)).result()
+        return None if got is None else got.data
 
     def stamps(self, location: str, owner: Any, path: str, version: object) -> Iterator[str | None]:
         # The URL of what lies within another file (an archive, a list of references) doesn't tell which file that is.
@@ -267,23 +278,10 @@ class ZarrByteStore(WholeValueStore):
         told = references if isinstance(references, dict) else within
         yield repr((location, version) if told is None else (location, version, _hash(told)))
 
-    def get_many(self, keys: Sequence[str]) -> dict[str, StoredValue | BaseException | None]:
-        from zarr.core.buffer import default_buffer_prototype
-        from zarr.core.sync import sync
-
-        async def gather() -> list[Any]:
-            prototype = default_buffer_prototype()
-            requests = (self.store.get(self.prefix + key, prototype) for key in keys)
-            return await asyncio.gather(*requests, return_exceptions=True)
-
-        got = zip(keys, sync(gather()), strict=True)
-        return {key: Value(value.as_numpy_array()) if hasattr(value, "as_numpy_array") else value for key, value in got}
-
 
 class MemoryByteStore(ZarrByteStore):
     """Values of a zarr store whose `get` never has to wait for anything (MemoryStore)."""
 
-    is_remote = False
     cheap_version = True
 
     def get(self, key: str) -> Any | None:
@@ -298,8 +296,9 @@ class MemoryByteStore(ZarrByteStore):
         msg = f"{self.store!r} waits for something: it is no store in memory"
         raise RuntimeError(msg)
 
-    def get_many(self, keys: Sequence[str]) -> dict[str, StoredValue | BaseException | None]:
-        return {}
+    @property
+    def requests(self) -> Requests | None:
+        return None
 
     def stamps(self, location: str, owner: Any, path: str, version: object) -> Iterator[str | None]:
         # Memory has no name that means the same tomorrow: it is what the object is, in this process and in copies of it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,11 @@ from lazypyr.errors import LazypyrError, SourceError
 from lazypyr.sources.array_metadata import ArrayMetadata
 from lazypyr.sources.base import counters
 from lazypyr.sources.buffers import temporary_buffer
-from lazypyr.sources.chunk_bytes import ByteStore, StoredValue
+from lazypyr.sources.chunk_bytes import ByteStore, StoredValue, Value
+from lazypyr.sources.chunk_memory import present_memory
 from lazypyr.sources.decoder import ChunkDecoder, Sharding
+from lazypyr.sources.far.ahead import consumed
+from lazypyr.sources.far.chunks import ChunkFetcher
 
 __all__ = ["ChunkReader", "ShardIndices", "StoredChunks", "read_error"]
 
@@ -80,6 +83,10 @@ class StoredChunks:
     fill_value : scalar
         Value of the pixels of chunks that are absent.
     shards : ShardIndices
+    fetcher : ChunkFetcher or None
+        Of an array whose store is far.
+    token : str
+        Names the array, as it is now, among all chunks that are kept.
     may_lack : bool
         False where a value that is absent is an error (zarr's ``read_missing_chunks=False``).
     """
@@ -91,6 +98,8 @@ class StoredChunks:
     decoder: ChunkDecoder
     fill_value: Any
     shards: ShardIndices
+    fetcher: ChunkFetcher | None
+    token: str
     may_lack: bool = True
 
 
@@ -101,7 +110,6 @@ class ChunkReader:
         self._chunks, self._decoder = chunks, chunks.decoder
         self._stack = contextlib.ExitStack()
         self._shards: dict[str, StoredValue | None] = {}
-        self._fetched: dict[str, StoredValue | BaseException | None] = {}
         self._verified = False
         self._memory: Array | None = None
 
@@ -111,13 +119,9 @@ class ChunkReader:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def fetch(self, indices: Iterable[tuple[int, ...]]) -> None:
-        """Ask for chunks side by side, where each is a trip."""
-        chunks = self._chunks
-        if chunks.store.is_remote and self._decoder.sharding is None:
-            self._fetched = chunks.store.get_many([chunks.key_of(index) for index in indices])
-
-    def read(self, index: tuple[int, ...], selection: tuple[slice, ...], *, temporary: bool) -> Array:
+    def read(
+        self, index: tuple[int, ...], selection: tuple[slice, ...], *, temporary: bool, whole: bool = True
+    ) -> Array:
         """Samples of a chunk; the fill value, which takes no memory, where it is absent.
 
         Parameters
@@ -127,6 +131,8 @@ class ChunkReader:
             Within the chunk.
         temporary : bool
             Decode it in memory that is valid until the next chunk is read, or this reader is left.
+        whole : bool
+            False where other pixels of the chunk are perhaps wanted by others: it is kept, if somebody keeps chunks.
 
         Returns
         -------
@@ -138,62 +144,106 @@ class ChunkReader:
         SourceError
             When the chunk fails to be read or decoded, or is absent because the array is gone.
         """
-        chunks, sharding = self._chunks, self._decoder.sharding
-        shard, number = (index, 0) if sharding is None else chunks.shards.shard_of(index)
+        chunks, memory = self._chunks, present_memory()
+        keeps = not (whole or memory is None or self._decoder.raw) and memory.room_for_decoded(self._decoder.n_bytes)
+        if keeps and memory is not None:
+            kept = memory.peek_decoded(self._kept_key(index))
+            if kept is not None:
+                self._consumed(index)
+                return kept[selection]
         key = ""
         try:
-            key = chunks.key_of(shard)
-            if sharding is None:
-                with self._value(key) as value:
-                    if value is not None and self._decoder.raw:
-                        return _raw_part(value, self._decoder, selection)
-                    if value is not None:
-                        return self._decoded(value, (0, value.size), temporary=temporary)[selection]
-            else:
-                value = self._shard(key)
-                if value is not None:
-                    byte_range = chunks.shards.chunk_byte_range(key, value, number, sharding)
-                    if byte_range is not None:
-                        return self._decoded(value, byte_range, temporary=temporary)[selection]
-            # No chunk: its pixels are the fill value, if the array is still there.
-            if not self._verified:
-                chunks.metadata.verify(now=True)
-                self._verified = True
-            if value is None and not chunks.may_lack:
-                msg = "there is none, and zarr's read_missing_chunks is False: no fill value stands for it"
-                raise FileNotFoundError(msg)
-            counters.absent_chunks += 1
+            key = self._key_of(index)
+            with self._value(index, key) as value:
+                if isinstance(value, _Missing):
+                    # No chunk: its pixels are the fill value, if the array is still there.
+                    self._check_absent(value)
+                    return np.broadcast_to(chunks.fill_value, self._decoder.shape)[selection]
+                if self._decoder.raw:
+                    return _raw_part(value.value, self._decoder, selection)
+                if keeps and memory is not None:
+                    return memory.decoded(self._kept_key(index), lambda: self._decoded(value, temporary=False))[
+                        selection
+                    ]
+                return self._decoded(value, temporary=temporary)[selection]
         except (LazypyrError, MemoryError):
             raise
         except Exception as error:
+            if chunks.fetcher is not None:
+                chunks.fetcher.drop(index, memory)
             raise read_error(chunks.name, key, error) from error
-        return np.broadcast_to(chunks.fill_value, self._decoder.shape)[selection]
+
+    def _kept_key(self, index: tuple[int, ...]) -> tuple[Any, ...]:
+        return "decoded", self._chunks.token, index
+
+    def _consumed(self, index: tuple[int, ...]) -> None:
+        if self._chunks.fetcher is not None:
+            consumed((self._chunks.fetcher, index))
+
+    def _key_of(self, index: tuple[int, ...]) -> str:
+        chunks = self._chunks
+        return chunks.key_of(index if self._decoder.sharding is None else chunks.shards.shard_of(index)[0])
+
+    def _check_absent(self, missing: _Missing) -> None:
+        chunks = self._chunks
+        if not self._verified:
+            chunks.metadata.verify_absent()
+            self._verified = True
+        if missing.of_value and not chunks.may_lack:
+            msg = "there is none, and zarr's read_missing_chunks is False: no fill value stands for it"
+            raise FileNotFoundError(msg)
+        counters.absent_chunks += 1
 
     @contextlib.contextmanager
-    def _value(self, key: str) -> Iterator[StoredValue | None]:
-        if key not in self._fetched:
-            with self._chunks.store.open(key) as value:
-                yield value
-            return
-        fetched = self._fetched.pop(key)
-        if isinstance(fetched, BaseException):
-            raise fetched
-        yield fetched
+    def _value(self, index: tuple[int, ...], key: str) -> Iterator[_Part | _Missing]:
+        """Stored bytes of a chunk, open for reading."""
+        chunks, sharding = self._chunks, self._decoder.sharding
+        if chunks.fetcher is not None:
+            got = chunks.fetcher.take(index, present_memory())
+            self._consumed(index)
+            yield _Missing(sharding is None) if got is None else _Part(Value(got.data), 0, len(got.data))
+        elif sharding is None:
+            with chunks.store.open(key) as value:
+                yield _Missing(True) if value is None else _Part(value, 0, value.size)
+        else:
+            shard = self._shard(key)
+            if shard is None:
+                yield _Missing(True)
+                return
+            number = chunks.shards.shard_of(index)[1]
+            byte_range = chunks.shards.chunk_byte_range(key, shard, number, sharding)
+            yield _Missing(False) if byte_range is None else _Part(shard, *byte_range)
 
     def _shard(self, key: str) -> StoredValue | None:
         if key not in self._shards:
             self._shards[key] = self._stack.enter_context(self._chunks.store.open(key))
         return self._shards[key]
 
-    def _decoded(self, value: StoredValue, byte_range: tuple[int, int], *, temporary: bool) -> Array:
+    def _decoded(self, part: _Part, *, temporary: bool) -> Array:
         most = self._decoder.stored_bytes_at_most
-        if byte_range[1] > most:
-            msg = f"expected at most {most} stored bytes, got {byte_range[1]}"
+        if part.length > most:
+            msg = f"expected at most {most} stored bytes, got {part.length}"
             raise ValueError(msg)
         if temporary and self._memory is None:
             self._memory = self._stack.enter_context(temporary_buffer(self._decoder.n_bytes))
-        with value.read_temporary(*byte_range) as data:
+        with part.value.read_temporary(part.start, part.length) as data:
             return self._decoder.decode(data, self._memory if temporary else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Stored bytes of a chunk: part of a value."""
+
+    value: StoredValue
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    """Stands for a chunk that is absent; `of_value`: so is the value that would hold it."""
+
+    of_value: bool
 
 
 def read_error(name: str, key: str, error: Exception) -> SourceError:

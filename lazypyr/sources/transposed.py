@@ -10,6 +10,7 @@ import numpy as np
 
 from lazypyr.geometry.windows import Window
 from lazypyr.sources.base import Source
+from lazypyr.sources.far.ahead import StoredChunk
 
 __all__ = ["TransposedSource"]
 
@@ -32,6 +33,10 @@ class TransposedSource(Source):
         source_window = tuple(window[a] for a in self._to)
         steps = tuple(step[a] for a in self._to) if step else None
         return self._source.read(source_window, steps).transpose(self._from)
+
+    def stored_chunks(self, window: Window, step: Sequence[int] | None = None) -> Iterator[StoredChunk]:
+        steps = tuple(step[a] for a in self._to) if step else None
+        return self._source.stored_chunks(tuple(window[a] for a in self._to), steps)
 
     @property
     def sources(self) -> tuple[Source, ...]:

@@ -23,6 +23,8 @@ from lazypyr.sources.chunk_reader import ChunkReader, ShardIndices, StoredChunks
 from lazypyr.sources.codec_guard import known_codecs_only
 from lazypyr.sources.codecs import check_codecs
 from lazypyr.sources.decoder import decoder_of
+from lazypyr.sources.far.ahead import StoredChunk, reading_ahead
+from lazypyr.sources.far.chunks import ChunkFetcher, FarArray
 
 __all__ = ["ZarrSource"]
 
@@ -87,6 +89,7 @@ class ZarrSource(Source):
         self.fill_value = np.asarray(fill).astype(self.dtype)[()]
         self._setup()
         self._fingerprint = self._metadata.fingerprint(str(array.store_path), self._owner, array.path)
+        self._open_chunks()
 
     def _setup(self, version: object = None) -> None:
         """Set what reading needs and a pickle doesn't carry."""
@@ -96,32 +99,69 @@ class ZarrSource(Source):
         self._metadata = ArrayMetadata(array, store, self.name, version)
         check_codecs(self._metadata.document, self.name, self._allow_codecs)
         decoder = decoder_of(self._metadata.document, np.dtype(array.dtype), stored, shards)
-        self.chunks, self._is_remote = stored, store.is_remote
-        if shards and (decoder is None or store.is_remote):
-            if math.prod(shards) * self.dtype.itemsize <= _MAX_SHARD_BYTES:
-                self.chunks = shards
-            else:
-                decoder = None
+        self.chunks, self._store, self._decoder, self._shards = stored, store, decoder, shards
+        if shards and decoder is None and math.prod(shards) * self.dtype.itemsize <= _MAX_SHARD_BYTES:
+            self.chunks = shards
         self.cheap_stride = decoder is not None and decoder.raw and store.reads_parts
-        per_shard = ShardIndices(tuple(s // c for s, c in zip(shards, stored, strict=False)))
-        key_of = array.metadata.encode_chunk_key
-        self._chunks = None
-        if decoder is not None:
-            # An option of zarr 3.2 and newer; before, what is absent is fill value.
-            lenient = getattr(getattr(array, "config", None), "read_missing_chunks", True)
-            self._chunks = StoredChunks(
-                self.name, store, self._metadata, key_of, decoder, self.fill_value, per_shard, lenient
-            )
+        self._chunks: StoredChunks | None = None
+
+    def _open_chunks(self) -> None:
+        """Set what chunks are read by, once it is known by which name they are kept."""
+        decoder, store = self._decoder, self._store
+        if decoder is None:
+            return
+        per_shard = tuple(s // c for s, c in zip(self._shards, self.chunks, strict=False))
+        key_of = self.array.metadata.encode_chunk_key
+        fetcher = None
+        if store.requests is not None:
+            array = FarArray(self._fingerprint, lambda index: store.name_of(key_of(index)), decoder, per_shard)
+            fetcher = ChunkFetcher(array, store.requests)
+        # An option of zarr 3.2 and newer; before, what is absent is fill value.
+        lenient = getattr(getattr(self.array, "config", None), "read_missing_chunks", True)
+        self._chunks = StoredChunks(
+            self.name,
+            store,
+            self._metadata,
+            key_of,
+            decoder,
+            self.fill_value,
+            ShardIndices(per_shard),
+            fetcher,
+            self._fingerprint,
+            lenient,
+        )
 
     @property
     def preferred_read_shape(self) -> tuple[int, ...]:
-        # The chunks of one window are asked for side by side, which hides the way to them.
+        # What zarr reads, it asks for side by side, which hides the way to it.
+        if self._decoder is not None or self._store.requests is None:
+            return self.chunks
         affordable = max(1, _BATCH_BYTES // (math.prod(self.chunks) * self.dtype.itemsize))
-        count = min(math.isqrt(_CHUNKS_AT_ONCE), math.isqrt(affordable)) if self._is_remote else 1
+        count = min(math.isqrt(_CHUNKS_AT_ONCE), math.isqrt(affordable))
         return tuple(c * count if axis in SPATIAL_AXES else c for c, axis in zip(self.chunks, self.axes, strict=True))
 
+    @property
+    def is_far(self) -> bool:
+        return self._chunks is not None and self._chunks.fetcher is not None
+
+    @property
+    def epoch(self) -> int:
+        fetcher = None if self._chunks is None else self._chunks.fetcher
+        return 0 if fetcher is None else fetcher.epoch
+
+    def stored_chunks(self, window: Window, step: Sequence[int] | None = None) -> Iterator[StoredChunk]:
+        chunks = self._chunks
+        if chunks is None or chunks.fetcher is None:
+            return
+        steps = step or (1,) * len(window)
+        by_axis = [
+            axis_projections(a, b, s, c) for (a, b), s, c in zip(window, steps, chunks.decoder.shape, strict=True)
+        ]
+        for index in itertools.product(*([number for number, _, _ in projections] for projections in by_axis)):
+            yield chunks.fetcher, index
+
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_metadata", "_chunks", "_owner")
+        left_out = ("_metadata", "_chunks", "_owner", "_store", "_decoder", "_shards")
         state = {k: v for k, v in self.__dict__.items() if k not in left_out}
         return {**state, "_version": self._metadata.version}
 
@@ -130,6 +170,7 @@ class ZarrSource(Source):
         self.__dict__.update(state)
         self._owner = self.array.store
         self._setup(version)
+        self._open_chunks()
 
     @property
     def location(self) -> str:
@@ -198,11 +239,12 @@ class ZarrSource(Source):
     @contextlib.contextmanager
     def _verified(self) -> Iterator[None]:
         """Refuse what was read of an array that has become another one: its chunks were decoded as those of the old one."""
+        verify = self._metadata.verify_beside()
         try:
             yield
         finally:
             try:
-                self._metadata.verify(now=False)
+                verify()
             except SourceError:
                 raise
             except OSError as error:
@@ -242,14 +284,29 @@ class ZarrSource(Source):
         decoder = chunks.decoder
         shape = tuple(windows.ceil_div(b - a, s) for (a, b), s in zip(window, steps, strict=True))
         by_axis = [axis_projections(a, b, s, c) for (a, b), s, c in zip(window, steps, decoder.shape, strict=True)]
-        with ChunkReader(chunks) as reader:
+        is_whole = _whole_chunks(window, steps, decoder.shape, self.shape)
+        with contextlib.ExitStack() as stack:
+            reader = stack.enter_context(ChunkReader(chunks))
             if all(len(projections) == 1 for projections in by_axis) and shape == decoder.shape:
                 ((index, selection, _),) = chunk_projections(by_axis)
                 return reader.read(index, selection, temporary=False)
+            if chunks.fetcher is not None:
+                stack.enter_context(reading_ahead(self.stored_chunks(window, steps)))
             out = np.empty(shape, self.dtype)
-            remaining = chunk_projections(by_axis)
-            while group := list(itertools.islice(remaining, _CHUNKS_AT_ONCE)):
-                reader.fetch(index for index, _, _ in group)
-                for index, selection, target in group:
-                    out[target] = reader.read(index, selection, temporary=True)
+            for index, selection, target in chunk_projections(by_axis):
+                out[target] = reader.read(index, selection, temporary=True, whole=is_whole(index))
         return out
+
+
+def _whole_chunks(
+    window: Window, steps: Sequence[int], chunk: Sequence[int], shape: Sequence[int]
+) -> Callable[[Sequence[int]], bool]:
+    """Test of a chunk's index: True where no sample of the chunk lies outside the window."""
+    # Of each axis the samples before and after those of the window, which must lie outside the chunk.
+    around = [(a - s, a + (b - 1 - a) // s * s + s) for (a, b), s in zip(window, steps, strict=True)]
+
+    def is_whole(index: Sequence[int]) -> bool:
+        axes = zip(index, chunk, shape, around, strict=True)
+        return all(before < i * c and min((i + 1) * c, n) <= after for i, c, n, (before, after) in axes)
+
+    return is_whole

@@ -326,7 +326,8 @@ class LazyPyramidStore(KeyedStore):
         elif self._encoder is None:
             value, computation = engine.request(chunk.served.pyramid, chunk.served.level, chunk.index)
         else:
-            value, computation = engine.submit(self._encoded_key(chunk), self._encode(chunk))
+            of = chunk.served.pyramid, chunk.served.level, (chunk.index,)
+            value, computation = engine.submit(self._encoded_key(chunk), self._encode(chunk), of=of)
         if computation is None:
             return value
         arrived: np.ndarray[Any, Any] | bytes = await wait_async(engine, computation, key)

@@ -1,0 +1,143 @@
+"""Sources that are far: each stored byte is fetched once, many requests are on their way, counted on loopback."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import zarr
+
+import lazypyr
+from lazypyr.sources.far import requests
+from support.far import METADATA, Far
+
+PIXELS = np.random.default_rng(0).random((1000, 1200), dtype="f4").round(1)
+
+
+@pytest.fixture(scope="module")
+def far():
+    return Far()
+
+
+@pytest.fixture(autouse=True)
+def healthy(far, monkeypatch):
+    # A busy machine is slow: what is asked for twice because of that would be counted.
+    monkeypatch.setattr(requests, "LIMITS", replace(requests.LIMITS, hedge_share=0))
+    yield
+    far.fault, far.latency, far.headers, far.tags = lambda path, times: None, 0.0, {}, {}
+
+
+def stored(far, name, pixels=PIXELS, **options):
+    options = {"chunks": (128, 128), "dimension_names": tuple("tyx"[-pixels.ndim :]), **options}
+    path = far.root / name
+    if not path.exists():
+        zarr.create_array(str(path), data=pixels, **options)
+    return f"{far.url}/{name}"
+
+
+class Together:
+    """Answers of chunks are held back until so many requests are there: without them the test ends by its time limit."""
+
+    def __init__(self, far, count):
+        self.far, self.count = far, count
+        far.fault = lambda path, times: None if path.endswith(METADATA) else self
+
+    def is_set(self):
+        return self.far.most >= self.count
+
+
+def screen(store, level, rows, columns, **window):
+    """Tiles of a level, all asked for at once, as zarr's store gives them."""
+    keys = [f"{level}/c/{row}/{column}" for row in range(rows) for column in range(columns)]
+    with zarr.config.set({"async.concurrency": 64}):
+        array = zarr.open_group(store, mode="r")[str(level)]
+        return keys, array[: rows * 256, : columns * 256]
+
+
+@pytest.mark.parametrize("chunks", [(128, 128), (100, 100), (225, 450), (384, 384), (700, 900)])
+@pytest.mark.parametrize("method", ["stride", "mean"])
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_screen_fetches_each_stored_chunk_once(far, chunks, method, level):
+    url = stored(far, f"of-{chunks[0]}-{chunks[1]}", chunks=chunks)
+    store = lazypyr.LazyPyramidStore(url, method=method, workers=2)
+    far.reset()
+    _, got = screen(store, level, 4, 5)
+    whole = lazypyr.LazyPyramidStore(PIXELS, method=method).pyramid.read(level)
+    np.testing.assert_array_equal(got, whole[: got.shape[0], : got.shape[1]])
+    assert set(far.chunks.values()) == {1}, far.chunks.most_common(3)
+    assert len(far.chunks) == np.prod([-(-n // c) for n, c in zip(PIXELS.shape, chunks, strict=True)])
+
+
+def test_more_are_on_their_way_than_there_are_threads(far):
+    """At most 64, and all that one tile needs at once: a tile is one round trip."""
+    url = stored(far, "small", chunks=(64, 64))
+    store = lazypyr.LazyPyramidStore(url, method="mean", workers=1)
+    far.reset()
+    Together(far, 64)
+    np.testing.assert_array_equal(
+        np.frombuffer(store["1/c/0/0"], "f4").reshape(256, 256),
+        lazypyr.LazyPyramidStore(PIXELS, method="mean").pyramid.read(1)[:256, :256],
+    )
+    assert far.most == 64
+    assert len(far.chunks) == 64
+
+
+@pytest.mark.parametrize("method", ["stride", "mean", "median"])
+def test_a_plain_read_asks_ahead_as_well(far, method):
+    url = stored(far, "small", chunks=(64, 64))
+    pyramid = lazypyr.open_pyramid(url, method=method)
+    far.reset()
+    Together(far, 33)
+    np.testing.assert_array_equal(pyramid.read(1), lazypyr.open_pyramid(PIXELS, method=method).read(1))
+    assert set(far.chunks.values()) == {1}
+
+
+@pytest.mark.parametrize("index_location", ["start", "end"])
+def test_shards_are_read_by_their_index_and_by_ranges(far, index_location):
+    """The index once, neighbours in one range, nothing of what isn't needed."""
+    from zarr.codecs import ShardingCodec
+
+    name = f"shards-{index_location}"
+    if not (far.root / name).exists():
+        codec = ShardingCodec(chunk_shape=(128, 128), index_location=index_location)
+        array = zarr.create_array(
+            str(far.root / name), shape=PIXELS.shape, chunks=(512, 640), dtype="f4", serializer=codec,
+            compressors=None, filters=None, dimension_names=("y", "x"),
+        )  # fmt: skip
+        array[...] = PIXELS
+    store = lazypyr.LazyPyramidStore(f"{far.url}/{name}", workers=2)
+    far.reset()
+    _, got = screen(store, 0, 1, 2)
+    np.testing.assert_array_equal(got, PIXELS[:256, :512])
+    # 8 of the 20 chunks of one shard, in two rows of it.
+    assert len(far.chunks) <= 3
+    assert far.bytes < 13 * 128 * 128 * 4
+    far.reset()
+    screen(store, 0, 2, 4)
+    assert not [key for key in far.chunks if "c/0/0" in key and ("=0-" in key or "=-" in key)], "its index is known"
+
+
+def test_absent_chunks_are_asked_for_once(far):
+    url = stored(far, "absent", np.zeros((512, 512), "f4"))
+    store = lazypyr.LazyPyramidStore(url, cache_bytes=2**20, workers=2)
+    far.reset()
+    for _ in range(2):
+        store.engine.clear()
+        assert not np.any(store.pyramid[0][:])
+        assert not np.frombuffer(store["0/c/0/0"], "f4").any()
+    assert sum(far.chunks.values()) == 16
+    assert sum(far.metadata.values()) <= 2, "that the array is still there is asked once for all of them"
+
+
+def test_inputs_of_a_product_are_read_side_by_side(far):
+    stack = np.arange(2 * 300 * 300).reshape(2, 300, 300).astype("c8")
+    url = stored(far, "stack", stack, chunks=(1, 300, 300))
+    store = lazypyr.LazyPyramidStore(url, product="intf_0", workers=1)
+    array = zarr.open_group(store, mode="r")["0"]
+    array[0, :10, :10]  # compiles
+    far.reset()
+    store.engine.clear()
+    Together(far, 2)
+    array[0, :10, :10]
+    assert far.most == len(far.chunks) > 1
