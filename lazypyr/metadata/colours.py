@@ -9,13 +9,14 @@ import numpy as np
 
 from lazypyr.metadata.dataset import DatasetMetadata
 
-__all__ = ["colour_axis", "has_alpha"]
+__all__ = ["OF_PICTURES", "colour_axis", "has_alpha"]
 
 _RGB = ("FF0000", "00FF00", "0000FF")
 _COLOUR_NAMES = ("rgb", "rgba", "color", "colour", "c", "channel", "channels", "band", "bands", "s", "samples")
 # Names that lazypyr gives to axes which have none.
 _NAMELESS = frozenset("ijklmnop")
-_OF_PICTURES = ("uint8", "uint16")
+OF_PICTURES = ("uint8", "uint16")
+"""Dtypes of colour pictures."""
 
 
 def colour_axis(
@@ -32,7 +33,7 @@ def colour_axis(
     dtype : numpy.dtype
         Of the array.
     metadata : DatasetMetadata
-        Its colours (`display`), a `photometric` attribute, and the names of its dimensions are looked at.
+        Its colours (`display`, `omero`), a `photometric` attribute, and the names of its dimensions are looked at.
 
     Returns
     -------
@@ -60,7 +61,7 @@ def colour_axis(
         return few[0] if declared and few else None
     if called:
         return called[0]
-    return few[0] if few and dtype.name in _OF_PICTURES else None
+    return few[0] if few and dtype.name in OF_PICTURES else None
 
 
 def has_alpha(axis: str, size: int, metadata: DatasetMetadata) -> bool:
@@ -82,5 +83,5 @@ def _declared(metadata: DatasetMetadata) -> bool | None:
 def _colours(metadata: DatasetMetadata) -> tuple[str, ...]:
     """Declared colours, "RRGGBB", one a channel, or one of all."""
     display: Mapping[str, Any] = metadata.display or {}
-    colours = display.get("colors") or ()
+    colours = display.get("colors") or (metadata.ome.colours() if metadata.ome is not None else ())
     return (colours,) if isinstance(colours, str) else tuple(colours)

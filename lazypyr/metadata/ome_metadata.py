@@ -25,6 +25,9 @@ class OmeMetadata:
         Display settings: names, colours and windows of channels.
     image_label : Mapping[str, Any] or None
         Colours and properties of labels, where the image is one of labels.
+    made : Mapping[str, Any] or None
+        Method by which the levels were made: `type` and `metadata` of the image's entry in `multiscales`. None where
+        these are no levels of its own.
     entry : Mapping[str, Any]
         Further members of the image's entry in `multiscales`.
     further : Mapping[str, Any]
@@ -41,6 +44,7 @@ class OmeMetadata:
     axes: tuple[Mapping[str, Any], ...] = ()
     omero: Mapping[str, Any] | None = None
     image_label: Mapping[str, Any] | None = None
+    made: Mapping[str, Any] | None = None
     entry: Mapping[str, Any] = field(default_factory=dict)
     further: Mapping[str, Any] = field(default_factory=dict)
 
@@ -53,6 +57,23 @@ class OmeMetadata:
         kind = self.axis(name).get("type")
         return kind if isinstance(kind, str) else None
 
+    def members(self, version: str) -> dict[str, Any]:
+        """Members of `ome` (0.5), or of the group's attributes (0.4), beside `multiscales`, as they were read.
+
+        A version of their own, where they have one, is that of what is written.
+
+        Parameters
+        ----------
+        version : str
+            That is written.
+        """
+        kept = {"omero": self.omero, "image-label": self.image_label}
+        stated = {key: value for key, value in kept.items() if value is not None}
+        return {
+            **self.further,
+            **{key: {**value, "version": version} if "version" in value else value for key, value in stated.items()},
+        }
+
     def named(self, names: Sequence[str]) -> OmeMetadata:
         """The same, with other names for the axes, in their order; without axes where their number differs.
 
@@ -64,6 +85,13 @@ class OmeMetadata:
         same = len(names) == len(self.axes)
         axes = [{**axis, "name": name} for axis, name in zip(self.axes, names, strict=True)] if same else ()
         return replace(self, axes=tuple(axes))
+
+    def colours(self) -> tuple[str, ...]:
+        """Colours of the channels, "RRGGBB", as far as all have one."""
+        channels = (self.omero or {}).get("channels")
+        listed = channels if isinstance(channels, list) else []
+        colours = [c["color"].upper() for c in listed if isinstance(c, Mapping) and isinstance(c.get("color"), str)]
+        return tuple(colours) if len(colours) == len(listed) else ()
 
     def of_other_values(self) -> OmeMetadata:
         """Metadata that stay true of the image when its pixels became other values: those of its axes."""

@@ -22,6 +22,7 @@ _FIVE = (
 _WITHOUT_AXES = ("0.1", "0.2")
 # Members of an entry of `multiscales` that are written anew.
 _ENTRY = {"version", "name", "axes", "datasets", "coordinateTransformations", "coordinateSystems", "type", "metadata"}
+_MADE = ("type", "metadata")
 _OME = {"version", "multiscales", "omero", "image-label"}
 
 _Axes = tuple[Mapping[str, Any], ...]
@@ -183,6 +184,7 @@ def _kept(
         tuple(axes),
         omero if isinstance(omero, Mapping) else None,
         label if isinstance(label, Mapping) else None,
+        {key: entry[key] for key in _MADE if key in entry},
         {key: value for key, value in entry.items() if key not in _ENTRY},
         {key: value for key, value in home.items() if key not in _OME} if inside else {},
     )

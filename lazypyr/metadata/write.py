@@ -46,7 +46,8 @@ def multiscale_attributes(
     Returns
     -------
     dict[str, Any]
-        The pyramid's own attributes under their names, then these; not yet cleaned for JSON (`documents` does that).
+        Attributes of the source's group and the pyramid's own under their names, then these; not yet cleaned for JSON
+        (`documents` does that).
 
     Examples
     --------
@@ -62,7 +63,9 @@ def multiscale_attributes(
     if len(paths) != len(pyramid.levels):
         raise PlanError(f"paths: expected one for each of the {len(pyramid.levels)} levels, got {list(paths)!r}")
     hierarchy = Hierarchy(zarr_format, tuple(paths), legacy, omero, provenance)
-    attributes = {key: value for key, value in pyramid.attrs.items() if not is_reserved(str(key))}
+    around = getattr(getattr(pyramid, "metadata", None), "group_attrs", {})
+    attributes = {key: value for key, value in around.items() if not is_written(str(key))}
+    attributes |= {key: value for key, value in pyramid.attrs.items() if not is_reserved(str(key))}
     for convention in CONVENTIONS:
         attributes |= convention.group(pyramid, hierarchy)
     return attributes

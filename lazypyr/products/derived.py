@@ -20,7 +20,9 @@ _OF_VALUES = (
 def derived_metadata(parent: Described, product: Product, out: Output, first: Input) -> DatasetMetadata:
     """Metadata of the input, but for what the product changes: the meaning of the numbers, and axes that it makes."""
     same = parent.metadata
-    members: dict[str, Any] = {} if not product.description else {"packing": None, "ome": None}
+    members: dict[str, Any] = (
+        {} if not product.description else {"packing": None, "ome": same.ome and same.ome.of_other_values()}
+    )
     return same.replaced(
         along={a: c for a, c in same.along.items() if a in out.axes and a not in out.sizes},
         dims={a: d for a, d in same.dims.items() if a in out.axes and a not in out.sizes},

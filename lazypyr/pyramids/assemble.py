@@ -39,15 +39,17 @@ def assembled(
         opened = replace(opened, sources=opened.sources[:1], scales=None)
     if source_product is not None:
         opened = OpenedSource((load_products().apply_to_source(opened.sources[0], source_product),))
-    reducer = _recorded_reducer(opened) if method is None else reducer_of(method)
+    reducer = _default_reducer(opened) if method is None else reducer_of(method)
     sizes = (256, 256) if chunks is None else chunks
     result = _reduced(opened, reducer, order, count, sizes, factors, bounds, recomputed=recompute)
     return result if product is None else result.map(product)
 
 
-def _recorded_reducer(opened: OpenedSource) -> Reducer:
-    """The reducer by which lazypyr made the levels that are there, else the default."""
-    return Reducer.recorded(opened.attrs.get("lazypyr")) or REDUCERS["stride"]
+def _default_reducer(opened: OpenedSource) -> Reducer:
+    """The reducer by which lazypyr made the levels that are there, else the default: of labels their mode."""
+    ome = opened.sources[0].metadata.ome
+    default = "mode" if ome is not None and ome.image_label is not None else "stride"
+    return Reducer.recorded(opened.attrs.get("lazypyr")) or REDUCERS[default]
 
 
 def _reduced(

@@ -65,7 +65,7 @@ def open_pyramid(
         multiscale group the levels that it has are used as they are.
     method : str, callable or Reducer, optional
         Reducer that makes coarser levels: "stride" (default), "mean", ...; see `lazypyr.reducers`. A pyramid that lazypyr wrote
-        goes on by the method it was made by.
+        goes on by the method it was made by, an OME-Zarr image of labels (`image-label`) by "mode".
     product : str, callable or Product, optional
         Applied to every level, after reduction; see `lazypyr.product`.
     source_product : str, callable or Product, optional

@@ -217,6 +217,7 @@ def _open_levels(
                 attrs=dict(array.attrs),
                 group_attrs=dict(group.attrs),
                 name=multiscales.name,
+                ome=multiscales.ome and multiscales.ome.named(names),
                 dims=dims_of(names, declared),
             ).replaced(nodata=options.nodata_of(attrs, array.dtype, array.fill_value)),
         )

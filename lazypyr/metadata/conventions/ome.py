@@ -19,8 +19,11 @@ import numpy as np
 from lazypyr._names import without_secrets
 from lazypyr.errors import PlanError
 from lazypyr.geometry.grid import Coord
+from lazypyr.metadata.colours import OF_PICTURES, colour_axis
 from lazypyr.metadata.conventions.base import Convention, Hierarchy
 from lazypyr.metadata.conventions.units import ome_unit
+from lazypyr.metadata.dataset import DatasetMetadata
+from lazypyr.metadata.ome_metadata import OmeMetadata
 from lazypyr.metadata.protocol import SupportsMultiscales
 
 __all__ = ["axis_types", "multiscale", "why_not_ome", "omero"]
@@ -34,9 +37,13 @@ _MAX_CHANNELS = 256
 
 
 class OmeNgff(Convention):
-    """OME-NGFF 0.5 in zarr v3, 0.4 in v2; multiscales 0.1 in v2 where axes, or the user, rule it out."""
+    """OME-NGFF 0.5 in zarr v3, 0.4 in v2; multiscales 0.1 in v2 where axes, or the user, rule it out.
 
-    reserved_keys = frozenset({"ome", "omero", "multiscales"})
+    Names, colours, windows, labels and axes of a source are written as it has them, in the place that the version has
+    for them.
+    """
+
+    reserved_keys = frozenset({"ome", "omero", "image-label", "multiscales"})
     level_keys = frozenset({"multiscales", "version"})
     text_keys = frozenset({"name", "description"})
 
@@ -47,16 +54,36 @@ class OmeNgff(Convention):
         v3, paths = hierarchy.zarr_format == 3, hierarchy.paths
         if hierarchy.legacy or why_not_ome(pyramid) is not None:
             return {} if v3 else {"multiscales": [{"version": "0.1", "datasets": [{"path": path} for path in paths]}]}
-        entry, settings = multiscale(pyramid, paths), omero(pyramid, hierarchy.omero)
+        entry, kept = multiscale(pyramid, paths), kept_metadata(pyramid)
+        shown = kept.members("0.5" if v3 else "0.4")
+        settings = omero(pyramid, hierarchy.omero)
+        # What a source has wins over ours, and labels have colours of their own.
+        if settings is not None and (hierarchy.omero is not None or not {"omero", "image-label"} & set(shown)):
+            shown["omero"] = settings if v3 else {"version": "0.4", **settings}
         if v3:
-            return {"ome": {"version": "0.5", "multiscales": [entry], **({"omero": settings} if settings else {})}}
-        shown = {"omero": {"version": "0.4", **settings}} if settings else {}
+            return {"ome": {"version": "0.5", "multiscales": [entry], **shown}}
         return {"multiscales": [{"version": "0.4", **entry}], **shown}
 
 
-def axis_types(axes: Sequence[str]) -> tuple[str, ...]:
-    """OME type of each axis: "time", "space", or "channel" for whatever is neither."""
-    return tuple("time" if a.lower() in _TIME else "space" if a in _SPACE else "channel" for a in axes)
+def kept_metadata(pyramid: SupportsMultiscales) -> OmeMetadata:
+    """OME metadata of the pyramid's source, beside those of its levels; empty where it has none."""
+    ome = getattr(getattr(pyramid, "metadata", None), "ome", None)
+    return ome if ome is not None else OmeMetadata("0.5")
+
+
+def axis_types(pyramid: SupportsMultiscales) -> tuple[str, ...]:
+    """OME type of each axis: as its source states it, else "time", "space", or "channel" for whatever is neither."""
+    kept = kept_metadata(pyramid)
+    return tuple(kept.type_of(a) or _type_by_name(a) for a in pyramid.axes)
+
+
+def _type_by_name(axis: str) -> str:
+    return "time" if axis.lower() in _TIME else "space" if axis in _SPACE else "channel"
+
+
+def _kinds(pyramid: SupportsMultiscales) -> tuple[str, ...]:
+    """Types, where all but time and space count as channels: there may be one of those."""
+    return tuple(kind if kind in ("time", "space") else "channel" for kind in axis_types(pyramid))
 
 
 def why_not_ome(pyramid: SupportsMultiscales) -> str | None:
@@ -79,7 +106,7 @@ def why_not_ome(pyramid: SupportsMultiscales) -> str | None:
     'axes y, x, c: OME-NGFF wants y, x last'
     """
     axes = tuple(pyramid.axes)
-    types = axis_types(axes)
+    types = _kinds(pyramid)
     named = f"axes {', '.join(axes)}"
     if not 2 <= len(axes) <= 5:
         return f"{named}: OME-NGFF has two to five axes"
@@ -97,20 +124,38 @@ def why_not_ome(pyramid: SupportsMultiscales) -> str | None:
 
 def multiscale(pyramid: SupportsMultiscales, paths: Sequence[str]) -> dict[str, Any]:
     """One entry of OME `multiscales`, without a version."""
-    axes: list[dict[str, Any]] = []
-    for name, kind in zip(pyramid.axes, axis_types(pyramid.axes), strict=True):
-        unit = ome_unit(pyramid.coords[name].unit, kind) if name in pyramid.coords else None
-        axes.append({"name": name, "type": kind, **({"unit": unit} if unit else {})})
-    return {
-        "name": public_name(pyramid.name),
+    kept = kept_metadata(pyramid)
+    computed = len(pyramid.levels) > getattr(pyramid, "n_stored_levels", 1)
+    description = without_secrets(pyramid.description)
+    made: Mapping[str, Any] = {
         "type": pyramid.method,
+        "metadata": {"method": f"lazypyr.{pyramid.method}", "description": description},
+    }
+    axes = [_axis(pyramid, name, kind) for name, kind in zip(pyramid.axes, axis_types(pyramid), strict=True)]
+    made = made if computed or kept.made is None else kept.made
+    entry = {
+        "name": kept.name or public_name(pyramid.name),
+        "type": made.get("type"),
         "axes": axes,
         "datasets": [
             {"path": path, "coordinateTransformations": _transformations(pyramid, level)}
             for level, path in enumerate(paths)
         ],
-        "metadata": {"method": f"lazypyr.{pyramid.method}", "description": without_secrets(pyramid.description)},
+        "metadata": made.get("metadata"),
+        **kept.entry,
     }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _axis(pyramid: SupportsMultiscales, name: str, kind: str) -> dict[str, Any]:
+    """Entry of an axis: the source's own, but for a unit that isn't its own any more."""
+    stated, coord = dict(kept_metadata(pyramid).axis(name)), pyramid.coords.get(name)
+    entry = {**stated, "name": name, "type": kind}
+    if coord is None or coord.unit == stated.get("unit"):
+        return entry
+    entry.pop("unit", None)
+    unit = ome_unit(coord.unit, kind)
+    return {**entry, "unit": unit} if unit else entry
 
 
 def public_name(name: str) -> str:
@@ -133,33 +178,39 @@ def _transformations(pyramid: SupportsMultiscales, level: int) -> list[dict[str,
 
 
 def omero(pyramid: SupportsMultiscales, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The display settings: `given` as it is; else from ``pyramid.display``; else for uint8; else None.
+    """The display settings: `given` as it is; else from ``pyramid.display``; else for uint8 and colours; else None.
 
     ``pyramid.display`` is a mapping with `window`, ``(low, high)`` or one a channel, and optionally `colors`
-    ("RRGGBB") and `labels`, one or one a channel. Where no window is known before a pixel is read there are no
-    settings: viewers then look at the coarsest level.
+    ("RRGGBB") and `labels`, one or one a channel, and `first_channel`. Where no window is known before a pixel is read
+    there are no settings: viewers then look at the coarsest level.
     """
     if given is not None:
         _check_omero(given)
         return dict(given)
     display: Mapping[str, Any] = getattr(pyramid, "display", None) or {}
-    types = axis_types(pyramid.axes)
-    count = pyramid.levels[0].shape[types.index("channel")] if "channel" in types else 1
-    window = display.get("window", (0, 255) if pyramid.dtype == np.uint8 else None)
+    types, shape = _kinds(pyramid), pyramid.levels[0].shape
+    count = shape[types.index("channel")] if "channel" in types else 1
+    # Three channels of unsigned numbers are a colour picture, of which all are shown; of others one until the user asks.
+    facts = getattr(pyramid, "metadata", None) or DatasetMetadata(display=display)
+    rgb = (
+        count == 3
+        and pyramid.dtype.name in OF_PICTURES
+        and colour_axis(pyramid.axes, shape, pyramid.dtype, facts) is not None
+    )
+    whole = pyramid.dtype == np.uint8 or rgb
+    window = display.get("window", (0, np.iinfo(pyramid.dtype).max) if whole else None)
     if window is None or count > _MAX_CHANNELS:
         return None
     windows = _each(window if np.ndim(window) == 2 else [window], count)
     if not np.isfinite(np.asarray(windows, float)).all():
         return None
-    # Three bytes a pixel are a colour picture; of other channels one is shown until the user asks for more.
-    rgb = count == 3 and pyramid.dtype == np.uint8 and "c" in pyramid.axes
     colours = _each(display.get("colors") or (_RGB if rgb else "FFFFFF"), count)
     name = public_name(pyramid.name)
     labels = _each(display.get("labels") or ([f"{name} {i}" for i in range(count)] if count > 1 else name), count)
-    coloured = len(set(colours)) > 1
+    coloured, first = len(set(colours)) > 1, min(display.get("first_channel", 0), count - 1)
     return {
         "channels": [
-            _channel(label, colour, window, active=coloured or i == 0)
+            _channel(label, colour, window, active=coloured or i == first)
             for i, (label, colour, window) in enumerate(zip(labels, colours, windows, strict=True))
         ],
         "rdefs": {"model": "color" if coloured else "greyscale", "defaultT": 0, "defaultZ": 0},
