@@ -112,7 +112,7 @@ def converted(attrs: Mapping[str, Any], zarr_format: int, name: str = "") -> dic
         return {**plain, "ome": {"version": _V05, **{key: _unversioned(value) for key, value in found.items()}}}
     rest = {key: value for key, value in held.items() if key not in found and key != "version"}
     plain = {key: value for key, value in attrs.items() if key != "ome"}
-    versioned = {key: {"version": _V04, **value} if key in _VERSIONED else value for key, value in found.items()}
+    versioned = {key: {**value, "version": _V04} if key in _VERSIONED else value for key, value in found.items()}
     return {**plain, **versioned, **({"ome": rest} if rest else {})}
 
 

@@ -13,11 +13,11 @@ from lazypyr.metadata import Multiscales
 from lazypyr.sources.copied import CopiedArray, Surroundings
 from lazypyr.sources.opened import OpenedSource
 from lazypyr.sources.tree import Member, SourceTree, build_tree
-from lazypyr.sources.walk import walk
+from lazypyr.sources.walk import Nodes, walk
 
 __all__ = ["has_labels", "image_levels", "open_hierarchy"]
 
-OpenArray = Callable[[str, Any, Mapping[str, Any]], OpenedSource]
+OpenArray = Callable[[str, Any, Any, Mapping[str, Any]], OpenedSource]
 OpenImage = Callable[[str, Any, Multiscales, Sequence[Any]], OpenedSource]
 
 
@@ -69,7 +69,7 @@ def open_hierarchy(group: Any, name: str, location: str, open_array: OpenArray, 
     name, location : str
         See `SourceTree`.
     open_array : callable
-        Opens an array by its path, itself, and the attributes of the groups around it.
+        Opens an array by its path, itself, the group around it, and the attributes of all groups around it.
     open_image : callable
         Opens a multiscale group by its path, itself, its metadata, and the arrays of its levels.
 
@@ -80,7 +80,7 @@ def open_hierarchy(group: Any, name: str, location: str, open_array: OpenArray, 
     """
     nodes = walk(group)
     attributes = {path: dict(node.attrs) for path, node in nodes.groups.items()}
-    members = {path: _member(path, array, attributes, open_array) for path, array in nodes.arrays.items()}
+    members = {path: _member(path, array, nodes, attributes, open_array) for path, array in nodes.arrays.items()}
 
     def image(path: str, multiscales: Multiscales) -> OpenedSource:
         prefix = f"{path}/" if path else ""
@@ -98,7 +98,9 @@ def open_hierarchy(group: Any, name: str, location: str, open_array: OpenArray, 
     return build_tree(name, location, attributes, members, nodes.failed, image, copies)
 
 
-def _member(path: str, array: Any, attributes: Mapping[str, Mapping[str, Any]], open_array: OpenArray) -> Member:
+def _member(
+    path: str, array: Any, nodes: Nodes, attributes: Mapping[str, Mapping[str, Any]], open_array: OpenArray
+) -> Member:
     attrs = dict(array.attrs)
     dims = getattr(array.metadata, "dimension_names", None) or attrs.get("_ARRAY_DIMENSIONS")
     outer: dict[str, Any] = {}
@@ -106,7 +108,6 @@ def _member(path: str, array: Any, attributes: Mapping[str, Mapping[str, Any]], 
     parts = folder.split("/") if folder else []
     for depth in range(len(parts) + 1):
         outer |= attributes.get("/".join(parts[:depth]), {})
+    opened = partial(open_array, path, array, nodes.groups.get(folder), outer)
     kind = np.dtype(array.dtype).kind
-    return Member(
-        tuple(array.shape), kind, tuple(dims) if dims else None, attrs, partial(open_array, path, array, outer)
-    )
+    return Member(tuple(array.shape), kind, tuple(dims) if dims else None, attrs, opened)

@@ -164,7 +164,7 @@ def _open_group(
         if levels is not None:
             return _open_levels(group, multiscales, options, name, mapping, location, levels)
 
-    def open_array(path: str, array: Any, outer: Mapping[str, Any]) -> OpenedSource:
+    def open_array(path: str, array: Any, group: Any, outer: Mapping[str, Any]) -> OpenedSource:
         return _open_array(
             array, options, name=f"{name}/{path}", location=f"{location}/{path}", mapping=mapping, outer=outer
         )

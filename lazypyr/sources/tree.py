@@ -10,11 +10,13 @@ from typing import Any
 
 from lazypyr._util.text import listed
 from lazypyr.errors import PlanError
+from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.metadata import Multiscales, read_multiscales
 from lazypyr.metadata.containers import is_container, ome_attributes
 from lazypyr.metadata.multiscales import Placement
 from lazypyr.registry import nearest
 from lazypyr.sources.axes import axis_role, name_plane
+from lazypyr.sources.base import Source
 from lazypyr.sources.copied import Surroundings
 from lazypyr.sources.opened import OpenedSource
 
@@ -311,7 +313,20 @@ def _of_levels(held: Sequence[tuple[int, Member]], multiscales: Multiscales) -> 
     if not alike:
         return OpenedSource((first,))
     places = multiscales.placements([d for d, _ in opened], [source.shape for source in sources], first.axes)
-    return OpenedSource(tuple(sources), tuple(_relative(place, places[0]) for place in places))
+    stated = [_relative(place, places[0]) for place in places]
+    return OpenedSource(
+        tuple(sources), tuple(s or _by_coords(source, first) for s, source in zip(stated, sources, strict=True))
+    )
+
+
+def _by_coords(source: Source, first: Source) -> Placement | None:
+    """Place of a level by its own coordinates and those of the finest one."""
+    known, coords = first.coords, source.coords
+    if not all(axis in known and axis in coords and known[axis].step for axis in SPATIAL_AXES):
+        return None
+    pairs = [(known[axis], coords[axis]) if axis in SPATIAL_AXES else None for axis in first.axes]
+    scale = tuple(pair[1].step / pair[0].step if pair else 1.0 for pair in pairs)
+    return scale, tuple((pair[1].origin - pair[0].origin) / pair[0].step + 0.0 if pair else 0.0 for pair in pairs)
 
 
 def _relative(place: Placement | None, first: Placement | None) -> Placement | None:

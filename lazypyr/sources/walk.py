@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lazypyr.metadata.containers import children_named, ome_attributes
@@ -52,19 +52,33 @@ def walk(group: Any) -> Nodes:
     Nodes
         With the group itself under "".
     """
-    from zarr import Array, Group
-    from zarr.core.array import AsyncArray
     from zarr.core.sync import sync
 
     found = sync(_Walk().run(group._async_group))  # noqa: SLF001 - zarr has no other way to ask side by side
-    nodes = Nodes(failed=found.failed)
-    for path, node in sorted(found.nodes.items()):
-        if isinstance(node, AsyncArray):
-            nodes.arrays[path] = Array(node)
-        else:
-            nodes.groups[path] = Group(node)
-    nodes.groups[""] = group
+    if group.metadata.consolidated_metadata is None:
+        group = _consolidated(group, found.nodes)
+    nodes = Nodes(groups={"": group}, failed=found.failed)
+    for path in sorted(found.nodes):
+        node = group[path]
+        (nodes.groups if hasattr(node, "members") else nodes.arrays)[path] = node
     return nodes
+
+
+def _consolidated(group: Any, nodes: Mapping[str, Any]) -> Any:
+    """The group with the metadata of all below it, which nobody needs to ask for again."""
+    from zarr import Group
+    from zarr.core.group import AsyncGroup, ConsolidatedMetadata
+
+    below: dict[str, dict[str, Any]] = {}
+    # The deepest first: a group takes what is in it along.
+    for path in sorted(nodes, key=lambda path: -path.count("/")):
+        folder, _, name = path.rpartition("/")
+        node = nodes[path]
+        is_group = hasattr(node, "members")
+        inner = {"consolidated_metadata": ConsolidatedMetadata(below.get(path, {}))} if is_group else {}
+        below.setdefault(folder, {})[name] = replace(node.metadata, **inner) if is_group else node.metadata
+    known = ConsolidatedMetadata(below.get("", {}))
+    return Group(AsyncGroup(replace(group.metadata, consolidated_metadata=known), group.store_path))
 
 
 class _Walk:
