@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lazypyr.geometry.grid import Coord
+from lazypyr.metadata.packing import Packing
 from lazypyr.metadata.protocol import SupportsLevel
 from lazypyr.metadata.variables import CoordArray, Variable
 
@@ -56,7 +57,7 @@ class DatasetMetadata:
     crs: str | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
     group_attrs: Mapping[str, Any] = field(default_factory=dict)
-    packing: Any = None
+    packing: Packing | None = None
     nodata_values: tuple[Any, ...] = ()
     name: str | None = None
     ome: Any = None

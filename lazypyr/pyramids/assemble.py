@@ -65,7 +65,8 @@ def _reduced(
 ) -> Pyramid:
     first = opened.sources[0]
     name, axes = first.name, first.axes
-    reducer.check(first.dtype, first.nodata)
+    for value in first.metadata.nodata_values or (None,):
+        reducer.check(first.dtype, value)
     scales = opened.scales
     sources = opened.sources
     if bounds is not None:

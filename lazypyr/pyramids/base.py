@@ -16,6 +16,7 @@ from lazypyr.geometry.axes import axes_label
 from lazypyr.geometry.grid import Grid
 from lazypyr.geometry.windows import Window
 from lazypyr.metadata.dataset import Described
+from lazypyr.metadata.packing import Packing, packing_of
 from lazypyr.metadata.protocol import SupportsDownsampling
 from lazypyr.pyramids.completion import INTERNAL
 from lazypyr.pyramids.explanation import Explanation
@@ -29,11 +30,11 @@ from lazypyr.reducers import REDUCERS
 from lazypyr.sources.far.ahead import reading_ahead
 
 if TYPE_CHECKING:
-    from lazypyr.reducers import Reducer
+    from lazypyr.pyramids.reduction import Reduction
     from lazypyr.sources.base import Source
     from lazypyr.sources.far.ahead import StoredChunk
 
-__all__ = ["SERIAL", "ComputeContext", "Level", "Pyramid", "Reduction", "SerialContext"]
+__all__ = ["SERIAL", "ComputeContext", "Level", "Pyramid", "SerialContext"]
 
 Array = np.ndarray[Any, Any]
 
@@ -189,6 +190,11 @@ class Pyramid(Described, HasRecipe, ABC):
         scaled = [{a: f for a, f in zip(r.axes, r.factors, strict=True) if f > 1} for r in by_key.values()]
         same = all(s == scaled[0] and set(s) <= set(self.axes) for s in scaled)
         return tuple(by_key.values()) if same else ()
+
+    @cached_property
+    def packing(self) -> Packing:
+        """Meaning of the stored numbers."""
+        return packing_of(self.metadata, self.dtype)
 
     @property
     def n_stored_levels(self) -> int:
@@ -349,28 +355,6 @@ class Pyramid(Described, HasRecipe, ABC):
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))
         return f"<{type(self).__name__} {self.name!r}: {len(self.levels)} levels, {axes_label(self.axes)} {size} {self.dtype}>"
-
-
-class Reduction(Pyramid):
-    """A pyramid as its planner sees it: levels that are stored, and a reducer for those beyond.
-
-    Attributes
-    ----------
-    stored_levels : tuple[Source, ...]
-        Levels that exist, finest first; all of the same axes and dtype.
-    reducer : Reducer
-    factors : tuple[int, ...]
-        Pixels of the level before in one pixel, by axis; 1 where an axis is not downsampled.
-    """
-
-    stored_levels: tuple[Source, ...]
-    reducer: Reducer
-    factors: tuple[int, ...]
-
-    @property
-    def last_stored_level(self) -> int:
-        """The coarsest level that is read, not computed."""
-        return len(self.stored_levels) - 1
 
 
 class SerialContext:

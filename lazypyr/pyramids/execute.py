@@ -19,8 +19,9 @@ import numpy as np
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window, overlap, slices_within
-from lazypyr.pyramids.base import ComputeContext, Reduction
+from lazypyr.pyramids.base import ComputeContext
 from lazypyr.pyramids.plan import BlockPlan, ReadPlan, Strategy
+from lazypyr.pyramids.reduction import Reduction
 from lazypyr.sources.base import Source
 
 __all__ = ["ReadPass"]
@@ -132,7 +133,7 @@ class ReadPass:
 
         def part(piece: Window) -> None:
             block = base.read(windows.refine_window(piece, p.factors, base.shape, depth))
-            p.reducer(block, factors, nodata=p.nodata, out=out[slices_within(piece, window)])
+            p.reduce(block, factors, out[slices_within(piece, window)])
 
         # Pieces as near to squares as the bytes allow, whole chunks wherever a chunk holds more than a box.
         sizes = [max(1, windows.ceil_div(c, f)) for c, f in zip(base.chunks, factors, strict=True)]
@@ -157,7 +158,7 @@ class ReadPass:
                 block = self._node(level - 1, finer)
                 if level - 1 >= self.plan.finest_cached_level:
                     self._put_cached(level - 1, finer, block)
-            p.reducer(block, p.factors, nodata=p.nodata, out=out[slices_within(piece, window)])
+            p.reduce(block, p.factors, out[slices_within(piece, window)])
         return out
 
     def _parts_of(self, level: int, window: Window) -> Iterator[tuple[Window, Window]]:
@@ -223,7 +224,7 @@ class ReadPass:
         if not blocks.aligned and plan.finest_cached_level <= blocks_at < level:
             self._put_cached(blocks_at, wide, out)
         for coarser in range(blocks_at + 1, level + 1):
-            out = p.reducer(out, p.factors, nodata=p.nodata)
+            out = p.reduce(out, p.factors)
             if plan.finest_cached_level <= coarser < level:
                 self._put_cached(
                     coarser, windows.refine_window(window, p.factors, self._shape(coarser), level - coarser), out
@@ -252,7 +253,7 @@ class ReadPass:
         for piece in pieces:
             self._reduce_piece(base, piece, reach, levels)
         for k in range(reach + 1, level + 1):
-            p.reducer(levels[k - 1][1], p.factors, nodata=p.nodata, out=levels[k][1])
+            p.reduce(levels[k - 1][1], p.factors, levels[k][1])
         for k, (part, block) in levels.items():
             if plan.finest_cached_level <= k < level:
                 self._put_cached(k, part, block)
@@ -270,11 +271,11 @@ class ReadPass:
         if base.cheap_stride:
             for part in parts:
                 with base.read_temporary(part) as finest:
-                    self._reduce_part(p.reducer(finest, p.factors, nodata=p.nodata), part, first, reach, levels)
+                    self._reduce_part(p.reduce(finest, p.factors), part, first, reach, levels)
             return
         with base.read_temporary(piece) as whole:
             for part in parts:
-                block = p.reducer(whole[slices_within(part, piece)], p.factors, nodata=p.nodata)
+                block = p.reduce(whole[slices_within(part, piece)], p.factors)
                 self._reduce_part(block, part, first, reach, levels)
 
     def _parts_of_piece(self, piece: Window, reach: int) -> Iterator[Window]:
@@ -297,7 +298,7 @@ class ReadPass:
         p = self.pyramid
         for k in range(first, reach + 1):
             if k > first:
-                block = p.reducer(block, p.factors, nodata=p.nodata)
+                block = p.reduce(block, p.factors)
             if k in levels:
                 part, array = levels[k]
                 array[slices_within(windows.coarsen_window(piece, p.factors, k - p.last_stored_level), part)] = block

@@ -15,13 +15,14 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES, axes_label
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import ComputeContext, Level, Pyramid, Reduction
+from lazypyr.pyramids.base import ComputeContext, Level, Pyramid
 from lazypyr.pyramids.execute import ReadPass
 from lazypyr.pyramids.explain import explain_pass, stored_chunks_of
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.placement import Placements, transposed_placement
 from lazypyr.pyramids.plan import ReadPlan
 from lazypyr.pyramids.planner import plan_reduced
+from lazypyr.pyramids.reduction import Reduction
 from lazypyr.reducers import Reducer, reducer_of
 from lazypyr.sources.base import Source, bytes_of_pixel
 from lazypyr.sources.far.ahead import StoredChunk
@@ -110,7 +111,9 @@ class ReducedPyramid(Reduction):
 
     def _key(self) -> tuple[Hashable, ...]:
         nodata = None if self.nodata is None else str(self.nodata)
-        return self.reducer, self.factors, self.chunks, len(self.levels), nodata
+        # Samples are as they are stored, whatever they mean.
+        packing = () if self.packing.is_plain or self.reducer.samples_only else (tokenize(self.packing),)
+        return self.reducer, self.factors, self.chunks, len(self.levels), nodata, *packing
 
     @cached_property
     def fingerprint(self) -> str:

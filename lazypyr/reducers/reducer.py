@@ -46,6 +46,11 @@ class Reducer(HoldsFunction):
         True: the function never runs twice at once in this process.
     version : str, optional
         Stands for the function's source text in fingerprints.
+    affine : bool, default False
+        True: reduced and then scaled is scaled and then reduced, so that packed numbers (`scale_factor`, `add_offset`) may be
+        reduced as they are stored. False (sum, rms): they are unpacked first, unless nothing is declared to be packed.
+    directed : bool, default False
+        True (min, max, mode): the result depends on which values are the larger ones, which a negative scale turns round.
 
     See Also
     --------
@@ -71,6 +76,8 @@ class Reducer(HoldsFunction):
     function: Callable[..., Any] | None = None
     serial: bool = False
     version: str | None = None
+    affine: bool = False
+    directed: bool = False
 
     def __post_init__(self) -> None:
         if not self.resampling_name:
@@ -153,8 +160,11 @@ class Reducer(HoldsFunction):
         return out
 
 
-def _built_in(name: str, gdal: str = "", *, composable: bool = True) -> Reducer:
-    return Reducer(name, composable, resampling_name=gdal, kernel=dispatch.method_of(name))
+def _built_in(
+    name: str, gdal: str = "", *, composable: bool = True, affine: bool = True, directed: bool = False
+) -> Reducer:
+    kernel = dispatch.method_of(name)
+    return Reducer(name, composable, resampling_name=gdal, kernel=kernel, affine=affine, directed=directed)
 
 
 def _as_reducer(name: str, value: Any) -> Reducer:
@@ -163,15 +173,15 @@ def _as_reducer(name: str, value: Any) -> Reducer:
 
 
 _BUILT_IN = (
-    Reducer("stride", True, False, True, "nearest", dispatch.STRIDE),
+    Reducer("stride", True, False, True, "nearest", dispatch.STRIDE, affine=True),
     _built_in("mean", "average"),
-    _built_in("min"),
-    _built_in("max"),
+    _built_in("min", directed=True),
+    _built_in("max", directed=True),
     _built_in("first_valid"),
-    _built_in("sum"),
-    _built_in("rms"),
+    _built_in("sum", affine=False),
+    _built_in("rms", affine=False),
     _built_in("median", "med", composable=False),
-    _built_in("mode", composable=False),
+    _built_in("mode", composable=False, directed=True),
 )
 REDUCERS: Registry[Reducer] = Registry("lazypyr.reducers", "reducer", {r.name: r for r in _BUILT_IN}, _as_reducer)
 
@@ -215,6 +225,7 @@ def reducer(
     centred: bool = True,
     serial: bool = False,
     version: str | None = None,
+    affine: bool = False,
 ) -> Any:
     """Reducer of a function ``f(boxes, axis=(1, 3)) -> array``; also a decorator.
 
@@ -236,6 +247,9 @@ def reducer(
     version : str, optional
         Stands for the source text in fingerprints, also of the functions that it calls. Without it any change of the text
         voids what an overlay has kept; a function without source text (made by ``exec``) is another one in each process.
+    affine : bool, default False
+        True for a function of which ``f(a * x + b) == a * f(x) + b`` holds (a mean, a percentile): packed numbers are then
+        reduced as they are stored. Otherwise it gets unpacked values, float64, with NaN for what holds nothing.
 
     Returns
     -------
@@ -265,12 +279,18 @@ def reducer(
     """
     if function is None:
         return functools.partial(
-            reducer, name=name, composable=composable, centred=centred, serial=serial, version=version
+            reducer, name=name, composable=composable, centred=centred, serial=serial, version=version, affine=affine
         )
     if not callable(function):
         raise PlanError(f"method: expected a callable, got {function!r}")
     return Reducer(
-        name or custom.name_of(function), composable, centred, function=function, serial=serial, version=version
+        name or custom.name_of(function),
+        composable,
+        centred,
+        function=function,
+        serial=serial,
+        version=version,
+        affine=affine,
     )
 
 

@@ -252,12 +252,15 @@ class Source(Described, ABC):
         bounds = {} if self.given_bounds is None else {"bounds": [float(b) for b in self.given_bounds]}
         chosen = {} if self.multiscale is None else {"multiscale": self.multiscale}
         variable = {} if self.variable is None else {"variable": self.variable}
+        packing = self.metadata.packing
+        declared = packing is not None and packing.says_more_than_nodata
+        nodata = {} if declared else {"nodata": recorded(self.nodata)}
         return {
             "source": place(self.opened_as),
             **variable,
             **chosen,
             "axes": list(self.axes),
-            "nodata": recorded(self.nodata),
+            **nodata,
             **bounds,
         }
 

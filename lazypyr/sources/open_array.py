@@ -29,7 +29,7 @@ class NumpyOpener(Opener):
         name = "numpy array"
         check_array(src, name)
         names = options.axis_names(name, None, src.shape, src.shape)
-        metadata = DatasetMetadata().replaced(nodata=options.nodata_of({}, src.dtype))
+        metadata = DatasetMetadata().replaced(**options.numbers_of({}, src.dtype))
         return OpenedSource((NumpySource(src, names, name=name, metadata=metadata),))
 
 
@@ -57,7 +57,7 @@ class DataArrayOpener(Opener):
         dims = {axis: str(dim) for axis, dim in zip(names, src.dims, strict=True)}
         own_name = None if src.name is None else str(src.name)
         metadata = DatasetMetadata(along=coords, crs=crs, attrs=dict(src.attrs), name=own_name, dims=dims)
-        metadata = metadata.replaced(nodata=options.nodata_of(attrs, src.dtype))
+        metadata = metadata.replaced(**options.numbers_of(attrs, src.dtype))
         if isinstance(src.variable._data, np.ndarray):  # noqa: SLF001 - `.data` would load a lazy backend array whole
             return OpenedSource((NumpySource(src.values, names, name=name, metadata=metadata),))
         return OpenedSource((ArraySource(src, names, chunks=chunks, name=name, metadata=metadata),))
@@ -86,7 +86,7 @@ class ArrayLikeOpener(Opener):
             name=name,
             chunks=chunks,
             metadata=DatasetMetadata(along=coords, crs=crs, attrs=attrs).replaced(
-                nodata=options.nodata_of(attrs, src.dtype)
+                **options.numbers_of(attrs, src.dtype)
             ),
         )
         return OpenedSource((source,))

@@ -12,6 +12,7 @@ import numpy as np
 from lazypyr._names import public_name
 from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.metadata import DatasetMetadata, Multiscales, georeference, read_multiscales
+from lazypyr.metadata.nodata import OF_NODATA
 from lazypyr.sources.array_metadata import chunk_shape
 from lazypyr.sources.axes import dims_of
 from lazypyr.sources.hierarchy import has_labels, image_levels, open_hierarchy
@@ -145,9 +146,15 @@ def _open_array(
         location=location,
         metadata=DatasetMetadata(
             along=coords, crs=crs, attrs=dict(array.attrs), group_attrs=dict(outer or {}), dims=dims_of(names, declared)
-        ).replaced(nodata=options.nodata_of(attrs, array.dtype, array.fill_value)),
+        ).replaced(**_numbers_of(array, outer or {}, options)),
     )
     return OpenedSource((source,))
+
+
+def _numbers_of(array: Any, outer: Mapping[str, Any], options: OpenOptions) -> dict[str, Any]:
+    """Meaning of an array's numbers; of the group's attributes only those count that declare nodata."""
+    attrs = {**{name: outer[name] for name in OF_NODATA if name in outer}, **array.attrs}
+    return options.numbers_of(attrs, array.dtype, array.fill_value, is_mask=array.metadata.zarr_format == 2)
 
 
 def _open_group(
@@ -219,7 +226,7 @@ def _open_levels(
                 name=multiscales.name,
                 ome=multiscales.ome and multiscales.ome.named(names),
                 dims=dims_of(names, declared),
-            ).replaced(nodata=options.nodata_of(attrs, array.dtype, array.fill_value)),
+            ).replaced(**_numbers_of(array, group.attrs, options)),
         )
         for level, (dataset, array) in enumerate(levels)
     )

@@ -11,9 +11,10 @@ import numpy as np
 
 from lazypyr._util.places import place_of
 from lazypyr.errors import PlanError
-from lazypyr.metadata import declared_nodata
+from lazypyr.metadata.packing import read_packing
 from lazypyr.sources.array_metadata import chunk_shape
 from lazypyr.sources.axes import given_axes, known_axes
+from lazypyr.sources.base import native
 from lazypyr.sources.opened import OpenedSource
 from lazypyr.sources.tree import SourceTree
 
@@ -29,7 +30,7 @@ class OpenOptions:
     axes : str or sequence of str or None
         Names of the source's axes.
     nodata : scalar, "declared" or None
-        The value that holds nothing; "declared" takes what the attributes declare.
+        The value that holds nothing; "declared" takes all those that the attributes declare.
     storage_options : Mapping
         For fsspec, with a URL.
     allow_codecs : tuple of str
@@ -61,16 +62,37 @@ class OpenOptions:
         )
 
     def nodata_of(self, attrs: Mapping[str, Any], dtype: np.dtype[Any], fill_value: Any = None) -> Any:
-        """The value that holds nothing: as given, as attributes declare it, else a fill value that somebody chose.
+        """The value that holds nothing, the first one of several; see `numbers_of`."""
+        values = self.numbers_of(attrs, dtype, fill_value)["nodata_values"]
+        return values[0] if values else None
 
+    def numbers_of(
+        self, attrs: Mapping[str, Any], dtype: np.dtype[Any], fill_value: Any = None, *, is_mask: bool = False
+    ) -> dict[str, Any]:
+        """Members of `DatasetMetadata` on an array's numbers: `packing` and `nodata_values`.
+
+        The values that hold nothing are those given, else those that attributes declare, else a fill value that somebody chose.
         A fill value of zero is what every array has that nobody gave one: zero is data.
+
+        Parameters
+        ----------
+        attrs : Mapping
+            Attributes of the array.
+        dtype : numpy.dtype
+            Dtype of the array.
+        fill_value : scalar, optional
+            Value of its absent chunks.
+        is_mask : bool, default False
+            True of Zarr v2, whose fill value holds nothing even where attributes declare others.
         """
-        if not (isinstance(self.nodata, str) and self.nodata == "declared"):
-            return self.nodata
-        declared = declared_nodata(attrs, np.dtype(dtype))
-        # Not NaN and not NaT either, which need no declaration (and aren't equal to themselves).
-        chosen = fill_value is not None and bool(fill_value) and bool(fill_value == fill_value)  # noqa: PLR0124
-        return fill_value if declared is None and chosen else declared
+        if isinstance(self.nodata, str) and self.nodata == "declared":
+            packing = read_packing(attrs, native(dtype), fill_value=fill_value, is_mask=is_mask)
+            return {"packing": packing, "nodata_values": packing.nodata_values}
+        given = () if self.nodata is None else (self.nodata,)
+        packing = read_packing(attrs, native(dtype), nodata=given)
+        # What the dtype can't hold is refused where the reducer is known.
+        taken = packing.nodata_values if packing.nodata_values and packing.numbers != packing.stored else given
+        return {"packing": packing, "nodata_values": taken}
 
 
 class Opener(ABC):

@@ -13,7 +13,8 @@ import numpy as np
 from lazypyr.geometry import windows
 from lazypyr.geometry.projection import axis_projections, chunk_projections
 from lazypyr.geometry.windows import Window, overlap, slices_within
-from lazypyr.pyramids.base import Pyramid, Reduction
+from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.reduction import Reduction
 from lazypyr.sources.base import Source
 from lazypyr.writing.job import DestinationLost, Job, Parallel, put, serial, spill_key
 from lazypyr.writing.stages import Stage, free_units, units_of
@@ -115,16 +116,16 @@ class RegionInput:
             return self._spilled(earlier, level, window, unit)
         if earlier is not None and level == self.stage.lo:
             finer = self._spilled(earlier, level - 1, self.window_at(level - 1, unit), unit)
-            return p.reducer(finer, p.factors, nodata=p.nodata)
+            return p.reduce(finer, p.factors)
         if not p.reducer.composable:
             depth = level - p.last_stored_level
-            return p.reducer(self.block(p.last_stored_level, unit), tuple(f**depth for f in p.factors), nodata=p.nodata)
+            return p.reduce(self.block(p.last_stored_level, unit), tuple(f**depth for f in p.factors))
         if p.reducer.samples_only and level == p.last_stored_level + 1 and p.last_stored_level not in self._written:
             base = p.stored_levels[-1]
             return self._stored(base, self.window_at(level - 1, unit), p.factors)
         if level == p.last_stored_level + 1 and p.last_stored_level not in self._written and self._whole_boxes(unit):
             return self._reduced(level, unit)
-        return p.reducer(self.block(level - 1, unit), p.factors, nodata=p.nodata)
+        return p.reduce(self.block(level - 1, unit), p.factors)
 
     @cached_property
     def _written(self) -> set[int]:
@@ -146,7 +147,7 @@ class RegionInput:
         def reduce_chunk(index: tuple[int, ...]) -> None:
             chunk = overlap(windows.chunk_window(index, base.chunks, base.shape), finer)
             reduced = out[slices_within(windows.coarsen_window(chunk, p.factors), window)]
-            p.reducer(base.read(chunk), p.factors, nodata=p.nodata, out=reduced)
+            p.reduce(base.read(chunk), p.factors, reduced)
 
         self.parallel(partial(reduce_chunk, index) for index in windows.chunk_index_windows(finer, base.chunks))
         return out
@@ -243,7 +244,5 @@ class RegionInput:
             else:
                 depth = level - self.reduction.last_stored_level
                 factors = tuple(f**depth for f in self.reduction.factors)
-                block = self.reduction.reducer(
-                    self.block(self.reduction.last_stored_level, unit), factors, nodata=self.reduction.nodata
-                )
+                block = self.reduction.reduce(self.block(self.reduction.last_stored_level, unit), factors)
             put(self.job.kvstore, key, np.ascontiguousarray(block).reshape(-1).view("B"))

@@ -1,0 +1,184 @@
+"""Levels of packed numbers (CF), against xarray's decoding of the source, and against numpy on unpacked values."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lazypyr
+from lazypyr.reducers import REDUCERS
+
+AXES = ("y", "x")
+SHAPE = (13, 18)
+
+
+def source(data, attrs, zarr_format, fill_value=None):
+    """A zarr array of these numbers and attributes, in a group, as xarray finds it."""
+    group = zarr.open_group(zarr.storage.MemoryStore(), mode="w", zarr_format=zarr_format)
+    options = {"dimension_names": AXES} if zarr_format == 3 else {"fill_value": fill_value}
+    array = group.create_array("v", shape=data.shape, dtype=data.dtype, chunks=(8, 8), **options)
+    array[...] = data
+    array.attrs.update({**attrs, **({"_ARRAY_DIMENSIONS": list(AXES)} if zarr_format == 2 else {})})
+    return group
+
+
+def decoded(store, group=None):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return xr.open_dataset(store, engine="zarr", group=group, consolidated=False)["v"].load()
+
+
+def served(src, zarr_format=3, **options):
+    return lazypyr.LazyPyramidStore(src, layout="{level}/v", chunks=8, levels=3, zarr_format=zarr_format, **options)
+
+
+@st.composite
+def packed(draw, fills=2):
+    """Numbers, their attributes (as JSON has them), and the format of the source."""
+    dtype = np.dtype(draw(st.sampled_from(["i1", "u1", "i2", "u2", "i4", "f4", "f8"])))
+    random = np.random.default_rng(draw(st.integers(0, 99)))
+    values = random.integers(-100 if dtype.kind != "u" else 0, 100, SHAPE)
+    values[values == -1] = 7
+    unsigned = dtype.kind == "i" and draw(st.booleans())
+    # Beyond all values, also where signed bytes are meant unsigned: no mean comes out as one of them.
+    holes = draw(st.lists(st.sampled_from([-1] if unsigned else [120, 127]), max_size=fills, unique=True))
+    for hole in holes:
+        values[random.random(SHAPE) < 0.3] = hole
+    values = values.astype(dtype)
+    attrs = {}
+    if draw(st.booleans()):
+        attrs["scale_factor"] = draw(st.sampled_from([0.01, -0.5, 2.0, -1.0]))
+    if draw(st.booleans()):
+        attrs["add_offset"] = draw(st.sampled_from([273.15, -7.5, 0.0]))
+    zarr_format, fill = draw(st.sampled_from([2, 3])), None
+    if holes:
+        (first, *rest) = holes
+        if zarr_format == 2 and draw(st.booleans()):
+            fill = first  # where xarray writes it in zarr v2
+        elif dtype.kind in "iu" or zarr_format == 2:
+            attrs["_FillValue"] = fill = first  # xarray reads that of v2 arrays of their fill value
+        else:
+            attrs["missing_value"] = float(first)
+        if rest:
+            attrs["missing_value"] = [float(v) if dtype.kind == "f" else v for v in holes]
+    if unsigned:
+        attrs["_Unsigned"] = "true"
+    return values, attrs, zarr_format, fill
+
+
+@given(packed(), st.sampled_from([2, 3]), st.sampled_from(["stride", "mean"]))
+def test_level_0_is_decoded_as_the_source_is(numbers, zarr_format, method):
+    data, attrs, source_format, fill = numbers
+    group = source(data, attrs, source_format, fill)
+    want = decoded(group.store)
+    if zarr_format == 2 and not (attrs or fill is not None):
+        return  # xarray takes the zero that fills any array of zarr v2 for no data
+    store = served(group["v"], zarr_format, method=method)
+    found = decoded(store, "0")
+    xr.testing.assert_equal(found, want.drop_vars(list(want.coords)))
+    assert found.dtype == want.dtype
+    kept = {k: v for k, v in attrs.items() if k != "_FillValue"}
+    assert {k: v for k, v in store_attrs(store).items() if k in kept} == kept
+
+
+def store_attrs(store):
+    return dict(zarr.open_array(store, path="0/v", mode="r").attrs)
+
+
+@given(packed(), st.sampled_from(["mean", "min", "max", "median", "mode", "first_valid", "stride"]))
+def test_level_k_is_made_of_the_values(numbers, method):
+    data, attrs, source_format, fill = numbers
+    group = source(data, attrs, source_format, fill)
+    store = served(group["v"], method=method)
+    values = decoded(group.store).values.astype("f8")
+    if fill is None and not attrs:
+        values = data.astype("f8")
+    step = (
+        abs(attrs.get("scale_factor", 1.0))
+        if data.dtype.kind != "f"
+        else 1e-5 * max(1.0, np.nanmax(np.abs(values), initial=0))
+    )
+    reducer, finer = REDUCERS[method], values
+    for level in (1, 2):
+        box = (2**level,) * 2 if not reducer.composable else (2, 2)
+        wanted = reducer(values if not reducer.composable else finer, box)
+        found = decoded(store, str(level)).values
+        rounding = {"mean": level, "median": 1}.get(method, 0) if data.dtype.kind != "f" else 1
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+        tolerance = 1e-4 if found.dtype == "f4" else 1e-9
+        np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=step * 0.5 * rounding + tolerance * 300)
+        finer = wanted
+
+
+@pytest.mark.parametrize("method", ["mean", "min", "max", "median", "mode", "first_valid"])
+@pytest.mark.parametrize(
+    ("attrs", "first"),
+    [
+        ({"_FillValue": -9999, "missing_value": 32000}, -9999),
+        ({"missing_value": [-9999, 32000]}, -9999),
+        ({"_FillValue": 32000, "valid_min": 0}, 32000),
+        ({"valid_range": [0, 100]}, -1),
+        ({"_FillValue": -9999, "valid_range": [0.0, 50.0], "scale_factor": 0.5}, -9999),
+    ],
+)
+def test_every_value_that_holds_nothing_is_left_out(attrs, first, method):
+    data = np.array([[10, 10, -9999, 32000, -9999, 32000], [10, -9999, 7, 7, 32000, -9999]], "i2")
+    store = lazypyr.LazyPyramidStore(source(data, attrs, 3)["v"], method=method, levels=2)
+    np.testing.assert_array_equal(zarr.open_array(store, path="0", mode="r")[...], data)  # as it is stored
+    np.testing.assert_array_equal(zarr.open_array(store, path="1", mode="r")[...], [[10, 7, first]])
+
+
+def test_numbers_that_are_meant_unsigned_are_reduced_so():
+    meant = np.array([[127, 129, 0, 255], [127, 129, 255, 255]], "u1")
+    attrs = {"_Unsigned": "true", "_FillValue": -1}
+    for method, wanted in (("mean", [128, 0]), ("min", [127, 0]), ("max", [129, 0]), ("median", [128, 0])):
+        store = lazypyr.LazyPyramidStore(source(meant.view("i1"), attrs, 3)["v"], method=method, levels=2)
+        found = zarr.open_array(store, path="1", mode="r")[...]
+        assert found.dtype == "i1"
+        assert found.view("u1").tolist() == [wanted]
+
+
+def test_a_negative_scale_turns_least_and_largest_round():
+    data = np.array([[1, 2], [3, 9]], "i2")
+    attrs = {"scale_factor": -1.0, "_FillValue": 9}
+    for method, wanted in (("min", 3), ("max", 1), ("mode", 3)):
+        store = lazypyr.LazyPyramidStore(source(data, attrs, 3)["v"], method=method, levels=2)
+        assert zarr.open_array(store, path="1", mode="r")[...] == wanted
+
+
+def test_one_value_or_none_is_reduced_without_a_look_at_the_packing(monkeypatch):
+    """The usual path is no slower."""
+    monkeypatch.setattr("lazypyr.pyramids.reduction.reduce_packed", None)
+    plain = np.arange(64, dtype="i2").reshape(8, 8)
+    for attrs in ({}, {"_FillValue": 3}, {"units": "m"}):
+        lazypyr.open_pyramid(source(plain, attrs, 3)["v"], method="mean", levels=2).read(1)
+
+
+def test_what_the_user_says_holds_nothing_is_all_that_does():
+    data = np.array([[1, 2], [3, 6]], "i2")
+    group = source(data, {"_FillValue": 1, "missing_value": [1, 2], "valid_range": [0, 5]}, 3)
+    for nodata, wanted in (("declared", 3), (3, 2), (None, 3)):
+        store = lazypyr.LazyPyramidStore(group["v"], method="mean", levels=2, nodata=nodata)
+        assert zarr.open_array(store, path="1", mode="r")[...] == wanted
+        attrs = zarr.open_array(store, path="0", mode="r").attrs
+        assert attrs.get("_FillValue") == (1 if nodata == "declared" else nodata)
+        assert ("missing_value" in attrs) == (nodata == "declared")
+
+
+def test_a_recipe_keeps_several_values_that_hold_nothing(tmp_path):
+    for number, attrs in enumerate(
+        ({"_FillValue": 1, "missing_value": 2}, {"valid_min": 3}, {"_FillValue": 1, "valid_min": 3}, {"_FillValue": 1})
+    ):
+        array = zarr.create_array(tmp_path / f"{number}.zarr", data=np.arange(16, dtype="i2").reshape(4, 4))
+        array.attrs.update(attrs)
+        for options in ({}, {"nodata": 5}, {"nodata": None}):
+            pyramid = lazypyr.open_pyramid(tmp_path / f"{number}.zarr", method="mean", levels=2, **options)
+            again = lazypyr.open_pyramid(pyramid.to_recipe())
+            assert again.fingerprint == pyramid.fingerprint
+            np.testing.assert_array_equal(again.read(1), pyramid.read(1))
