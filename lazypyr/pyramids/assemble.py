@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Grid
+from lazypyr.metadata.packing import packing_of
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.placement import completed_placements, transposed_placement
 from lazypyr.pyramids.products import ProductLike, load_products
@@ -17,6 +20,7 @@ from lazypyr.pyramids.settings import check_levels, chunk_shape, factors_by_axis
 from lazypyr.reducers import REDUCERS, Reducer, reducer_of
 from lazypyr.sources.open import OpenedSource
 from lazypyr.sources.transposed import TransposedSource
+from lazypyr.sources.unpacked import UnpackedSource
 
 __all__ = ["assembled"]
 
@@ -32,6 +36,7 @@ def assembled(
     chunks: int | Sequence[int] | None = None,
     factors: Mapping[str, int] | None = None,
     bounds: Sequence[float] | None = None,
+    decode: bool = False,
 ) -> Pyramid:
     """Pyramid of what was opened; the parameters are those of `open_pyramid`."""
     count, recompute = level_option(levels, opened.sources[0].name)
@@ -40,6 +45,7 @@ def assembled(
     if source_product is not None:
         opened = OpenedSource((load_products().apply_to_source(opened.sources[0], source_product),))
     reducer = _default_reducer(opened) if method is None else reducer_of(method)
+    opened = _decoded(opened, reducer, decode=decode)
     sizes = (256, 256) if chunks is None else chunks
     result = _reduced(opened, reducer, order, count, sizes, factors, bounds, recomputed=recompute)
     return result if product is None else result.map(product)
@@ -50,6 +56,16 @@ def _default_reducer(opened: OpenedSource) -> Reducer:
     ome = opened.sources[0].metadata.ome
     default = "mode" if ome is not None and ome.image_label is not None else "stride"
     return Reducer.recorded(opened.attrs.get("lazypyr")) or REDUCERS[default]
+
+
+def _decoded(opened: OpenedSource, reducer: Reducer, *, decode: bool) -> OpenedSource:
+    """Levels unpacked where that is asked for, and where the reducer makes nothing right of packed numbers."""
+    first = packing_of(opened.sources[0].metadata, opened.sources[0].dtype)
+    exact = first.scales and reducer.computes and not reducer.affine
+    dtype = np.dtype("f8") if exact and first.numbers.kind != "c" else first.dtype
+    if not (exact or (decode and not (first.is_plain and first.nodata is None))):
+        return opened
+    return replace(opened, sources=tuple(UnpackedSource(s, dtype, is_recorded=decode) for s in opened.sources))
 
 
 def _reduced(

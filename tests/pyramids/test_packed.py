@@ -182,3 +182,37 @@ def test_a_recipe_keeps_several_values_that_hold_nothing(tmp_path):
             again = lazypyr.open_pyramid(pyramid.to_recipe())
             assert again.fingerprint == pyramid.fingerprint
             np.testing.assert_array_equal(again.read(1), pyramid.read(1))
+
+
+@pytest.mark.parametrize("method", ["sum", "rms", "p90"])
+def test_what_the_packing_cannot_say_is_made_of_values(method):
+    values = np.array([[280.0, 281.0], [290.0, np.nan]])
+    attrs = {"scale_factor": 0.01, "add_offset": 273.15, "_FillValue": -32768, "units": "K"}
+    counts = np.where(np.isnan(values), -32768, np.round((values - 273.15) / 0.01)).astype("i2")
+    made = {
+        "sum": ("sum", 851.0),
+        "rms": ("rms", np.sqrt(np.nanmean(values**2))),
+        "p90": (lazypyr.reducer(p90), np.nanpercentile(values, 90)),
+    }
+    chosen, wanted = made[method]
+    store = lazypyr.LazyPyramidStore(source(counts, attrs, 3)["v"], method=chosen, levels=2, layout="{level}/v")
+    for level, pixels in (("0", values), ("1", [[wanted]])):
+        array = zarr.open_array(store, path=f"{level}/v", mode="r")
+        assert array.dtype == "f8"
+        assert dict(array.attrs) == {"units": "K"} | {k: v for k, v in array.attrs.items() if ":" in k}
+        np.testing.assert_allclose(array[...], pixels)
+        np.testing.assert_allclose(decoded(store, level).values, pixels)
+
+
+def p90(boxes, axis):
+    return np.nanpercentile(boxes, 90, axis=axis).astype(boxes.dtype)
+
+
+def test_the_sum_of_packed_numbers_is_the_sum_of_their_values():
+    attrs = {"scale_factor": 0.01, "add_offset": 273.15, "_FillValue": -32768}
+    counts = np.full((2, 2), 685, "i2")  # 280 K
+    for method, before, now in (("sum", 300.55, 1120.0), ("rms", 280.0, 280.0)):
+        store = lazypyr.LazyPyramidStore(source(counts, attrs, 3)["v"], method=method, levels=2, layout="{level}/v")
+        old = REDUCERS[method](counts, (2, 2), nodata=-32768)  # of counts, with the scale and offset of one
+        np.testing.assert_allclose(old * 0.01 + 273.15, before)
+        np.testing.assert_allclose(decoded(store, "1"), now)
