@@ -26,7 +26,7 @@ from lazypyr.sources.open import open_source
 
 __all__ = ["open_recipe", "open_sources", "read_json", "schema"]
 
-_OPTIONS = ("method", "factors", "levels", "chunks", "bounds", "order")
+_OPTIONS = ("method", "factors", "levels", "chunks", "bounds", "order", "decode")
 _ARRAY = ("axes", "nodata", "multiscale", "variable")
 _SOURCE = ("lazypyr_recipe", "source", "level", *_ARRAY, "source_products", "products")
 _MAX_BYTES = 16 * 2**20

@@ -33,6 +33,12 @@ def source_command(
     add("--chunks", type=_chunks, metavar="N | NY,NX", help="pixels of a tile (default: 256)")
     add("--product", metavar="NAME", help="product to compute, e.g. intf_all, phase, amplitude")
     add(
+        "--decode",
+        action="store_true",
+        default=None,
+        help="unpack numbers that are stored with scale_factor and add_offset",
+    )
+    add(
         "--storage-option",
         action="append",
         type=_option,
@@ -45,7 +51,7 @@ def source_command(
 
 def source_options(args: argparse.Namespace) -> dict[str, Any]:
     """Options of SRC that were given, as keywords of `lazypyr.open_pyramid`."""
-    names = ("method", "axes", "order", "levels", "chunks", "product", "multiscale")
+    names = ("method", "axes", "order", "levels", "chunks", "product", "multiscale", "decode")
     options = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if args.storage_option:
         options["storage_options"] = dict(args.storage_option)

@@ -49,6 +49,7 @@ def open_pyramid(
     chunks: int | Sequence[int] | None = None,
     factors: Mapping[str, int] | None = None,
     nodata: Any = "declared",
+    decode: bool = False,
     bounds: Sequence[float] | None = None,
     multiscale: int | str | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -83,7 +84,10 @@ def open_pyramid(
     factors : mapping, optional
         Pixels of one level in a pixel of the next, by axis; 2 for y and x, 1 for others where nothing is said.
     nodata : scalar, None or "declared"
-        The value that holds nothing; by default what the source's attributes declare. NaN never needs declaring.
+        The value that holds nothing; by default all those that the source's attributes declare. NaN never needs declaring.
+    decode : bool, default False
+        True: numbers that are stored packed (`scale_factor`, `add_offset`, `_Unsigned`) are served as the floats that they
+        mean, with NaN for what holds nothing. By default they are served as stored, with these attributes.
     bounds : (left, bottom, right, top), optional
         World coordinates of the outer edges of level 0, as rasterio has them, instead of the source's own: of the first
         column, the last row, the last column and the first row.
@@ -122,6 +126,7 @@ def open_pyramid(
         storage_options, allow_codecs = None, ()
     src, is_settled = _unwrapped(src, variable)
     making = {"method": method, "levels": levels, "chunks": chunks, "factors": factors, "bounds": bounds}
+    making["decode"] = decode or None
     reading = {"multiscale": multiscale, "storage_options": storage_options, "allow_codecs": allow_codecs or None}
     stated = {"nodata": None if isinstance(nodata, str) and nodata == "declared" else (nodata,)}
     settings = {name: value for name, value in {**making, **reading, **stated}.items() if value is not None}

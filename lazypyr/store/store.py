@@ -71,7 +71,7 @@ class LazyPyramidStore(KeyedStore):
     as_collection : bool, optional
         True for a collection also of a single raster, False for one pyramid; by default several rasters are a collection.
     **recipe
-        For `lazypyr.open_pyramid`: `method`, `product`, `axes`, `order`, `levels`, `chunks`, `factors`, `nodata`, `bounds`,
+        For `lazypyr.open_pyramid`: `method`, `product`, `axes`, `order`, `levels`, `chunks`, `factors`, `nodata`, `decode`, `bounds`,
         `source_product`, `storage_options`, `allow_codecs`.
 
     Attributes

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lazypyr
+from lazypyr.cli import main
 from lazypyr.reducers import REDUCERS
 
 AXES = ("y", "x")
@@ -216,3 +217,67 @@ def test_the_sum_of_packed_numbers_is_the_sum_of_their_values():
         old = REDUCERS[method](counts, (2, 2), nodata=-32768)  # of counts, with the scale and offset of one
         np.testing.assert_allclose(old * 0.01 + 273.15, before)
         np.testing.assert_allclose(decoded(store, "1"), now)
+
+
+@given(packed(), st.sampled_from(["mean", "min", "stride", "sum"]))
+def test_decoded_levels_are_the_values(numbers, method):
+    data, attrs, source_format, fill = numbers
+    group = source(data, attrs, source_format, fill)
+    want = decoded(group.store)
+    if fill is None and not attrs:
+        want = want.copy(data=data)
+    pyramid = lazypyr.open_pyramid(group["v"], chunks=8, levels=2, method=method, decode=True)
+    exact = method == "sum" and {"scale_factor", "add_offset"} & set(attrs)
+    assert pyramid.dtype == (np.dtype("f8") if exact else want.dtype)
+    np.testing.assert_allclose(pyramid.read(0), want.values, rtol=1e-6)
+    np.testing.assert_allclose(
+        pyramid.read(1), REDUCERS[method](want.values.astype(pyramid.dtype), (2, 2)), rtol=1e-5, atol=1e-3
+    )
+    served_attrs = set(zarr.open_array(lazypyr.LazyPyramidStore(pyramid), path="0", mode="r").attrs)
+    assert not served_attrs & {"scale_factor", "add_offset", "missing_value", "_Unsigned"}
+
+
+PACKED = {"scale_factor": 0.01, "add_offset": 273.15, "_FillValue": -32768, "units": "K"}
+
+
+@pytest.fixture
+def kelvin(tmp_path):
+    """Path of a packed array of 280 and 290 K with a hole, as xarray writes it, and its values."""
+    values = np.full((2, 40, 40), 280.0)
+    values[1] = 290.0
+    values[0, :8, :8] = np.nan
+    data = xr.Dataset({"t2m": (("time", "lat", "lon"), values, {"units": "K"})})
+    packing = {k: v for k, v in PACKED.items() if k != "units"}
+    data.to_zarr(tmp_path / "t.zarr", zarr_format=3, encoding={"t2m": {"dtype": "i2", **packing}})
+    return str(tmp_path / "t.zarr" / "t2m"), values
+
+
+def test_a_recipe_of_decoded_levels_decodes_again(kelvin):
+    path, _ = kelvin
+    pyramid = lazypyr.open_pyramid(path, method="mean", decode=True, chunks=8)
+    recipe = pyramid.to_recipe()
+    assert recipe["decode"] is True
+    again = lazypyr.open_pyramid(recipe)
+    assert (again.dtype, again.fingerprint) == (pyramid.dtype, pyramid.fingerprint)
+    for method in ("mean", "sum"):  # unpacked by the method: nothing to be said
+        plain = lazypyr.open_pyramid(path, method=method, chunks=8)
+        assert "decode" not in plain.to_recipe()
+        assert lazypyr.open_pyramid(plain.to_recipe()).fingerprint == plain.fingerprint
+
+
+def test_decode_is_an_option_of_stores_recipes_and_commands(kelvin, capsys):
+    path, values = kelvin
+    store = lazypyr.LazyPyramidStore(path, decode=True, layout="{level}/v")
+    np.testing.assert_allclose(decoded(store, "0").values, values)
+    assert zarr.open_array(store, path="0/v", mode="r").attrs["units"] == "K"
+    assert main(["info", path, "--decode"]) == 0
+    assert "float64" in capsys.readouterr().out
+    with pytest.raises(lazypyr.PlanError, match="decode must be given where it is opened"):
+        lazypyr.open_pyramid(lazypyr.open_pyramid(path), decode=True)
+
+
+def test_decoding_what_is_not_packed_changes_nothing():
+    plain = np.arange(64, dtype="i2").reshape(8, 8)
+    for attrs in ({}, {"units": "m"}):
+        array = source(plain, attrs, 3)["v"]
+        assert lazypyr.open_pyramid(array, decode=True).fingerprint == lazypyr.open_pyramid(array).fingerprint
