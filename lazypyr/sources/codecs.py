@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import math
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from lazypyr.errors import PlanError
 
-__all__ = ["DECODING_CODECS", "check_codec", "check_codecs", "decode_at_most", "encoded_bytes_at_most"]
+__all__ = ["DECODING_CODECS", "check_codec", "check_codecs", "decode_at_most", "encoded_bytes_at_most", "is_bounded"]
 
 # Codecs of numcodecs and zarr that make numbers of bytes and do nothing else. Those of objects are missing ("pickle",
 # "json2", "msgpack2", "categorize", "vlen-*"), as are those that other packages register.
@@ -35,6 +36,7 @@ _STREAMS: dict[str, Callable[[Any], Any]] = {
     "lzma": lambda codec: lzma.LZMADecompressor(codec.format, filters=codec.filters),
 }
 _NO_BOUND = 2**62
+_ZSTD_BLOCK = 2**17  # bytes of the longest block, decoded
 
 
 def check_codecs(document: Mapping[str, Any], name: str, allowed: Collection[str] = ()) -> None:
@@ -126,6 +128,8 @@ def decode_at_most(codec: Any, data: Any, n_bytes: int, out: np.ndarray[Any, Any
     """
     if codec.codec_id in _STREAMS:
         return _streamed(codec, data, n_bytes)
+    if codec.codec_id == "pcodec":
+        return _numbers(data, n_bytes, out)
     data = (data.reshape(-1).view("u1").data if isinstance(data, np.ndarray) else memoryview(data)).cast("B")
     size_of = _SIZES.get(codec.codec_id)
     if size_of is None:
@@ -134,11 +138,15 @@ def decode_at_most(codec: Any, data: Any, n_bytes: int, out: np.ndarray[Any, Any
     if declared is not None and declared > n_bytes:
         msg = f"expected {n_bytes} decoded bytes, got {declared}, as the compressed chunk says"
         raise ValueError(msg)
-    # Of unknown size are frames of zstd that were written bit by bit: numcodecs stops at the end of `out`.
-    if declared == n_bytes or (declared is None and n_bytes < _NO_BOUND):
+    # Of unknown size are frames of zstd that were written bit by bit: numcodecs stops at the end of `out`, if that is what
+    # is due. Elsewhere their blocks tell the most that they can be.
+    if declared == n_bytes or (declared is None and out is not None):
         out = np.empty(n_bytes, "u1") if out is None else out
         codec.decode(data, out=out)
         return out
+    if declared is None and (most := sum(size for _, size in _zstd_blocks(data))) > n_bytes:
+        msg = f"expected {n_bytes} decoded bytes at most, got up to {most}, as the blocks of the compressed chunk say"
+        raise ValueError(msg)
     return codec.decode(data)
 
 
@@ -210,16 +218,80 @@ def _zstd_header(data: memoryview, start: int) -> tuple[int | None, int]:
 
 def _zstd_end(data: memoryview, start: int) -> int:
     """End of the last block of a frame."""
+    for end, _ in _zstd_frame(data, start):
+        start = end
+    return start
+
+
+def _zstd_frame(data: memoryview, start: int) -> Iterator[tuple[int, int]]:
+    """End of each block of a frame, and the bytes that it decodes to at most."""
     last = False
     while not last and start < len(data):
         block = int.from_bytes(data[start : start + 3], "little")
-        last = bool(block & 1)
-        start += 3 + (1 if block >> 1 & 3 == 1 else block >> 3)
-    return start
+        last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
+        start += 3 + (1 if kind == 1 else size)
+        yield start, _ZSTD_BLOCK if kind == 2 else size
+
+
+def _zstd_blocks(data: memoryview) -> Iterator[tuple[int, int]]:
+    """The same of all frames."""
+    start = 0
+    while start + 5 < len(data):
+        if int.from_bytes(data[start : start + 4], "little") >> 4 == 0x184D2A5:  # to be skipped
+            start += 8 + int.from_bytes(data[start + 4 : start + 8], "little")
+            continue
+        checksum = 4 if data[start + 4] & 4 else 0
+        end = _zstd_header(data, start + 4)[1]
+        for end, size in _zstd_frame(data, end):  # noqa: B020 - the end of the last one is that of the frame
+            yield end, size
+        start = end + checksum
+
+
+def _zfp_bytes(data: memoryview, _n_bytes: int) -> int:
+    """Bytes of the shape and type in the header of zfp: 2 bits of type, 2 of axes, 48 of sizes less one."""
+    if len(data) < 12 or bytes(data[:3]) != b"zfp":
+        msg = "no zfp stream"
+        raise ValueError(msg)
+    header = int.from_bytes(data[4:12], "little")
+    axes = (header >> 2 & 3) + 1
+    bits = 48 // axes
+    sizes = [(header >> 4 + bits * axis & (1 << bits) - 1) + 1 for axis in range(axes)]
+    return math.prod(sizes) * (8 if header & 1 else 4)
+
+
+def _numbers(data: Any, n_bytes: int, out: np.ndarray[Any, Any] | None) -> Any:
+    """Numbers of pcodec, which writes them to memory of their type, and tells how many there were.
+
+    Of which type they are, only trying tells: a wrong one is an error before anything is decoded.
+    """
+    from numcodecs.pcodec import standalone
+
+    memory = np.empty(n_bytes, "u1") if out is None else out
+    failed: Exception | None = None
+    for dtype in ("f4", "f8", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "i1", "u1"):
+        if n_bytes % np.dtype(dtype).itemsize:
+            continue
+        try:
+            progress = standalone.simple_decompress_into(bytes(data), memory.view(dtype))
+        except Exception as error:
+            failed = error if failed is None or "number's type" in str(failed) else failed
+            continue
+        got = progress.n_processed * np.dtype(dtype).itemsize
+        if got != n_bytes or not progress.finished:
+            msg = f"expected {n_bytes} decoded bytes, got {'more' if got == n_bytes else got}"
+            raise ValueError(msg)
+        return memory
+    raise failed or ValueError(f"no numbers take {n_bytes} bytes")
 
 
 _SIZES: dict[str, Callable[[memoryview, int], int | None]] = {
     "zstd": _zstd_bytes,
     "blosc": _blosc_bytes,
     "lz4": _lz4_bytes,
+    "zfpy": _zfp_bytes,
 }
+
+
+def is_bounded(codec_id: str) -> bool:
+    """True for a codec that could make more than it is given, and that `decode_at_most` bounds."""
+    return codec_id in _STREAMS or codec_id in _SIZES or codec_id == "pcodec"

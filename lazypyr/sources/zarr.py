@@ -104,11 +104,15 @@ class ZarrSource(Source):
             self.chunks = shards
         self.cheap_stride = decoder is not None and decoder.raw and store.reads_parts
         self._chunks: StoredChunks | None = None
+        self._bounded: Any = None  # the array as zarr reads it, where that decodes its chunks
 
     def _open_chunks(self) -> None:
         """Set what chunks are read by, once it is known by which name they are kept."""
         decoder, store = self._decoder, self._store
         if decoder is None:
+            from lazypyr.sources.bounded import bounded_array
+
+            self._bounded = bounded_array(self.array)
             return
         per_shard = tuple(s // c for s, c in zip(self._shards, self.chunks, strict=False))
         key_of = self.array.metadata.encode_chunk_key
@@ -161,7 +165,7 @@ class ZarrSource(Source):
             yield chunks.fetcher, index
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_metadata", "_chunks", "_owner", "_store", "_decoder", "_shards")
+        left_out = ("_metadata", "_chunks", "_bounded", "_owner", "_store", "_decoder", "_shards")
         state = {k: v for k, v in self.__dict__.items() if k not in left_out}
         return {**state, "_version": self._metadata.version}
 
@@ -253,7 +257,7 @@ class ZarrSource(Source):
     def _read_through_zarr(self, window: Window, steps: tuple[int, ...]) -> Array:
         try:
             selection = tuple(slice(a, b, s) for (a, b), s in zip(window, steps, strict=True))
-            block = np.asarray(self.array[selection])
+            block = np.asarray(self._bounded[selection])
             # Fill values, or NaN, are perhaps there because the array is gone.
             if ((block == self.fill_value) | np.not_equal(block, block)).any():
                 self._metadata.verify(now=True)

@@ -17,7 +17,8 @@ from numcodecs.registry import codec_registry
 from zarr.codecs import numcodecs as v3_numcodecs
 
 import lazypyr
-from lazypyr.sources.codecs import DECODING_CODECS, check_codecs
+from lazypyr import LazyPyramidStore
+from lazypyr.sources.codecs import DECODING_CODECS, check_codecs, decode_at_most
 
 REFUSED = ["pickle", "json2", "msgpack2", "categorize", "vlen-utf8", "vlen-bytes", "vlen-array", "of-an-entry-point"]
 
@@ -285,6 +286,36 @@ def large(folder, chunk, **changes):
     return v2_array(folder, chunk, shape=[1024, 1024], chunks=[1024, 1024], **changes)
 
 
+BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
+ZSTD = {"name": "zstd", "configuration": {"level": 0, "checksum": False}}
+GZIP = {"name": "gzip", "configuration": {"level": 1}}
+LZ4 = {"name": "numcodecs.lz4", "configuration": {}}
+SHUFFLE = {"name": "numcodecs.shuffle", "configuration": {"elementsize": 1}}
+TRANSPOSED = {"name": "transpose", "configuration": {"order": [1, 0]}}
+
+
+def inside(codecs):
+    """Shards of one chunk, of the size of the shard."""
+    setup = {"chunk_shape": [1024, 1024], "codecs": codecs, "index_codecs": [BYTES], "index_location": "end"}
+    return {"name": "sharding_indexed", "configuration": setup}
+
+
+def shard(chunk):
+    return chunk + np.array([0, len(chunk)], "<u8").tobytes()
+
+
+def v3_array(folder, chunk, codecs, dtype="uint8"):
+    (folder / "c" / "0").mkdir(parents=True)
+    document = {
+        "zarr_format": 3, "node_type": "array", "shape": [1024, 1024], "data_type": dtype, "fill_value": 0, "codecs": codecs,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1024, 1024]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}}, "attributes": {},
+    }  # fmt: skip
+    (folder / "zarr.json").write_text(json.dumps(document))
+    (folder / "c" / "0" / "0").write_bytes(chunk)
+    return folder
+
+
 @pytest.mark.fault("N9")
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_chunks_that_decode_to_more_than_is_due_are_refused_before_they_are_decoded(tmp_path):
@@ -311,6 +342,30 @@ def test_chunks_that_decode_to_more_than_is_due_are_refused_before_they_are_deco
     behind = {"compressor": {"id": "zstd"}, "filters": [{"id": "delta", "dtype": "u1"}]}
     paths.append(large(tmp_path / "zstd behind delta", zstd_frames([2**20, BOMB]), **behind))
     paths.append(sharded(tmp_path / "sharded", zstd_frames([BOMB])))
+    zstd = zstd_frames([2**20, BOMB])
+    for name, (chunk, codecs) in {
+        "filter before bytes": (zstd, [{"name": "numcodecs.delta", "configuration": {"dtype": "u1"}}, BYTES, ZSTD]),
+        "shards in shards": (shard(shard(zstd)), [inside([inside([BYTES, ZSTD])])]),
+        "of no size in shards in shards": (
+            shard(shard(zstd_frames([BOMB], declared=False))),
+            [inside([inside([BYTES, ZSTD])])],
+        ),
+        "gzip around shards": (numcodecs.GZip().encode(bytes(BOMB)), [inside([BYTES]), GZIP]),
+        "zstd around shards": (zstd_frames([BOMB], declared=False), [inside([BYTES]), ZSTD]),
+        "twice compressed": (numcodecs.GZip().encode(bytes(BOMB)), [BYTES, ZSTD, GZIP]),
+        "lz4 of numcodecs": (numcodecs.LZ4().encode(bytes(BOMB)), [TRANSPOSED, inside([BYTES]), LZ4]),
+        "pcodec, v3": (
+            numcodecs.PCodec().encode(np.zeros(BOMB // 2, "u2")),
+            [{"name": "numcodecs.pcodec", "configuration": {}}],
+        ),
+    }.items():
+        paths.append(v3_array(tmp_path / name, chunk, codecs, dtype="uint16" if "pcodec" in name else "uint8"))
+    chunk = numcodecs.PCodec().encode(np.zeros(BOMB // 4, "f4"))
+    paths.append(
+        v2_array(
+            tmp_path / "pcodec", chunk, shape=[512, 512], chunks=[512, 512], dtype="<f4", compressor={"id": "pcodec"}
+        )
+    )
     run = subprocess.run(
         [sys.executable, "-c", READ, *map(str, paths), "c/0/0"], capture_output=True, text=True, check=True
     )
@@ -327,3 +382,98 @@ def test_chunks_that_decode_to_more_than_is_due_are_refused_before_they_are_deco
 def test_zstd_in_frames_and_of_unknown_size_is_read(frames, declared, tmp_path):
     path = v2_array(tmp_path / "a.zarr", zstd_frames(frames, declared=declared), compressor={"id": "zstd"})
     assert lazypyr.LazyPyramidStore(str(path), chunks=(64, 64))["0/c/0/0"] == b"\x07" * 4096
+
+
+PIXELS = (np.arange(2**20) // 37 % 251).astype("u1").reshape(1024, 1024)
+CHAINS = {
+    "filter before bytes": [{"name": "numcodecs.delta", "configuration": {"dtype": "u1"}}, BYTES, ZSTD],
+    "shards in shards": [inside([inside([BYTES, ZSTD])])],
+    "gzip around shards": [inside([BYTES, ZSTD]), GZIP],
+    "zstd around shards": [inside([BYTES]), ZSTD],
+    "twice compressed": [BYTES, ZSTD, GZIP],
+    "gzip, then zstd": [BYTES, GZIP, ZSTD],
+    "lz4 of numcodecs around shards": [TRANSPOSED, inside([BYTES]), LZ4],
+    "blosc in shards in shards": [inside([inside([BYTES, {"name": "blosc", "configuration": {
+        "cname": "zstd", "clevel": 1, "shuffle": "noshuffle", "typesize": 1, "blocksize": 0}}])])],
+    "checksum around a compressor": [TRANSPOSED, inside([inside([BYTES, ZSTD, {"name": "crc32c"}])]), {"name": "crc32c"}],
+    "shuffled": [inside([inside([BYTES, SHUFFLE, ZSTD])])],
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec")
+@pytest.mark.parametrize("name", CHAINS)
+def test_what_zarr_decodes_is_read_as_zarr_reads_it(name, tmp_path):
+    folder = v3_array(tmp_path / "a.zarr", b"", CHAINS[name])
+    (folder / "c" / "0" / "0").unlink()
+    array = zarr.open_array(folder)
+    array[...] = PIXELS
+    for src in (folder, zarr.open_array(folder, mode="r")):
+        store = LazyPyramidStore(src, chunks=(1024, 1024))
+        assert store["0/c/0/0"] == array[...].tobytes() == PIXELS.tobytes()
+    assert pickle.loads(pickle.dumps(store))["0/c/0/0"] == PIXELS.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8"])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_pcodec_of_every_type(dtype, zarr_format, tmp_path):
+    pixels = (np.arange(4096) // 7).astype(dtype).reshape(64, 64)
+    options = (
+        {"compressors": numcodecs.PCodec()}
+        if zarr_format == 2
+        else {"compressors": None, "serializer": v3_numcodecs.PCodec()}
+    )
+    array = zarr.create_array(
+        tmp_path / "a.zarr", shape=pixels.shape, chunks=(64, 64), dtype=dtype, zarr_format=zarr_format, **options
+    )
+    array[...] = pixels
+    assert LazyPyramidStore(array, chunks=(64, 64))["0/c/0/0"] == pixels.tobytes()
+    chunk = tmp_path / "a.zarr" / ("0.0" if zarr_format == 2 else "c/0/0")
+    for other in (pixels[:32], np.concatenate([pixels, pixels]), pixels.astype("f8" if dtype[-1] == "4" else "f4")):
+        chunk.write_bytes(numcodecs.PCodec().encode(np.ascontiguousarray(other).reshape(-1)))
+        with pytest.raises(lazypyr.SourceError):
+            LazyPyramidStore(array, chunks=(64, 64))["0/c/0/0"]
+
+
+@pytest.mark.parametrize(
+    ("header", "n_bytes"),
+    [
+        ("7a6670056000000000000088", 7 * 4), ("7a6670058600004000000088", 5 * 9 * 4), ("7a6670055b00300020000088", 3 * 4 * 6 * 8),
+        ("7a6670054d00032000010088", 2 * 3 * 4 * 5 * 8), ("7a66700576bb00f0c3090088", 40000 * 3000 * 4),
+    ],
+)  # fmt: skip
+def test_sizes_in_headers_of_zfp(header, n_bytes):
+    """As zfpy 1.0.1 wrote them, a package that this numcodecs can't be imported beside."""
+
+    class Zfp:
+        codec_id = "zfpy"
+        asked = False
+
+        def decode(self, data, out=None):
+            self.asked = True
+
+    codec = Zfp()
+    with pytest.raises(ValueError, match=f"got {n_bytes}"):
+        decode_at_most(codec, bytes.fromhex(header), n_bytes - 4)
+    assert not codec.asked
+    decode_at_most(codec, bytes.fromhex(header), n_bytes)
+    assert codec.asked
+    with pytest.raises(ValueError, match="no zfp stream"):
+        decode_at_most(codec, b"zfx" + bytes(20), n_bytes)
+
+
+@pytest.mark.parametrize("shuffled", [[], [{"id": "shuffle", "elementsize": 1}], [{"id": "delta", "dtype": "u1"}]])
+def test_zstd_of_unknown_size_before_filters_is_read(shuffled, tmp_path):
+    filters = [numcodecs.get_codec(dict(codec)) for codec in shuffled]
+    plain = np.full(2**18, 7, "u1")
+    for codec in reversed(filters):
+        plain = codec.decode(plain)
+    frames = zstd_frames([2**18], declared=False)
+    path = v2_array(
+        tmp_path / "a.zarr",
+        frames,
+        shape=[512, 512],
+        chunks=[512, 512],
+        compressor={"id": "zstd"},
+        filters=shuffled or None,
+    )
+    assert lazypyr.LazyPyramidStore(str(path), chunks=(512, 512))["0/c/0/0"] == np.asarray(plain).tobytes()

@@ -1,0 +1,118 @@
+"""Arrays of zarr whose codecs make no more bytes than are due: for what zarr-python decodes, since we don't."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numcodecs
+import numpy as np
+import zarr
+from zarr.abc.codec import ArrayBytesCodec, BytesBytesCodec
+from zarr.codecs import BytesCodec, ShardingCodec
+
+from lazypyr.sources.codecs import decode_at_most, is_bounded
+
+__all__ = ["bounded_array"]
+
+
+def bounded_array(array: Any) -> Any:
+    """The same array, read-only, that refuses chunks which decode to more than is due.
+
+    Parameters
+    ----------
+    array : zarr.Array
+
+    Returns
+    -------
+    zarr.Array
+        The array itself where its format is v2, whose chunks are decoded here.
+    """
+    if array.metadata.zarr_format == 2:
+        return array
+    metadata = dataclasses.replace(array.metadata, codecs=_bounded(array.metadata.codecs))
+    return zarr.Array(zarr.AsyncArray(metadata, array.store_path, getattr(array, "config", None)))
+
+
+def _bounded(codecs: Iterable[Any]) -> list[Any]:
+    """Codecs of an array, or of the chunks of a shard or its index, each that could make too much in a bounded one."""
+    out: list[Any] = []
+    serializer: Any = None
+    for codec in codecs:
+        made = _numcodec(codec)
+        if isinstance(codec, ShardingCodec):
+            place: dict[str, Any] = {"chunk_shape": codec.chunk_shape, "index_location": codec.index_location}
+            out.append(ShardingCodec(codecs=_bounded(codec.codecs), index_codecs=_bounded(codec.index_codecs), **place))
+        elif isinstance(codec, BytesBytesCodec) and made is not None:
+            out.append(_BoundedBytes(codec, made, exact=isinstance(serializer, BytesCodec)))
+        elif isinstance(codec, ArrayBytesCodec) and made is not None:
+            out.append(_BoundedNumbers(codec, made))
+        else:
+            out.append(codec)
+        # Only what is compressed first is as long as the chunk: what comes after it compresses compressed bytes.
+        serializer = codec if isinstance(codec, ArrayBytesCodec) else None
+    return out
+
+
+def _numcodec(codec: Any) -> Any:
+    """The codec of numcodecs that decodes the same, None for one that makes no more than it is given."""
+    name = codec.to_dict()["name"]
+    settings = codec.to_dict().get("configuration", {}) if name.startswith("numcodecs.") else {}
+    identifier = name.removeprefix("numcodecs.")
+    return numcodecs.get_codec({"id": identifier, **settings}) if is_bounded(identifier) else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bounded:
+    """Stands for a codec of zarr when it decodes."""
+
+    codec: Any
+    numcodec: Any
+
+    is_fixed_size = False  # as of all that could make too much
+
+    def to_dict(self) -> dict[str, Any]:
+        """The codec's own document."""
+        document: dict[str, Any] = self.codec.to_dict()
+        return document
+
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: Any) -> int:
+        """As of the codec itself."""
+        return int(self.codec.compute_encoded_size(input_byte_length, chunk_spec))
+
+    def evolve_from_array_spec(self, array_spec: Any) -> Any:
+        """Bounded too."""
+        return dataclasses.replace(self, codec=self.codec.evolve_from_array_spec(array_spec))
+
+
+@dataclasses.dataclass(frozen=True)
+class _BoundedBytes(_Bounded, BytesBytesCodec):
+    """Compressor; `exact` where it decodes to the bytes of the chunk, and nothing else was added."""
+
+    exact: bool = False
+
+    async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+        pixels = math.prod(chunk_spec.shape)
+        n_bytes = pixels * chunk_spec.dtype.to_native_dtype().itemsize
+        if self.exact:
+            got = decode_at_most(self.numcodec, chunk_bytes.as_numpy_array(), n_bytes, np.empty(n_bytes, "u1"))
+        else:  # of a shard the index too, of at most one chunk a pixel
+            got = decode_at_most(
+                self.numcodec, chunk_bytes.as_numpy_array(), n_bytes + n_bytes // 2 + 16 * pixels + 2**16
+            )
+        return chunk_spec.prototype.buffer.from_bytes(bytes(got))
+
+
+@dataclasses.dataclass(frozen=True)
+class _BoundedNumbers(_Bounded, ArrayBytesCodec):
+    """Compressor of numbers."""
+
+    async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+        out = np.empty(chunk_spec.shape, chunk_spec.dtype.to_native_dtype())
+        flat = out.reshape(-1).view("u1")
+        got = decode_at_most(self.numcodec, chunk_bytes.as_numpy_array(), flat.size, flat)
+        if got is not flat:
+            flat[:] = np.frombuffer(got, "u1")
+        return chunk_spec.prototype.nd_buffer.from_ndarray_like(out)
