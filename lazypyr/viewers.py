@@ -142,6 +142,8 @@ def napari(src: Any, *, viewer: Any = None, **options: Any) -> Any:
     import zarr
 
     store = _store(src, options)
+    if store.pyramid.unpacked is not store.pyramid:
+        store = LazyPyramidStore(store.pyramid.unpacked, engine=store.engine)
     pyramid = store.pyramid
     if pyramid.dtype.kind == "c":
         raise PlanError(

@@ -129,14 +129,14 @@ def raster_plot(
 
 
 def open_for_plot(src: Any, engine: Engine | None, **recipe: Any) -> tuple[Pyramid, Engine]:
-    """Pyramid of any source, and the engine that reads it."""
+    """Pyramid of any source, in the values that it means, and the engine that reads it."""
     given = {name: value for name, value in recipe.items() if value is not None}
     if isinstance(src, str | Path):
         finest = Path(src) / "0.zarr"  # moraine's folder: a level an array, and no group around them
         if finest.is_dir() and not (Path(src) / "zarr.json").exists():
             src = finest
     own = getattr(src, "engine", None)
-    return open_pyramid(src, **given), engine or (own if isinstance(own, Engine) else shared_engine())
+    return open_pyramid(src, **given).unpacked, engine or (own if isinstance(own, Engine) else shared_engine())
 
 
 def as_product(post_proc: ProductLike, n_kdim: int | None) -> ProductLike:

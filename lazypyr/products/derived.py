@@ -6,27 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from lazypyr.metadata.dataset import DatasetMetadata, Described
+from lazypyr.metadata.packing import OF_PACKING
 from lazypyr.products.base import Input, Output, Product
 
 __all__ = ["derived_metadata"]
 
 # Attributes that say something about the values, which are others after a product.
-_OF_VALUES = (
-    *("units", "long_name", "standard_name", "scale_factor", "add_offset", "_FillValue", "missing_value"),
-    *("valid_min", "valid_max", "valid_range", "actual_range", "omero"),
-)
+_OF_VALUES = OF_PACKING | {
+    *("units", "long_name", "standard_name", "actual_range", "omero"),
+    *("flag_values", "flag_masks", "flag_meanings", "cell_methods", "calendar", "dtype"),
+}
 
 
 def derived_metadata(parent: Described, product: Product, out: Output, first: Input) -> DatasetMetadata:
     """Metadata of the input, but for what the product changes: the meaning of the numbers, and axes that it makes."""
     same = parent.metadata
-    members: dict[str, Any] = (
-        {} if not product.description else {"packing": None, "ome": same.ome and same.ome.of_other_values()}
-    )
+    members: dict[str, Any] = {} if not product.description else {"ome": same.ome and same.ome.of_other_values()}
     return same.replaced(
         along={a: c for a, c in same.along.items() if a in out.axes and a not in out.sizes},
         dims={a: d for a, d in same.dims.items() if a in out.axes and a not in out.sizes},
         attrs=_attrs(same.attrs, product, out),
+        packing=None,
         nodata=out.nodata,
         display=_display(product, out, first),
         **members,

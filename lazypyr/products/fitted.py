@@ -11,12 +11,14 @@ from lazypyr.products.mapped import MappedPyramid, ProductSource, input_of, inpu
 from lazypyr.products.sampling import enough, sample_pixels
 from lazypyr.pyramids.base import SERIAL, Pyramid
 from lazypyr.sources.base import Source
+from lazypyr.sources.unpacked import unpacked_source
 
 __all__ = ["map_pyramids", "map_sources"]
 
 
 def map_pyramids(parents: Sequence[Pyramid], product: Product) -> MappedPyramid:
-    """The pyramid of a product, fitted to its first input if it has anything to fit."""
+    """The pyramid of a product of values, fitted to its first input if it has anything to fit."""
+    parents = [parent.unpacked for parent in parents]
     first = parents[0]
     levels = [input_of(first, level) for level in range(len(first.levels))]
 
@@ -37,7 +39,8 @@ def map_pyramids(parents: Sequence[Pyramid], product: Product) -> MappedPyramid:
 
 
 def map_sources(parents: Sequence[Source], product: Product) -> ProductSource:
-    """The source of a product, fitted to its first input if it has anything to fit."""
+    """The source of a product of values, fitted to its first input if it has anything to fit."""
+    parents = [unpacked_source(parent) for parent in parents]
     first = parents[0]
     inputs = [input_of_source(s) for s in parents]
 

@@ -197,6 +197,13 @@ class Pyramid(Described, HasRecipe, ABC):
         return packing_of(self.metadata, self.dtype)
 
     @property
+    def unpacked(self) -> Pyramid:
+        """The pyramid in the values that its numbers mean, each level unpacked; itself where the numbers are the values."""
+        from lazypyr.pyramids.unpacked import UnpackedPyramid
+
+        return self if self.packing.is_plain else UnpackedPyramid(self)
+
+    @property
     def n_stored_levels(self) -> int:
         """Number of levels that exist, or are products of such; any other costs as much as the last of them."""
         return 1

@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from lazypyr.display import (
 )
 from lazypyr.engine.engine import Engine
 from lazypyr.metadata.colours import colour_axis
+from lazypyr.metadata.packing import flags_of
 from lazypyr.products.apply import offered_products
 from lazypyr.products.palettes import palette
 from lazypyr.pyramids.base import Pyramid
@@ -92,6 +93,17 @@ class Layer:
     def sizes(self) -> dict[str, int]:
         """Entries along each of these axes."""
         return other_axes(self.pyramid)
+
+    @property
+    def unit(self) -> str:
+        """Unit of the values, to be put behind them."""
+        unit = self.pyramid.attrs.get("units")
+        return f" {unit}" if isinstance(unit, str) and unit not in ("", "1") else ""
+
+    @cached_property
+    def flags(self) -> Mapping[Any, str]:
+        """Texts of values that are flags."""
+        return {value: f"{value}: {meaning}" for value, meaning in flags_of(self.pyramid.attrs).items()}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -261,7 +273,8 @@ def lookup_table(name: str) -> bytes:
 
 
 def layers_of(pyramid: Pyramid) -> Mapping[str, Layer]:
-    """Layers of a pyramid by name, the default one first. No pixel is read."""
+    """Layers of a pyramid by name, the default one first, in the values that it means. No pixel is read."""
+    pyramid = pyramid.unpacked
     layers: dict[str, Layer] = {}
     others = other_axes(pyramid)
     is_complex = pyramid.dtype.kind == "c"

@@ -230,8 +230,9 @@ class ViewerRoutes:
         for plane in layer.planes(index, bands):
             cached, computation = engine.request(layer.pyramid, level, layer.chunk_index(row, column, plane))
             chunk: Any = cached if computation is None else await wait_async(engine, computation, "the picture")
-            values.append(_text(layer.value(chunk, level, row, column, plane)))
-        return {"level": level, "row": row, "col": column, "text": ", ".join(values)}
+            found = layer.value(chunk, level, row, column, plane)
+            values.append(layer.flags.get(found, _text(found)))
+        return {"level": level, "row": row, "col": column, "text": ", ".join(values) + layer.unit}
 
     # Names of URLs
 

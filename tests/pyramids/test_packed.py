@@ -281,3 +281,36 @@ def test_decoding_what_is_not_packed_changes_nothing():
     for attrs in ({}, {"units": "m"}):
         array = source(plain, attrs, 3)["v"]
         assert lazypyr.open_pyramid(array, decode=True).fingerprint == lazypyr.open_pyramid(array).fingerprint
+
+
+@pytest.mark.parametrize("source_product", [False, True])
+def test_products_are_of_values(kelvin, source_product):
+    path, values = kelvin
+    if source_product:
+        pyramid = lazypyr.open_pyramid(path, source_product="intf_0", method="mean", levels=2)
+    else:
+        pyramid = lazypyr.open_pyramid(path, method="mean", levels=2).map("intf_0")
+    assert pyramid.attrs["units"] == "K"
+    np.testing.assert_allclose(pyramid.read(0)[..., 1], values[0] - values[1], atol=1e-4)
+    again = lazypyr.open_pyramid(pyramid.to_recipe())
+    np.testing.assert_array_equal(again.read(1), pyramid.read(1))
+    assert again.fingerprint == pyramid.fingerprint
+
+
+def test_a_product_of_a_product_unpacks_once(kelvin):
+    path, values = kelvin
+    pyramid = lazypyr.open_pyramid(path).map("cast")
+    np.testing.assert_allclose(pyramid.map(lambda z: z[0] * 2.0).read(0), values[0] * 2, rtol=1e-5)
+    assert pyramid.map("cast").attrs["units"] == "K"
+
+
+def test_packed_levels_are_written_and_read_again(kelvin, tmp_path):
+    path, values = kelvin
+    for method, exact in (("mean", False), ("sum", True)):
+        pyramid = lazypyr.open_pyramid(path, method=method, chunks=8)
+        lazypyr.materialize(pyramid, tmp_path / f"{method}.zarr", progress=False)
+        again = lazypyr.open_pyramid(tmp_path / f"{method}.zarr")
+        assert again.dtype == ("f8" if exact else "i2")
+        for level in range(len(again.levels)):
+            np.testing.assert_array_equal(again.read(level), pyramid.read(level))
+        np.testing.assert_allclose(again.unpacked.read(0), values, atol=1e-6)
