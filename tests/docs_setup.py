@@ -80,7 +80,27 @@ def to_extend(folder: Path) -> dict:
     return {}
 
 
+def files(folder: Path) -> dict:
+    """Files of other tools: ``dem.tif``, ``weather.nc``, ``timeseries.h5``."""
+    import h5py
+    import rasterio
+    import xarray as xr
+
+    values = np.random.default_rng(0).normal(size=(3, 300, 400)).astype("f4")
+    place = {"crs": "EPSG:32633", "transform": rasterio.transform.from_origin(500000, 4200000, 10, 10)}
+    with rasterio.open(
+        "dem.tif", "w", driver="GTiff", width=400, height=300, count=1, dtype="float32", **place
+    ) as file:
+        file.write(values[0], 1)
+        file.build_overviews([2])
+    xr.Dataset({"t2m": (("time", "lat", "lon"), values)}, {"lat": np.linspace(60, 30, 300)}).to_netcdf("weather.nc")
+    with h5py.File(folder / "timeseries.h5", "w") as file:
+        file["timeseries"] = values
+    return {}
+
+
 SETUP = {
+    "docs/sources.md": files,
     "docs/extending.md": to_extend,
     "README.md": large_stack,
     "docs/quickstart.md": large_stack,

@@ -31,7 +31,6 @@ from lazypyr.sources.transposed import TransposedSource
 __all__ = ["ReducedPyramid"]
 
 Array = np.ndarray[Any, Any]
-_OF_VALUES = ("window", "colors", "labels")
 
 
 class ReducedPyramid(Reduction):
@@ -72,7 +71,7 @@ class ReducedPyramid(Reduction):
         self.stored_levels, self.reducer, self.factors, self.chunks = stored_levels, reducer, factors, chunks
         self.name, self.axes, self.dtype = base.name, base.axes, base.dtype
         # Limits of the values are those of level 0 only: a sum may lie beyond them.
-        shown = {key: value for key, value in (base.display or {}).items() if key not in _OF_VALUES} or None
+        shown = {key: value for key, value in (base.display or {}).items() if key != "window"} or None
         self.metadata, self.downsampling = base.metadata.replaced(display=shown), reducer
         if nodata is None or nodata != base.nodata:
             self.nodata = nodata

@@ -17,6 +17,7 @@ from lazypyr.sources.open_dataset import DatasetOpener
 from lazypyr.sources.open_path import PathOpener
 from lazypyr.sources.open_zarr import MappingOpener, NodeOpener, StoreOpener
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions
+from lazypyr.sources.tiff import TiffOpener
 from lazypyr.sources.tree import SourceTree
 
 __all__ = ["OpenedSource", "SourceTree", "open_source", "open_tree", "register_source"]
@@ -46,6 +47,7 @@ def _as_opener(name: str, value: Any) -> Opener:
 _OPEN: tuple[Opener, ...] = (SourceOpener(), NumpyOpener())
 _BUILT_IN: dict[str, Opener] = {
     "netcdf": NetcdfOpener(),
+    "tiff": TiffOpener(),
     "path": PathOpener(),
     "zarr": NodeOpener(),
     "dataset": DatasetOpener(),

@@ -8,6 +8,8 @@ import http.server
 import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 from urllib.parse import urlsplit
 
@@ -126,3 +128,17 @@ def serving(folder):
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextlib.contextmanager
+def serving_elsewhere(folder):
+    """The same by a process of its own, for readers that keep Python from answering meanwhile."""
+    code = f"from support.http import serving\nwith serving({str(folder)!r}) as url: print(url, flush=True); input()"
+    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([tests, os.path.dirname(tests)])}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], env=env, **pipes) as process:
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.stdin.close()
