@@ -22,6 +22,8 @@ from lazypyr.errors import (
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.products import provide_products
 from lazypyr.pyramids.recipes import provide_recipes
+from lazypyr.pyramids.represented import provide_representations
+from lazypyr.representations.accessor import register_with_xarray
 
 if TYPE_CHECKING:
     from lazypyr import plot as plot
@@ -110,6 +112,8 @@ _HOMES = {
 
 provide_products(lambda: importlib.import_module("lazypyr.products.apply"))
 provide_recipes(lambda: importlib.import_module("lazypyr.recipe"))
+provide_representations(lambda: importlib.import_module("lazypyr.representations"))
+register_with_xarray()
 
 
 def __getattr__(name: str) -> Any:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 from lazypyr._names import without_secrets
 from lazypyr._util.text import size_text, table
 from lazypyr.cli._source import source_command, source_options
+from lazypyr.errors import DestinationError
 from lazypyr.geometry import windows
 from lazypyr.pyramids.base import Pyramid
 
@@ -25,6 +27,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         description="Describe the pyramid of SRC. Reads metadata only.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the levels and their chunks to scale into FILE")
     return parser
 
 
@@ -32,8 +35,20 @@ def run(args: argparse.Namespace) -> None:
     """Print the table, or JSON."""
     from lazypyr.pyramids.open import open_pyramid
 
-    facts = describe(open_pyramid(args.source, **source_options(args)))
+    pyramid = open_pyramid(args.source, **source_options(args))
+    if args.svg:
+        _draw(pyramid, args.svg)
+    facts = describe(pyramid)
     print(json.dumps(facts, indent=2) if args.json else _text(facts))
+
+
+def _draw(pyramid: Pyramid, path: Path) -> None:
+    from lazypyr.representations.svg import chunk_layout
+
+    try:
+        path.write_text(chunk_layout(pyramid), encoding="utf-8")
+    except OSError as error:
+        raise DestinationError(f"{path}: {error.strerror or error}") from error
 
 
 def describe(pyramid: Pyramid) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class MappedPyramid(Pyramid):
     >>> import numpy as np
     >>> pyramid = lazypyr.open_pyramid(np.ones((4, 4), "c8"))
     >>> pyramid.map("phase")
-    <MappedPyramid 'phase(numpy array)': 1 levels, yx 4 x 4 float32>
+    <MappedPyramid 'phase(numpy array)': 1 level by stride, yx 4 x 4 float32, chunks 256 x 256, 64 B>
     """
 
     def __init__(self, parents: Sequence[Pyramid], product: Product) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 from lazypyr._util.checks import is_whole
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
-from lazypyr.geometry.axes import axes_label
 from lazypyr.geometry.grid import Grid
 from lazypyr.geometry.windows import Window
 from lazypyr.metadata.dataset import Described
@@ -26,6 +25,7 @@ from lazypyr.pyramids.level_array import LevelArray
 from lazypyr.pyramids.plan import ReadPlan
 from lazypyr.pyramids.products import ProductLike, load_products
 from lazypyr.pyramids.recipes import HasRecipe
+from lazypyr.pyramids.represented import Represented
 from lazypyr.reducers import REDUCERS
 from lazypyr.sources.far.ahead import reading_ahead
 
@@ -67,7 +67,7 @@ class ComputeContext(Protocol):
         """Run tasks, which wait for nothing, on all cores; returns when all are done, raises the first error."""
 
 
-class Pyramid(Described, HasRecipe, ABC):
+class Pyramid(Described, HasRecipe, Represented, ABC):
     """Levels over the same field of view, each computed when it is read. Immutable and picklable.
 
     Attributes
@@ -358,10 +358,6 @@ class Pyramid(Described, HasRecipe, ABC):
 
     def __hash__(self) -> int:
         return hash(self.key)
-
-    def __repr__(self) -> str:
-        size = " x ".join(map(str, self.shape))
-        return f"<{type(self).__name__} {self.name!r}: {len(self.levels)} levels, {axes_label(self.axes)} {size} {self.dtype}>"
 
 
 class SerialContext:

@@ -123,7 +123,7 @@ class Layer:
 
     def level_at(self, zoom: int) -> int:
         """The level that tiles of a zoom are made of."""
-        return self._level_for(2.0 ** (self.max_zoom - zoom))
+        return self.level_for(2.0 ** (self.max_zoom - zoom))
 
     def has_tile(self, zoom: int, x: int, y: int) -> bool:
         """True if the picture reaches into a tile in TMS numbering (row 0 at the bottom of the square of zoom 0)."""
@@ -162,7 +162,7 @@ class Layer:
         self, engine: Engine, options: RenderOptions, begin: tuple[int, int], shape: tuple[int, int], pixels: float
     ) -> bytes | None:
         """PNG of `shape` picture pixels of `pixels` level-0 pixels each, from picture pixel `begin` on, its upper left one."""
-        level = self._level_for(pixels)
+        level = self.level_for(pixels)
         geometry, turned = self.pyramid.levels[level], self.orientation
         y, x = self._y, self._x
         rows, columns = (
@@ -204,7 +204,8 @@ class Layer:
     def _x(self) -> int:
         return self.pyramid.axes.index("x")
 
-    def _level_for(self, pixels: float) -> int:
+    def level_for(self, pixels: float) -> int:
+        """The level that pictures are made of whose pixels are so many level-0 pixels wide."""
         levels = self.pyramid.levels
         fine = [k for k, level in enumerate(levels) if max(level.scale[self._y], level.scale[self._x]) <= pixels]
         return max(fine, default=0)

@@ -25,13 +25,14 @@ from lazypyr.registry import check_options
 from lazypyr.sources.copied import Surroundings
 from lazypyr.sources.read_only_store import to_slice
 from lazypyr.store.chunk_bytes import bytes_of, encoded
-from lazypyr.store.groups import engine_of, open_groups, text_of
+from lazypyr.store.groups import engine_of, open_groups
 from lazypyr.store.hierarchy import build_hierarchy
 from lazypyr.store.keyed import KeyedStore
 from lazypyr.store.keys import Chunk, CopiedChunk
 from lazypyr.store.layout import StoreLayout
 from lazypyr.store.overlay.overlay import Overlay, OverlayChunks, open_overlay
 from lazypyr.store.stats import stats_of
+from lazypyr.store.texts import StoreTexts
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["LazyPyramidStore"]
 
 
-class LazyPyramidStore(KeyedStore):
+class LazyPyramidStore(StoreTexts, KeyedStore):
     """Read-only zarr store whose coarser levels, and whose products, are computed when they are read.
 
     ``zarr.open(store)`` is a multiscale group; ``store["0/zarr.json"]`` and ``"3/c/0/1" in store`` serve readers that
@@ -198,11 +199,6 @@ class LazyPyramidStore(KeyedStore):
         if "" not in self._pyramids:
             raise PlanError(f"a collection has no pyramid at its root; pyramids[...] has {', '.join(self._pyramids)}")
         return self._pyramids[""]
-
-    @property
-    def pyramids(self) -> Mapping[str, Pyramid]:
-        """Pyramids by the path of their group."""
-        return dict(self._pyramids)
 
     def pyramid_at(self, path: str) -> tuple[Pyramid, int | None] | None:
         """The pyramid whose group, or the pyramid and level whose array, is at a path; None if neither is."""
@@ -390,10 +386,3 @@ class LazyPyramidStore(KeyedStore):
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self._build(*state, strict=False)
-
-    def __repr__(self) -> str:
-        return f"<LazyPyramidStore v{self._layout.zarr_format} {text_of(self._pyramids)}>"
-
-    def __str__(self) -> str:
-        # zarr asks for it in every repr: no fingerprint, which may take reading all pixels of an array in memory.
-        return f"lazypyr://{hash(self) & 0xFFFFFFFFFFFFFFFF:016x}"
