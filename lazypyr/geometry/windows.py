@@ -19,6 +19,7 @@ __all__ = [
     "coarsen_window",
     "full_window",
     "level_count",
+    "level_factors",
     "level_shape",
     "overlap",
     "pixels_in",
@@ -77,6 +78,31 @@ def level_shape(shape: Sequence[int], factors: Sequence[int], level: int) -> tup
     (5, 13, 9)
     """
     return tuple(ceil_div(n, f**level) for n, f in zip(shape, factors, strict=True))
+
+
+def level_factors(factors: Sequence[int], joins: Sequence[int], finer: int, coarser: int) -> tuple[int, ...]:
+    """Pixels of a level in one pixel of a coarser one, along each axis.
+
+    Parameters
+    ----------
+    factors : sequence of int
+        Pixels along each axis that make one of the next level.
+    joins : sequence of int
+        Level from which on each axis is downsampled: levels up to this one are as long along it as level 0.
+    finer, coarser : int
+        The two levels.
+
+    Returns
+    -------
+    tuple[int, ...]
+        ``factor ** n`` where the axis is downsampled n times between them.
+
+    Examples
+    --------
+    >>> level_factors((2, 2, 2), (1, 0, 0), 0, 3)
+    (4, 8, 8)
+    """
+    return tuple(f ** (max(coarser, j) - max(finer, j)) for f, j in zip(factors, joins, strict=True))
 
 
 def level_count(shape: Sequence[int], factors: Sequence[int], chunks: Sequence[int]) -> int:

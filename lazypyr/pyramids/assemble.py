@@ -11,12 +11,21 @@ import numpy as np
 from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Grid
+from lazypyr.geometry.windows import level_count
 from lazypyr.metadata.packing import packing_of
 from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.isotropic import isotropic_joins
 from lazypyr.pyramids.placement import completed_placements, transposed_placement
 from lazypyr.pyramids.products import ProductLike, load_products
 from lazypyr.pyramids.reduced import ReducedPyramid
-from lazypyr.pyramids.settings import check_levels, chunk_shape, factors_by_axis, level_option, ordered_axes
+from lazypyr.pyramids.settings import (
+    ISOTROPIC,
+    check_levels,
+    chunk_shape,
+    factors_by_axis,
+    level_option,
+    ordered_axes,
+)
 from lazypyr.reducers import REDUCERS, Reducer, reducer_of
 from lazypyr.sources.open import OpenedSource
 from lazypyr.sources.transposed import TransposedSource
@@ -34,7 +43,7 @@ def assembled(
     order: str | Iterable[str] | None = None,
     levels: int | str | None = None,
     chunks: int | Sequence[int] | None = None,
-    factors: Mapping[str, int] | None = None,
+    factors: Mapping[str, int] | str | None = None,
     bounds: Sequence[float] | None = None,
     decode: bool = False,
 ) -> Pyramid:
@@ -74,7 +83,7 @@ def _reduced(
     order: str | Iterable[str] | None,
     levels: int | None,
     chunks: int | Sequence[int],
-    factors: Mapping[str, int] | None,
+    factors: Mapping[str, int] | str | None,
     bounds: Sequence[float] | None,
     *,
     recomputed: bool,
@@ -107,10 +116,19 @@ def _reduced(
                 f"known only; for {levels} levels give the function as method="
             )
         levels = levels or len(sources)
+    sources, joins = sources[: levels or len(sources)], None
+    if factors == ISOTROPIC:
+        last = len(sources) - 1
+        # Stored levels are as they are, whenever ours begin to halve z.
+        scales = scales or tuple((tuple(float(f**k) for f in by_axis), None) for k in range(len(sources)))
+        joins = isotropic_joins(sources[0], scales[last][0], last)
+        in_plane = [f if axis in SPATIAL_AXES else 1 for axis, f in zip(axes, by_axis, strict=True)]
+        levels = levels or last + level_count(sources[last].shape, in_plane, chunk)
     return ReducedPyramid(
-        sources[: levels or len(sources)],
+        sources,
         reducer,
         factors=by_axis,
+        joins=joins,
         chunks=chunk,
         levels=levels,
         nodata=first.nodata,

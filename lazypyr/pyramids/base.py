@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from lazypyr.metadata.dataset import Described
 from lazypyr.metadata.packing import Packing, packing_of
 from lazypyr.metadata.protocol import SupportsDownsampling
 from lazypyr.pyramids.completion import INTERNAL
+from lazypyr.pyramids.compute_context import SERIAL, ComputeContext, SerialContext
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.key import Key
 from lazypyr.pyramids.level import Level, checked_window
@@ -27,7 +28,6 @@ from lazypyr.pyramids.products import ProductLike, load_products
 from lazypyr.pyramids.recipes import HasRecipe
 from lazypyr.pyramids.represented import Represented
 from lazypyr.reducers import REDUCERS
-from lazypyr.sources.far.ahead import reading_ahead
 
 if TYPE_CHECKING:
     from lazypyr.pyramids.reduction import Reduction
@@ -37,34 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["SERIAL", "ComputeContext", "Level", "Pyramid", "SerialContext"]
 
 Array = np.ndarray[Any, Any]
-
-
-class ComputeContext(Protocol):
-    """Surroundings that a pyramid computes in: cached chunks of it and of others, threads, bounds on memory."""
-
-    @property
-    def cache_budget_bytes(self) -> int:
-        """Bytes of chunks that may be put into the cache on the way; 0: nothing is kept."""
-
-    @property
-    def task_bytes(self) -> int:
-        """Bytes that one task may hold."""
-
-    @property
-    def workers(self) -> int:
-        """Number of tasks that run at once."""
-
-    def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
-        """Pixels of another pyramid, cached by chunk; read-only."""
-
-    def get_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
-        """The finished chunk (full-size chunk) if it is cached, without computing it."""
-
-    def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], chunk: Array) -> None:
-        """Hand in a chunk (clipped to the level) that came out on the way; kept if there is room."""
-
-    def run_tasks(self, tasks: Iterable[Callable[[], None]]) -> None:
-        """Run tasks, which wait for nothing, on all cores; returns when all are done, raises the first error."""
 
 
 class Pyramid(Described, HasRecipe, Represented, ABC):
@@ -187,7 +159,9 @@ class Pyramid(Described, HasRecipe, Represented, ABC):
         by_key = (
             {reduction.key: reduction for reductions in by_parent for reduction in reductions} if all(by_parent) else {}
         )
-        scaled = [{a: f for a, f in zip(r.axes, r.factors, strict=True) if f > 1} for r in by_key.values()]
+        scaled = [
+            {a: (f, j) for a, f, j in zip(r.axes, r.factors, r.joins, strict=True) if f > 1} for r in by_key.values()
+        ]
         same = all(s == scaled[0] and set(s) <= set(self.axes) for s in scaled)
         return tuple(by_key.values()) if same else ()
 
@@ -358,30 +332,3 @@ class Pyramid(Described, HasRecipe, Represented, ABC):
 
     def __hash__(self) -> int:
         return hash(self.key)
-
-
-class SerialContext:
-    """Context that computes here and now, in this thread, and keeps nothing; a task may hold `task_bytes`."""
-
-    cache_budget_bytes = 0
-    workers = 1
-
-    def __init__(self, task_bytes: int = 64 * 2**20) -> None:
-        self.task_bytes = task_bytes
-
-    def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
-        with reading_ahead(pyramid.stored_chunks(level, window, self) if pyramid.is_far else iter(())):
-            return pyramid.compute(level, window, self)
-
-    def get_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
-        return None
-
-    def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], chunk: Array) -> None:
-        pass
-
-    def run_tasks(self, tasks: Iterable[Callable[[], None]]) -> None:
-        for task in tasks:
-            task()
-
-
-SERIAL: ComputeContext = SerialContext()

@@ -85,7 +85,7 @@ class ReadPass:
 
     def _sampled(self, level: int, window: Window) -> Array:
         p, base = self.pyramid, self.pyramid.stored_levels[-1]
-        steps = tuple(f ** (level - p.last_stored_level) for f in p.factors)
+        steps = p.between(p.last_stored_level, level)
         out = np.empty(windows.window_shape(window), p.dtype)
 
         def part(piece: Window) -> None:
@@ -120,8 +120,7 @@ class ReadPass:
 
     def _boxes(self, level: int, window: Window) -> Array:
         p, base = self.pyramid, self.pyramid.stored_levels[-1]
-        depth = level - p.last_stored_level
-        factors = tuple(f**depth for f in p.factors)
+        factors = p.between(p.last_stored_level, level)
         box = math.prod(factors) * p.dtype.itemsize
         if box > self.context.task_bytes * 4 * self.context.workers:
             msg = (
@@ -132,7 +131,7 @@ class ReadPass:
         out = np.empty(windows.window_shape(window), p.dtype)
 
         def part(piece: Window) -> None:
-            block = base.read(windows.refine_window(piece, p.factors, base.shape, depth))
+            block = base.read(windows.refine_window(piece, factors, base.shape))
             p.reduce(block, factors, out[slices_within(piece, window)])
 
         # Pieces as near to squares as the bytes allow, whole chunks wherever a chunk holds more than a box.
@@ -158,14 +157,15 @@ class ReadPass:
                 block = self._node(level - 1, finer)
                 if level - 1 >= self.plan.finest_cached_level:
                     self._put_cached(level - 1, finer, block)
-            p.reduce(block, p.factors, out[slices_within(piece, window)])
+            p.reduce(block, p.between(level - 1, level), out[slices_within(piece, window)])
         return out
 
     def _parts_of(self, level: int, window: Window) -> Iterator[tuple[Window, Window]]:
         """Parts of a window, each with the window of the level before that it is made of: one chunk, where chunks halve."""
         p = self.pyramid
-        for piece in _cells(window, [max(1, c // f) for c, f in zip(p.chunks, p.factors, strict=True)]):
-            yield piece, windows.refine_window(piece, p.factors, self._shape(level - 1))
+        factors = p.between(level - 1, level)
+        for piece in _cells(window, [max(1, c // f) for c, f in zip(p.chunks, factors, strict=True)]):
+            yield piece, windows.refine_window(piece, factors, self._shape(level - 1))
 
     def finer_windows(self, level: int, window: Window) -> Iterator[Window]:
         """The windows of the level before of which a window is put together."""
@@ -175,7 +175,7 @@ class ReadPass:
         """True where some chunk between the blocks and `level` is cached, as far as looking costs little."""
         p, context = self.pyramid, self.context
         for k in range(level - 1, self.blocks.block_level, -1):
-            finer = windows.refine_window(window, p.factors, self._shape(k), level - k)
+            finer = windows.refine_window(window, p.between(k, level), self._shape(k))
             if not context.cache_budget_bytes or windows.touched_chunks(finer, p.chunks) > _MAX_LOOKS:
                 return False
             if any(
@@ -205,7 +205,7 @@ class ReadPass:
         """Pixels of a window whose blocks are computed side by side, then reduced on to `level`."""
         p, plan, blocks = self.pyramid, self.plan, self.blocks
         blocks_at = blocks.block_level
-        wide = windows.refine_window(window, p.factors, self._shape(blocks_at), level - blocks_at)
+        wide = windows.refine_window(window, p.between(blocks_at, level), self._shape(blocks_at))
         out = np.empty(windows.window_shape(wide), p.dtype)
 
         def block(piece: Window) -> None:
@@ -224,10 +224,10 @@ class ReadPass:
         if not blocks.aligned and plan.finest_cached_level <= blocks_at < level:
             self._put_cached(blocks_at, wide, out)
         for coarser in range(blocks_at + 1, level + 1):
-            out = p.reduce(out, p.factors)
+            out = p.reduce(out, p.between(coarser - 1, coarser))
             if plan.finest_cached_level <= coarser < level:
                 self._put_cached(
-                    coarser, windows.refine_window(window, p.factors, self._shape(coarser), level - coarser), out
+                    coarser, windows.refine_window(window, p.between(coarser, level), self._shape(coarser)), out
                 )
         return out
 
@@ -238,7 +238,7 @@ class ReadPass:
         """Read the chunks under a window of `level` and reduce each by itself as far as its boxes are whole."""
         p, plan, base = self.pyramid, self.plan, self.pyramid.stored_levels[-1]
         within_chunk = self.blocks.within_chunk
-        footprint = windows.refine_window(window, p.factors, base.shape, level - p.last_stored_level)
+        footprint = windows.refine_window(window, p.between(p.last_stored_level, level), base.shape)
         if within_chunk:
             reach, pieces = (
                 min(level, p.last_stored_level + within_chunk),
@@ -248,12 +248,12 @@ class ReadPass:
             reach, pieces = level, iter([footprint])
         levels: dict[int, tuple[Window, Array]] = {level: (window, out)}
         for k in range(max(p.last_stored_level + 1, min(plan.finest_cached_level, reach)), level):
-            part = windows.refine_window(window, p.factors, self._shape(k), level - k)
+            part = windows.refine_window(window, p.between(k, level), self._shape(k))
             levels[k] = part, np.empty(windows.window_shape(part), p.dtype)
         for piece in pieces:
             self._reduce_piece(base, piece, reach, levels)
         for k in range(reach + 1, level + 1):
-            p.reduce(levels[k - 1][1], p.factors, levels[k][1])
+            p.reduce(levels[k - 1][1], p.between(k - 1, k), levels[k][1])
         for k, (part, block) in levels.items():
             if plan.finest_cached_level <= k < level:
                 self._put_cached(k, part, block)
@@ -264,18 +264,18 @@ class ReadPass:
         if p.reducer.samples_only:
             # Samples of the finest level that is wanted are samples of all coarser ones: nothing lies between.
             first = min(levels)
-            block = base.read(piece, tuple(f ** (first - p.last_stored_level) for f in p.factors))
+            block = base.read(piece, p.between(p.last_stored_level, first))
             self._reduce_part(block, piece, first, reach, levels)
             return
-        parts = self._parts_of_piece(piece, reach)
+        parts, factors = self._parts_of_piece(piece, reach), p.between(first - 1, first)
         if base.cheap_stride:
             for part in parts:
                 with base.read_temporary(part) as finest:
-                    self._reduce_part(p.reduce(finest, p.factors), part, first, reach, levels)
+                    self._reduce_part(p.reduce(finest, factors), part, first, reach, levels)
             return
         with base.read_temporary(piece) as whole:
             for part in parts:
-                block = p.reduce(whole[slices_within(part, piece)], p.factors)
+                block = p.reduce(whole[slices_within(part, piece)], factors)
                 self._reduce_part(block, part, first, reach, levels)
 
     def _parts_of_piece(self, piece: Window, reach: int) -> Iterator[Window]:
@@ -285,8 +285,7 @@ class ReadPass:
         """
         p = self.pyramid
         sizes = list(windows.window_shape(piece))
-        for axis, factor in enumerate(p.factors):
-            box = factor ** (reach - p.last_stored_level)
+        for axis, box in enumerate(p.between(p.last_stored_level, reach)):
             while math.prod(sizes) * p.dtype.itemsize > self.context.task_bytes and sizes[axis] > box:
                 sizes[axis] = windows.ceil_div(sizes[axis], 2 * box) * box
         return _cells(piece, sizes, [a for a, _ in piece])
@@ -298,10 +297,10 @@ class ReadPass:
         p = self.pyramid
         for k in range(first, reach + 1):
             if k > first:
-                block = p.reduce(block, p.factors)
+                block = p.reduce(block, p.between(k - 1, k))
             if k in levels:
                 part, array = levels[k]
-                array[slices_within(windows.coarsen_window(piece, p.factors, k - p.last_stored_level), part)] = block
+                array[slices_within(windows.coarsen_window(piece, p.between(p.last_stored_level, k)), part)] = block
 
     def _put_cached(self, level: int, window: Window, block: Array, *, except_: Window | None = None) -> None:
         """Cache the chunks that lie whole in a window; not those of `except_`, which the caller returns."""

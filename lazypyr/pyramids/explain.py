@@ -21,7 +21,7 @@ def explain_pass(work: ReadPass, what: str) -> Explanation:
     level, window, strategy = plan.level, plan.window, plan.strategy
     base = p.stored_levels[min(level, p.last_stored_level)]
     depth = max(level - p.last_stored_level, 0)
-    steps = tuple(f**depth for f in p.factors)
+    steps = p.between(level - depth, level)
     chunk_bytes = math.prod(base.chunks) * p.dtype.itemsize
     if strategy is Strategy.SAMPLED:
         chunks = math.prod(
@@ -34,7 +34,7 @@ def explain_pass(work: ReadPass, what: str) -> Explanation:
         how = f"{p.reducer.name} of {'finer chunks and ' if cached else ''}one pass over the chunks under it"
         keeps = tuple(range(plan.finest_cached_level, level)) if chunks else ()
         return Explanation(what, how, False, base.name, chunks, chunks * chunk_bytes, cached, keeps)
-    chunks = windows.touched_chunks(windows.refine_window(window, p.factors, base.shape, depth), base.chunks)
+    chunks = windows.touched_chunks(windows.refine_window(window, steps, base.shape), base.chunks)
     how = "as stored" if strategy is Strategy.STORED else f"{p.reducer.name} of boxes of level {p.last_stored_level}"
     return Explanation(what, how, False, base.name, chunks, chunks * chunk_bytes)
 
@@ -48,10 +48,12 @@ def stored_chunks_of(work: ReadPass) -> Iterator[StoredChunk]:
     elif plan.strategy is Strategy.LEVEL_BY_LEVEL:
         yield from _chunks_of_node(work, plan.level, plan.region)
     elif plan.strategy is Strategy.SAMPLED:
-        steps = tuple(f**depth for f in p.factors)
+        steps = p.between(plan.level - depth, plan.level)
         yield from base.stored_chunks(work.samples(plan.window, steps), steps)
     else:
-        yield from base.stored_chunks(windows.refine_window(plan.window, p.factors, base.shape, depth))
+        yield from base.stored_chunks(
+            windows.refine_window(plan.window, p.between(plan.level - depth, plan.level), base.shape)
+        )
 
 
 def _chunks_of_node(work: ReadPass, level: int, window: Window) -> Iterator[StoredChunk]:
@@ -66,12 +68,14 @@ def _chunks_of_node(work: ReadPass, level: int, window: Window) -> Iterator[Stor
 def _chunks_of_group(work: ReadPass, level: int, window: Window) -> Iterator[StoredChunk]:
     p, blocks, base = work.pyramid, work.blocks, work.pyramid.stored_levels[-1]
     depth = blocks.block_level - p.last_stored_level
-    wide = windows.refine_window(window, p.factors, p.levels[blocks.block_level].shape, level - blocks.block_level)
+    wide = windows.refine_window(window, p.between(blocks.block_level, level), p.levels[blocks.block_level].shape)
     for block in blocks.cut(wide):
         if depth and _cached_chunks(work, blocks.block_level, block):
             continue
         if blocks.aligned:
-            yield from base.stored_chunks(windows.refine_window(block, p.factors, base.shape, depth))
+            yield from base.stored_chunks(
+                windows.refine_window(block, p.between(p.last_stored_level, blocks.block_level), base.shape)
+            )
         else:
             yield from base.stored_chunks(work.samples(block, blocks.steps), blocks.steps)
 
@@ -90,7 +94,7 @@ def _needs(work: ReadPass, level: int, window: Window) -> tuple[int, int]:
 
 def _of_group(work: ReadPass, level: int, window: Window) -> tuple[int, int]:
     p, blocks, base = work.pyramid, work.blocks, work.pyramid.stored_levels[-1]
-    wide = windows.refine_window(window, p.factors, p.levels[blocks.block_level].shape, level - blocks.block_level)
+    wide = windows.refine_window(window, p.between(blocks.block_level, level), p.levels[blocks.block_level].shape)
     if blocks.block_level == p.last_stored_level:
         return windows.touched_chunks(wide, base.chunks), 0
     stored = cached = 0
@@ -98,7 +102,7 @@ def _of_group(work: ReadPass, level: int, window: Window) -> tuple[int, int]:
         n_cached = _cached_chunks(work, blocks.block_level, block)
         cached += n_cached
         if not n_cached:
-            under = windows.refine_window(block, p.factors, base.shape, blocks.block_level - p.last_stored_level)
+            under = windows.refine_window(block, p.between(p.last_stored_level, blocks.block_level), base.shape)
             stored += windows.touched_chunks(under, base.chunks)
     return stored, cached
 

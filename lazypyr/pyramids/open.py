@@ -47,7 +47,7 @@ def open_pyramid(
     order: str | Iterable[str] | None = None,
     levels: int | str | None = None,
     chunks: int | Sequence[int] | None = None,
-    factors: Mapping[str, int] | None = None,
+    factors: Mapping[str, int] | str | None = None,
     nodata: Any = "declared",
     decode: bool = False,
     bounds: Sequence[float] | None = None,
@@ -81,8 +81,9 @@ def open_pyramid(
     chunks : int or sequence of int, optional
         Shape of a chunk along y and x (one number: of both), or along every axis in `order`; by default 256 x 256. Other axes have chunks of one
         pixel.
-    factors : mapping, optional
-        Pixels of one level in a pixel of the next, by axis; 2 for y and x, 1 for others where nothing is said.
+    factors : mapping or "isotropic", optional
+        Pixels of one level in a pixel of the next, by axis; 2 for y and x, 1 for others where nothing is said. "isotropic":
+        2 for z, too, from the level on at which the spacing along z is no larger than along y and x.
     nodata : scalar, None or "declared"
         The value that holds nothing; by default all those that the source's attributes declare. NaN never needs declaring.
     decode : bool, default False

@@ -20,7 +20,7 @@ class RecipeOptions(TypedDict, total=False):
     axes: str | Iterable[str] | None
     order: str | Iterable[str] | None
     chunks: int | Sequence[int] | None
-    factors: Mapping[str, int] | None
+    factors: Mapping[str, int] | str | None
     nodata: Any
     bounds: Sequence[float] | None
     multiscale: int | str | None

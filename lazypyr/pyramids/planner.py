@@ -38,8 +38,8 @@ def _strategy(p: Reduction, level: int) -> Strategy:
         return Strategy.STORED
     if p.reducer.samples_only:
         # Where few chunks hold a sample, or a sample costs no more than itself.
-        base, depth = p.stored_levels[-1], level - p.last_stored_level
-        if base.cheap_stride or any(f > 1 and f**depth > c for f, c in zip(p.factors, base.chunks, strict=True)):
+        base, boxes = p.stored_levels[-1], p.between(p.last_stored_level, level)
+        if base.cheap_stride or any(1 < box > c for box, c in zip(boxes, base.chunks, strict=True)):
             return Strategy.SAMPLED
     return Strategy.LEVEL_BY_LEVEL if p.reducer.composable else Strategy.WHOLE_BOXES
 
@@ -47,10 +47,9 @@ def _strategy(p: Reduction, level: int) -> Strategy:
 def _expanded(p: Reduction, base: Source, level: int, window: Window, depth: int, most: int) -> Window:
     """Window of a level with all chunks that lie whole in the stored chunks under it, if they take `most` bytes at most."""
     wide = []
-    for (a, b), chunk, stored, f, n in zip(
-        window, p.chunks, base.chunks, p.factors, p.levels[level].shape, strict=True
+    for (a, b), chunk, stored, s, n in zip(
+        window, p.chunks, base.chunks, p.between(level - depth, level), p.levels[level].shape, strict=True
     ):
-        s = f**depth
         low, high = a * s // stored * stored, windows.ceil_div(b * s, stored) * stored
         first = min(windows.ceil_div(windows.ceil_div(low, s), chunk) * chunk, a)
         last = n if high >= n * s else max(high // s // chunk * chunk, b)
@@ -59,13 +58,13 @@ def _expanded(p: Reduction, base: Source, level: int, window: Window, depth: int
 
 
 def _plan_blocks(p: Reduction, depth: int, region: Window, finest: int, context: ComputeContext) -> BlockPlan:
-    stored = p.stored_levels[-1]
+    stored, last = p.stored_levels[-1], p.last_stored_level
     block, aligned = _block_depth(p, depth, region, finest, context)
 
     def collected(group: int) -> int:
         """Bytes, at the blocks' level, of a chunk of the group's level."""
-        sizes = zip(region, p.chunks, p.factors, strict=True)
-        pixels: int = math.prod(min(c, b - a) * f ** (group - block) for (a, b), c, f in sizes)
+        sizes = zip(region, p.chunks, p.between(last + block, last + group), strict=True)
+        pixels: int = math.prod(min(c, b - a) * f for (a, b), c, f in sizes)
         return pixels * p.dtype.itemsize
 
     # Of stored pixels one group is collected at a time; of blocks there are the tasks' own bytes besides.
@@ -76,10 +75,10 @@ def _plan_blocks(p: Reduction, depth: int, region: Window, finest: int, context:
     return BlockPlan(
         p.last_stored_level + block,
         p.last_stored_level + group,
-        _common_depth(stored, p.factors),
+        _common_depth(p, stored),
         _block_shape(p, block) if aligned else stored.chunks,
         aligned,
-        tuple(f**block for f in p.factors),
+        p.between(last, last + block),
     )
 
 
@@ -89,7 +88,7 @@ def _finest_cached_level(p: Reduction, level: int, wide: Window, context: Comput
     first = p.last_stored_level + (1 if level - p.last_stored_level < _KEEP_FIRST_LEVEL_BELOW else 2)
     budget, finest = context.cache_budget_bytes, level
     while finest > first:
-        finer = windows.refine_window(wide, p.factors, p.levels[finest - 1].shape, level - finest + 1)
+        finer = windows.refine_window(wide, p.between(finest - 1, level), p.levels[finest - 1].shape)
         budget -= windows.pixels_in(finer) * p.dtype.itemsize
         if budget < 0:
             break
@@ -99,44 +98,52 @@ def _finest_cached_level(p: Reduction, level: int, wide: Window, context: Comput
 
 def _block_shape(p: Reduction, depth: int) -> Index:
     """Shape of a block, `depth` levels above the last stored one: a chunk, and at least what a stored chunk makes."""
-    sizes = zip(p.stored_levels[-1].chunks, p.factors, p.chunks, strict=True)
-    return tuple(stored if f == 1 else max(chunk, windows.ceil_div(stored, f**depth)) for stored, f, chunk in sizes)
+    boxes = p.between(p.last_stored_level, p.last_stored_level + depth)
+    sizes = zip(p.stored_levels[-1].chunks, p.factors, boxes, p.chunks, strict=True)
+    return tuple(stored if f == 1 else max(chunk, windows.ceil_div(stored, box)) for stored, f, box, chunk in sizes)
 
 
 def _block_depth(p: Reduction, depth: int, wide: Window, finest: int, context: ComputeContext) -> tuple[int, bool]:
     """Levels from the last stored one to that of the blocks, and True where blocks share no chunk."""
-    stored = p.stored_levels[-1]
+    stored, last = p.stored_levels[-1], p.last_stored_level
 
     def footprint(block: int) -> int:
-        sizes = zip(_block_shape(p, block), p.factors, stored.shape, strict=True)
-        return math.prod(min(size * f**block, n) for size, f, n in sizes) * p.dtype.itemsize
+        sizes = zip(_block_shape(p, block), p.between(last, last + block), stored.shape, strict=True)
+        return math.prod(min(size * f, n) for size, f, n in sizes) * p.dtype.itemsize
 
     def count(block: int) -> int:
-        cut = zip(wide, _block_shape(p, block), p.factors, strict=True)
-        return math.prod(windows.ceil_div((b - a) * f ** (depth - block), size) for (a, b), size, f in cut)
+        cut = zip(wide, _block_shape(p, block), p.between(last + block, last + depth), strict=True)
+        return math.prod(windows.ceil_div((b - a) * f, size) for (a, b), size, f in cut)
 
     # Below this level several blocks would decode the same chunk.
-    least = max(1, *(_ceil_log(c, t, f) for c, t, f in zip(stored.chunks, p.chunks, p.factors, strict=True)))
+    least = max(1, _least_depth(p, stored))
     block = min(depth, least)
-    shared = zip(stored.chunks, p.factors, stored.shape, _block_shape(p, block), strict=True)
-    if not all(f == 1 or n <= c or size * f**block % c == 0 for c, f, n, size in shared):
+    boxes = p.between(last, last + block)
+    shared = zip(stored.chunks, p.factors, boxes, stored.shape, _block_shape(p, block), strict=True)
+    if not all(f == 1 or n <= c or size * box % c == 0 for c, f, box, n, size in shared):
         return max(finest - p.last_stored_level, 1) if p.reducer.samples_only else 0, False
     while block < depth and count(block + 1) >= 2 * context.workers and footprint(block + 1) <= context.task_bytes:
         block += 1
     return block, True
 
 
-def _common_depth(base: Source, factors: Index) -> int:
+def _common_depth(p: Reduction, base: Source) -> int:
     """Number of levels that every chunk can be reduced by itself."""
     depths = [64]
-    for chunk, n, f in zip(base.chunks, base.shape, factors, strict=True):
+    for axis, (chunk, n, f) in enumerate(zip(base.chunks, base.shape, p.factors, strict=True)):
         if f > 1 and chunk < n:
-            depths.append(next(d for d in itertools.count() if chunk % f ** (d + 1)))
+            depths.append(next(d for d in itertools.count() if chunk % _box(p, axis, d + 1)))
     return min(depths)
 
 
-def _ceil_log(n: int, chunk: int, factor: int) -> int:
-    level = 0
-    while factor > 1 and chunk * factor**level < n:
-        level += 1
-    return level
+def _least_depth(p: Reduction, base: Source) -> int:
+    """Number of levels until no chunk of the last stored level is longer than one of the pyramid."""
+    return max(
+        next(d for d in itertools.count() if f == 1 or chunk * _box(p, axis, d) >= n)
+        for axis, (n, chunk, f) in enumerate(zip(base.chunks, p.chunks, p.factors, strict=True))
+    )
+
+
+def _box(p: Reduction, axis: int, depth: int) -> int:
+    """Pixels of the last stored level in one that is `depth` levels coarser, along an axis."""
+    return p.between(p.last_stored_level, p.last_stored_level + depth)[axis]

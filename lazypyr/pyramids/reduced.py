@@ -23,6 +23,7 @@ from lazypyr.pyramids.placement import Placements, transposed_placement
 from lazypyr.pyramids.plan import ReadPlan
 from lazypyr.pyramids.planner import plan_reduced
 from lazypyr.pyramids.reduction import Reduction
+from lazypyr.pyramids.settings import ISOTROPIC
 from lazypyr.reducers import Reducer, reducer_of
 from lazypyr.sources.base import Source, bytes_of_pixel
 from lazypyr.sources.far.ahead import StoredChunk
@@ -45,6 +46,8 @@ class ReducedPyramid(Reduction):
         How many; by default until every downsampled axis fits in one chunk.
     factors : tuple of int
         Pixels of the level before in one pixel, by axis; 1 where an axis is not downsampled.
+    joins : tuple of int, optional
+        Level from which on each axis is downsampled; by default level 0.
     chunks : tuple of int
         Shape of a chunk, by axis.
     nodata : scalar, optional
@@ -61,6 +64,7 @@ class ReducedPyramid(Reduction):
         reducer: Reducer,
         *,
         factors: tuple[int, ...],
+        joins: tuple[int, ...] | None = None,
         chunks: tuple[int, ...],
         levels: int | None = None,
         nodata: Any = None,
@@ -69,6 +73,7 @@ class ReducedPyramid(Reduction):
     ) -> None:
         base = stored_levels[0]
         self.stored_levels, self.reducer, self.factors, self.chunks = stored_levels, reducer, factors, chunks
+        self.joins = joins or (0,) * len(factors)
         self.name, self.axes, self.dtype = base.name, base.axes, base.dtype
         # Limits of the values are those of level 0 only: a sum may lie beyond them.
         shown = {key: value for key, value in (base.display or {}).items() if key != "window"} or None
@@ -87,16 +92,16 @@ class ReducedPyramid(Reduction):
         shape = (
             self.stored_levels[k].shape
             if k < n_stored
-            else windows.level_shape(last.shape, self.factors, k - n_stored + 1)
+            else tuple(map(windows.ceil_div, last.shape, self.between(n_stored - 1, k)))
         )
         nearest = min(k, n_stored - 1)
         stated = None
         if self._scales is not None:
             scale, stated = self._scales[nearest]
         else:
-            scale = tuple(float(f**nearest) for f in self.factors)
+            scale = tuple(map(float, self.between(0, nearest)))
         translation = stated or tuple((s - 1) / 2 if self.reducer.centred else 0.0 for s in scale)
-        more = tuple(float(f ** (k - nearest)) for f in self.factors)
+        more = tuple(map(float, self.between(nearest, k)))
         if self.reducer.centred:
             translation = tuple(t + s * (m - 1) / 2 for t, s, m in zip(translation, scale, more, strict=True))
         return Level(shape, tuple(s * m for s, m in zip(scale, more, strict=True)), translation)
@@ -106,13 +111,16 @@ class ReducedPyramid(Reduction):
     @property
     def description(self) -> str:
         made = f"{len(self.stored_levels)} levels as stored, then " if len(self.stored_levels) > 1 else ""
-        return f"{self.name}: {made}{self.reducer.name} of {'x'.join(map(str, self.factors))} ({axes_label(self.axes)})"
+        late = [f"{axis} from level {j} on" for axis, j in zip(self.axes, self.joins, strict=True) if j]
+        how = ", ".join([f"{self.reducer.name} of {'x'.join(map(str, self.factors))} ({axes_label(self.axes)})", *late])
+        return f"{self.name}: {made}{how}"
 
     def _key(self) -> tuple[Hashable, ...]:
         nodata = None if self.nodata is None else str(self.nodata)
         # Samples are as they are stored, whatever they mean.
         packing = () if self.packing.is_plain or self.reducer.samples_only else (tokenize(self.packing),)
-        return self.reducer, self.factors, self.chunks, len(self.levels), nodata, *packing
+        late = (self.joins,) if any(self.joins) else ()
+        return self.reducer, self.factors, self.chunks, len(self.levels), nodata, *packing, *late
 
     @cached_property
     def fingerprint(self) -> str:
@@ -131,7 +139,7 @@ class ReducedPyramid(Reduction):
         return {
             **self.stored_levels[0].recipe_arguments(place),
             **self._method_argument(),
-            "factors": dict(zip(self.axes, self.factors, strict=True)),
+            "factors": ISOTROPIC if any(self.joins) else dict(zip(self.axes, self.factors, strict=True)),
             "levels": f"recompute:{len(self.levels)}" if self._recomputed else len(self.levels),
             "chunks": [by_axis[axis] for axis in SPATIAL_AXES] if plain else list(self.chunks),
         }
@@ -151,42 +159,31 @@ class ReducedPyramid(Reduction):
             )
         return {"method": name}
 
+    def _again(self, stored_levels: tuple[Source, ...], **changes: Any) -> Pyramid:
+        """The same of other sources, but for some of the arguments."""
+        same: dict[str, Any] = {
+            "factors": self.factors,
+            "joins": self.joins,
+            "chunks": self.chunks,
+            "levels": len(self.levels),
+            "nodata": self.nodata,
+            "scales": self._scales,
+            "recomputed": self._recomputed,
+        }
+        return ReducedPyramid(stored_levels, self.reducer, **{**same, **changes})
+
     def refreshed(self) -> Pyramid:
-        return ReducedPyramid(
-            tuple(source.refreshed() for source in self.stored_levels),
-            self.reducer,
-            factors=self.factors,
-            chunks=self.chunks,
-            levels=len(self.levels),
-            nodata=self.nodata,
-            scales=self._scales,
-            recomputed=self._recomputed,
-        )
+        return self._again(tuple(source.refreshed() for source in self.stored_levels))
 
     def with_chunks(self, chunks: tuple[int, ...]) -> Pyramid:
-        return ReducedPyramid(
-            self.stored_levels,
-            self.reducer,
-            factors=self.factors,
-            chunks=chunks,
-            levels=len(self.levels),
-            nodata=self.nodata,
-            scales=self._scales,
-            recomputed=self._recomputed,
-        )
+        return self._again(self.stored_levels, chunks=chunks)
 
     def transposed(self, order: tuple[str, ...]) -> Pyramid:
         back = [self.axes.index(axis) for axis in order]
-        scales = self._scales and tuple(transposed_placement(place, back) for place in self._scales)
-        return ReducedPyramid(
+        return self._again(
             tuple(TransposedSource(base, order) for base in self.stored_levels),
-            self.reducer,
-            factors=tuple(self.factors[a] for a in back),
-            chunks=tuple(self.chunks[a] for a in back),
-            levels=len(self.levels),
-            nodata=self.nodata,
-            scales=scales,
-            recomputed=self._recomputed,
+            **{name: tuple(getattr(self, name)[a] for a in back) for name in ("factors", "joins", "chunks")},
+            scales=self._scales and tuple(transposed_placement(place, back) for place in self._scales),
         )
 
     # Facts
@@ -231,7 +228,7 @@ class ReducedPyramid(Reduction):
         depth = level - self.last_stored_level
         footprint = windows.pixels_in(window) * self.dtype.itemsize
         if depth > 0 and not (self.reducer.samples_only and self.stored_levels[-1].cheap_stride):
-            footprint *= math.prod(self.factors) ** depth
+            footprint *= math.prod(self.between(self.last_stored_level, level))
         base = self.stored_levels[-1]
         if base.cheap_stride or base.chunk_bytes * 4 <= block_bytes:
             most = block_bytes

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr.geometry import windows
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.packed import reduce_packed
 from lazypyr.reducers import Reducer
@@ -26,11 +27,18 @@ class Reduction(Pyramid):
     reducer : Reducer
     factors : tuple[int, ...]
         Pixels of the level before in one pixel, by axis; 1 where an axis is not downsampled.
+    joins : tuple[int, ...]
+        Level from which on each axis is downsampled.
     """
 
     stored_levels: tuple[Source, ...]
     reducer: Reducer
     factors: tuple[int, ...]
+    joins: tuple[int, ...]
+
+    def between(self, finer: int, coarser: int) -> tuple[int, ...]:
+        """Pixels of a level in one of a coarser one, by axis."""
+        return windows.level_factors(self.factors, self.joins, finer, coarser)
 
     def reduce(self, block: Array, factors: tuple[int, ...], out: Array | None = None) -> Array:
         """Reduced block of stored numbers, in which what holds nothing is left out; see `Reducer.__call__`."""

@@ -12,12 +12,15 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import axes_label
 from lazypyr.sources.axes import given_axes
 
-__all__ = ["check_levels", "chunk_shape", "factors_by_axis", "held_value", "level_option", "ordered_axes"]
+__all__ = ["ISOTROPIC", "check_levels", "chunk_shape", "factors_by_axis", "held_value", "level_option", "ordered_axes"]
 
 # Readers hold many chunks at once; a larger one is nearly always a mistake.
 _MAX_CHUNK_BYTES = 2**30
 _MAX_LEVELS = 64
 _RECOMPUTE = "recompute"
+
+ISOTROPIC = "isotropic"
+"""The value of `factors` by which z is downsampled once its spacing is no larger than that of y and x."""
 
 
 def held_value(value: Any, dtype: np.dtype[Any], name: str) -> Any:
@@ -45,10 +48,12 @@ def check_levels(levels: Any, name: str) -> None:
     whole_number(levels, f"{name}: levels", 1, _MAX_LEVELS)
 
 
-def factors_by_axis(factors: Mapping[str, int] | None, axes: tuple[str, ...], name: str) -> tuple[int, ...]:
+def factors_by_axis(factors: Mapping[str, int] | str | None, axes: tuple[str, ...], name: str) -> tuple[int, ...]:
     """Factor of every axis: as given, else 2 for y and x, 1 for others."""
+    if factors == ISOTROPIC:
+        return factors_by_axis({"z": 2}, axes, name)
     if factors is not None and not isinstance(factors, Mapping):
-        raise PlanError(f"{name}: factors: expected a mapping such as {{'z': 2}}, got {factors!r}")
+        raise PlanError(f"{name}: factors: expected a mapping such as {{'z': 2}}, or {ISOTROPIC!r}, got {factors!r}")
     wanted = {"y": 2, "x": 2, **(factors or {})}
     for axis, f in wanted.items():
         if axis not in axes:

@@ -56,14 +56,15 @@ class RegionInput:
     def window_at(self, level: int, unit: tuple[int, ...]) -> Window:
         """Window of the region and a unit at a level, in the axes of the reduction."""
         region = dict(zip(self.pyramid.axes, self.window, strict=True))
-        finer, coarser = max(0, self.stage.hi - level), max(0, level - self.stage.hi)
-        p, out = self.reduction, []
-        for axis, size, f, n, number in zip(p.axes, self.units, p.factors, p.levels[level].shape, unit, strict=True):
+        p, out, hi = self.reduction, [], self.stage.hi
+        into, from_finer = p.between(min(level, hi), hi), p.between(min(level, hi), level)
+        sizes = zip(p.axes, self.units, into, from_finer, p.levels[level].shape, unit, strict=True)
+        for axis, size, f, coarse, n, number in sizes:
             if size is not None:
                 out.append((number * size, min((number + 1) * size, n)))
             else:
                 a, b = region[axis]
-                out.append((a * f**finer // f**coarser, min(windows.ceil_div(b * f**finer, f**coarser), n)))
+                out.append((a * f // coarse, min(windows.ceil_div(b * f, coarse), n)))
         return tuple(out)
 
     def serves(self, level: int) -> bool:
@@ -116,16 +117,16 @@ class RegionInput:
             return self._spilled(earlier, level, window, unit)
         if earlier is not None and level == self.stage.lo:
             finer = self._spilled(earlier, level - 1, self.window_at(level - 1, unit), unit)
-            return p.reduce(finer, p.factors)
+            return p.reduce(finer, p.between(level - 1, level))
         if not p.reducer.composable:
-            depth = level - p.last_stored_level
-            return p.reduce(self.block(p.last_stored_level, unit), tuple(f**depth for f in p.factors))
+            boxes = p.between(p.last_stored_level, level)
+            return p.reduce(self.block(p.last_stored_level, unit), boxes)
         if p.reducer.samples_only and level == p.last_stored_level + 1 and p.last_stored_level not in self._written:
             base = p.stored_levels[-1]
-            return self._stored(base, self.window_at(level - 1, unit), p.factors)
+            return self._stored(base, self.window_at(level - 1, unit), p.between(level - 1, level))
         if level == p.last_stored_level + 1 and p.last_stored_level not in self._written and self._whole_boxes(unit):
             return self._reduced(level, unit)
-        return p.reduce(self.block(level - 1, unit), p.factors)
+        return p.reduce(self.block(level - 1, unit), p.between(level - 1, level))
 
     @cached_property
     def _written(self) -> set[int]:
@@ -134,20 +135,21 @@ class RegionInput:
 
     def _whole_boxes(self, unit: tuple[int, ...]) -> bool:
         """True where the region holds whole chunks, and these whole boxes."""
-        base, window = self.reduction.stored_levels[-1], self.window_at(self.reduction.last_stored_level, unit)
-        sizes = zip(window, base.chunks, base.shape, self.reduction.factors, strict=True)
+        last = self.reduction.last_stored_level
+        base, window = self.reduction.stored_levels[-1], self.window_at(last, unit)
+        sizes = zip(window, base.chunks, base.shape, self.reduction.between(last, last + 1), strict=True)
         return all(a % c == 0 and (b % c == 0 or b == n) and (c % f == 0 or c >= n) for (a, b), c, n, f in sizes)
 
     def _reduced(self, level: int, unit: tuple[int, ...]) -> Array:
         """Make the first reduced level chunk by chunk: the level below is never in memory as a whole."""
         p, base = self.reduction, self.reduction.stored_levels[-1]
         finer, window = self.window_at(level - 1, unit), self.window_at(level, unit)
-        out = np.empty(windows.window_shape(window), p.dtype)
+        out, factors = np.empty(windows.window_shape(window), p.dtype), p.between(level - 1, level)
 
         def reduce_chunk(index: tuple[int, ...]) -> None:
             chunk = overlap(windows.chunk_window(index, base.chunks, base.shape), finer)
-            reduced = out[slices_within(windows.coarsen_window(chunk, p.factors), window)]
-            p.reduce(base.read(chunk), p.factors, reduced)
+            reduced = out[slices_within(windows.coarsen_window(chunk, factors), window)]
+            p.reduce(base.read(chunk), factors, reduced)
 
         self.parallel(partial(reduce_chunk, index) for index in windows.chunk_index_windows(finer, base.chunks))
         return out
@@ -186,8 +188,8 @@ class RegionInput:
         job, p, stage = self.job, self.reduction, self.job.stages[earlier]
         out = np.empty(windows.window_shape(window), p.dtype)
         by_axis = {
-            axis: (a * f ** (level - stage.hi), b * f ** (level - stage.hi))
-            for axis, (a, b), f, size in zip(p.axes, window, p.factors, self.units, strict=True)
+            axis: (a * f, b * f)
+            for axis, (a, b), f, size in zip(p.axes, window, p.between(stage.hi, level), self.units, strict=True)
             if size is None
         }
         shape = self.pyramid.levels[stage.hi].shape
@@ -242,7 +244,6 @@ class RegionInput:
             if level <= self.stage.hi:
                 block = self.block(level, unit)
             else:
-                depth = level - self.reduction.last_stored_level
-                factors = tuple(f**depth for f in self.reduction.factors)
+                factors = self.reduction.between(self.reduction.last_stored_level, level)
                 block = self.reduction.reduce(self.block(self.reduction.last_stored_level, unit), factors)
             put(self.job.kvstore, key, np.ascontiguousarray(block).reshape(-1).view("B"))

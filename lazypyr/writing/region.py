@@ -100,7 +100,7 @@ class _Work:
 
     def _window_at(self, level: int) -> Window:
         shape = self.pyramid.levels[level].shape
-        return windows.refine_window(self.window, self.array.factors, shape, self.stage.hi - level)
+        return windows.refine_window(self.window, self.array.between(level, self.stage.hi), shape)
 
     def _units(self) -> Iterator[tuple[int, tuple[int, ...]]]:
         """Chunks (or shards) of the region: along the axes that aren't cut first, so that inputs are used together."""

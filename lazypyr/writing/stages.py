@@ -59,9 +59,16 @@ class ArrayLevels:
     @property
     def factors(self) -> tuple[int, ...]:
         """Factors from level to level along the axes that regions are cut along; 1 for the others."""
-        if not self.reductions:
-            return (1,) * self.pyramid.ndim
-        by_axis = dict(zip(self.reductions[0].axes, self.reductions[0].factors, strict=True))
+        return self._by_axis(self.reductions[0].factors) if self.reductions else (1,) * self.pyramid.ndim
+
+    def between(self, finer: int, coarser: int) -> tuple[int, ...]:
+        """Pixels of a level in one of a coarser one, along the axes that regions are cut along; 1 for the others."""
+        return (
+            self._by_axis(self.reductions[0].between(finer, coarser)) if self.reductions else (1,) * self.pyramid.ndim
+        )
+
+    def _by_axis(self, factors: tuple[int, ...]) -> tuple[int, ...]:
+        by_axis = dict(zip(self.reductions[0].axes, factors, strict=True))
         return tuple(by_axis.get(axis, 1) for axis in self.pyramid.axes)
 
     @property
@@ -203,16 +210,16 @@ class _Planner:
         """Region at level `hi`: whole units over whole stored chunks; along axes that aren't cut, everything."""
         p = array.pyramid
         region_shape = []
-        sizes = zip(p.axes, self._unit(p), array.factors, p.levels[hi].shape, array.places, strict=True)
-        for axis, unit, f, n, place in sizes:
+        for axis, unit, n, place in zip(p.axes, self._unit(p), p.levels[hi].shape, array.places, strict=True):
             chunk = 1
             for reduction in array.reductions:
                 if stored and axis in reduction.axes:
                     base = reduction.stored_levels[min(hi, reduction.last_stored_level)]
-                    depth = max(0, hi - reduction.last_stored_level)
                     if base.cheap_stride:  # a part of a chunk is read as cheaply as the whole
                         continue
-                    chunk = max(chunk, windows.ceil_div(base.chunks[reduction.axes.index(axis)], f**depth))
+                    a = reduction.axes.index(axis)
+                    box = reduction.between(min(hi, reduction.last_stored_level), hi)[a]
+                    chunk = max(chunk, windows.ceil_div(base.chunks[a], box))
             region_shape.append(
                 windows.ceil_div(min(chunk, n), unit) * unit if place else windows.ceil_div(n, unit) * unit
             )
@@ -227,10 +234,10 @@ class _Planner:
         for reduction in array.reductions:
             n = reduction.dtype.itemsize
             level = max(finest, reduction.last_stored_level)
-            for axis, f, size, chunk in zip(reduction.axes, reduction.factors, reduction.levels[level].shape,
+            for axis, f, size, chunk in zip(reduction.axes, reduction.between(level, hi), reduction.levels[level].shape,
                                             free_units(reduction, array.pyramid), strict=True):  # fmt: skip
                 if chunk is None:
-                    n *= min(sizes[axis] * f ** (hi - level), size)
+                    n *= min(sizes[axis] * f, size)
                 else:
                     n *= size if mixed and axis not in sizes else min(chunk, size)
             total += n + n // 3
@@ -253,8 +260,7 @@ class _Planner:
                 array, lo, top if last_whole is None else min(top, last_whole), inputs, stored
             )
             if any(takes_boxes) and last_whole is None and stored < hi < top:
-                cut = [_powers_in(c, f) for c, f in zip(region_shape, array.factors, strict=True) if f > 1]
-                last_whole = min(top, hi + min(cut))
+                last_whole = _last_whole(array, hi, top, region_shape)
             spills, next_inputs = [], []
             for reduction, earlier in zip(array.reductions, inputs, strict=True):
                 if hi >= top or hi <= reduction.last_stored_level:
@@ -313,8 +319,8 @@ class _Planner:
     def _excess(self, array: ArrayLevels, hi: int, lo: int, region_shape: tuple[int, ...]) -> float:
         """Output of a region by what it may be at most."""
         p = array.pyramid
-        sizes = zip(region_shape, array.factors, p.levels[lo].shape, strict=True)
-        n_bytes = math.prod(min(size * f ** (hi - lo), n) for size, f, n in sizes) * p.dtype.itemsize
+        sizes = zip(region_shape, array.between(lo, hi), p.levels[lo].shape, strict=True)
+        n_bytes = math.prod(min(size * f, n) for size, f, n in sizes) * p.dtype.itemsize
         least = _PREFERRED_BYTES if array.reductions == (p,) else _LEAST_PRODUCT_BYTES
         return n_bytes / min(max(self._job_bytes // _LEAST_REGIONS, least), _MOST_BYTES)
 
@@ -370,9 +376,10 @@ def units_of(reduction: Reduction, pyramid: Pyramid) -> Iterator[tuple[int, ...]
     return windows.chunk_index_windows(tuple((0, n) for n in counts), (1,) * len(counts))
 
 
-def _powers_in(size: int, factor: int) -> int:
-    """The largest n for which ``factor**n`` divides `size`."""
-    depth = 0
-    while size % factor ** (depth + 1) == 0:
-        depth += 1
-    return depth
+def _last_whole(array: ArrayLevels, hi: int, top: int, region_shape: tuple[int, ...]) -> int:
+    """The last level, up to `top`, whose boxes divide a region of level `hi` along the axes that regions are cut along."""
+    sizes = [(size, axis) for axis, (size, f) in enumerate(zip(region_shape, array.factors, strict=True)) if f > 1]
+    level = hi
+    while level < top and all(size % array.between(hi, level + 1)[axis] == 0 for size, axis in sizes):
+        level += 1
+    return level
