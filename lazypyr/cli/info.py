@@ -15,7 +15,10 @@ from lazypyr.errors import DestinationError
 from lazypyr.geometry import windows
 from lazypyr.pyramids.base import Pyramid
 
-__all__ = ["add_parser", "describe", "run"]
+__all__ = ["AS_STORED", "add_parser", "describe", "run"]
+
+AS_STORED = "as stored"
+"""Word for levels that nothing computes."""
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -53,7 +56,8 @@ def _draw(pyramid: Pyramid, path: Path) -> None:
 
 def describe(pyramid: Pyramid) -> dict[str, Any]:
     """Description of a pyramid, JSON-like; sizes in bytes, uncompressed, without the padding of edge chunks."""
-    levels = []
+    levels: list[dict[str, Any]] = []
+    n_stored = pyramid.n_stored_levels if pyramid.reductions == (pyramid,) else 0
     for number, level in enumerate(pyramid.levels):
         counts = windows.chunk_count(level.shape, pyramid.chunks)
         levels.append(
@@ -65,6 +69,7 @@ def describe(pyramid: Pyramid) -> dict[str, Any]:
                 "chunk_grid": list(counts),
                 "chunks": math.prod(counts),
                 "bytes": math.prod(level.shape) * pyramid.dtype.itemsize,
+                "made": AS_STORED if number < n_stored else pyramid.method,
             }
         )
     return {
@@ -90,12 +95,14 @@ def describe(pyramid: Pyramid) -> dict[str, Any]:
 
 def _text(facts: dict[str, Any]) -> str:
     levels = facts["levels"]
+    several = sum(level["made"] == AS_STORED for level in levels) > 1
     rows = [
         (
             level["level"],
             " x ".join(map(str, level["shape"])),
             f"{level['chunks']:,}",
             size_text(level["bytes"]),
+            *([level["made"]] if several else []),
         )
         for level in levels
     ]
@@ -113,10 +120,12 @@ def _text(facts: dict[str, Any]) -> str:
     ]
     if facts["crs"]:
         lines.append(f"  crs          {facts['crs'][:80]}")
+    hint = "Stored levels stay as they are, whatever --method says; --levels recompute makes them anew."
     lines += [
         f"  fingerprint  {facts['fingerprint']}",
         "",
-        table(["level", "shape", "chunks", "bytes"], rows),
+        table(["level", "shape", "chunks", "bytes", *(["made"] if several else [])], rows),
+        *([hint] if several else []),
         "",
         f"Levels 1 and up, if they were written: {size_text(facts['eager_bytes'])} in {facts['eager_chunks']:,} chunks,",
         f"beside {size_text(facts['source_bytes'])} of level 0 (uncompressed). lazypyr writes nothing.",

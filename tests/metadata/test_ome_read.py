@@ -277,7 +277,7 @@ def test_choices_that_nothing_has(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["levels"][0]["shape"] == [40, 30]
 
 
-def test_levels_are_made_anew(tmp_path):
+def test_levels_are_made_anew(tmp_path, capsys):
     ids = np.zeros((2, 96, 96), "u4")
     ids[:, 30:61, 30:61] = 1000
     spoilt = ((ids[:, ::2, ::2] + np.roll(ids[:, ::2, ::2], 1, 2)) // 2).astype("u4")
@@ -299,6 +299,16 @@ def test_levels_are_made_anew(tmp_path):
     np.testing.assert_array_equal(again.read(2), anew.read(2))
     assert len(open_pyramid(path, levels="recompute:2", chunks=32).levels) == 2
     assert anew.transposed(("y", "x", "z")).to_recipe()["levels"] == "recompute:3"
+    assert main(["info", path, "--method", "mode", "--chunks", "32"]) in (None, 0)
+    told = capsys.readouterr().out
+    assert [line.split()[-1] for line in told.splitlines() if line[:1].isdigit()] == ["stored", "stored", "mode"]
+    assert "--levels recompute makes them anew" in told
+    main(["info", path, "--levels", "recompute", "--chunks", "32", "--json"])
+    assert [level["made"] for level in json.loads(capsys.readouterr().out)["levels"]] == [
+        "as stored",
+        "stride",
+        "stride",
+    ]
     for wrong in ("anew", "recompute:", "recompute:x", "recompute:0"):
         with pytest.raises(PlanError, match="levels"):
             open_pyramid(path, levels=wrong)
