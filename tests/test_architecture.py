@@ -38,6 +38,7 @@ OPTIONAL = {
     "neuroglancer": {"viewers"},
     "napari": {"viewers"},
     "s3fs": set(),
+    "obstore": {"sources"},
 }
 # The faces that zarr and HTTP call, the mapping that zarr reads metadata through, the loop that fetches far chunks.
 ASYNC = (

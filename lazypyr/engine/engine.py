@@ -221,7 +221,7 @@ class Engine:
             )
 
         of = pyramid, level, windows.chunk_index_windows(window, pyramid.chunks)
-        with ask_ahead(of, self, self._memory) if pyramid.is_far else contextlib.nullcontext():
+        with contextlib.nullcontext() if self._sinks or not pyramid.is_far else ask_ahead(of, self, self._memory):
             self.run_tasks(partial(place, index) for index in indices)
         out.flags.writeable = False
         return out
@@ -273,7 +273,8 @@ class Engine:
             return value, None
         if not computation.started:
             run = partial(self._request_pool.submit, partial(_quietly, self._cache, computation))
-            if of is None or not of[0].is_far:
+            # What sinks have is not asked for of its source: a thread looks there first.
+            if of is None or self._sinks or not of[0].is_far:
                 run()
             else:
                 run_when_here(computation, of, self, self._memory, run, self._request_pool.submit)

@@ -22,6 +22,7 @@ from lazypyr.sources.base import identity_of
 from lazypyr.sources.buffers import temporary_buffer
 from lazypyr.sources.far.clients import ZarrStoreClient
 from lazypyr.sources.far.requests import ASKED_ONCE, Requests
+from lazypyr.sources.far.store import FarStore
 
 __all__ = [
     "ByteStore",
@@ -279,6 +280,19 @@ class ZarrByteStore(WholeValueStore):
         yield repr((location, version) if told is None else (location, version, _hash(told)))
 
 
+class FarByteStore(ZarrByteStore):
+    """Values below a URL that was opened here."""
+
+    @property
+    def requests(self) -> Requests | None:
+        requests: Requests = self.store.requests
+        return requests
+
+    def get(self, key: str) -> Any | None:
+        got = self.store.ask(self.name_of(key)).result()
+        return None if got is None else got.data
+
+
 class MemoryByteStore(ZarrByteStore):
     """Values of a zarr store whose `get` never has to wait for anything (MemoryStore)."""
 
@@ -331,7 +345,11 @@ def byte_store_of(array: Any, mapping: Mapping[str, Any] | None) -> ByteStore:
     if type(store) is LocalStore:
         first = array.metadata.encode_chunk_key((0,) * array.ndim)
         return LocalByteStore(Path(store.root, array.path), first.count("/"))
-    kinds: dict[type, type[ZarrByteStore]] = {MemoryStore: MemoryByteStore, ZipStore: ZipByteStore}
+    kinds: dict[type, type[ZarrByteStore]] = {
+        MemoryStore: MemoryByteStore,
+        ZipStore: ZipByteStore,
+        FarStore: FarByteStore,
+    }
     return kinds.get(type(store), ZarrByteStore)(store, prefix)
 
 

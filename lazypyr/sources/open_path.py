@@ -13,6 +13,7 @@ from typing import Any
 from lazypyr._names import public_name, whole_url
 from lazypyr._util.places import Place, head_of, is_url, local_path, place_of
 from lazypyr.errors import MissingExtra, PlanError
+from lazypyr.sources.far.store import far_store, opening, reads
 from lazypyr.sources.open_zarr import open_store
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions
 from lazypyr.sources.tree import SourceTree
@@ -46,8 +47,12 @@ def _open_url(place: Place, options: OpenOptions) -> OpenedSource | SourceTree:
     text = place.text
     url = f"zip::{text}" if _ARCHIVE.search(whole_url(text)) and not text.startswith("zip::") else text
     given: Mapping[str, Any] = {**place.storage_options, **options.storage_options}
+    store: Any
     try:
-        store = FsspecStore.from_url(url, storage_options=dict(given), read_only=True)
+        if reads(url):
+            store = far_store(url, given)
+        else:
+            store = FsspecStore.from_url(url, storage_options=dict(given), read_only=True)
     except ImportError as error:
         scheme = text.rpartition("::")[2].partition("://")[0]
         if scheme not in _READERS:
@@ -55,7 +60,8 @@ def _open_url(place: Place, options: OpenOptions) -> OpenedSource | SourceTree:
         raise MissingExtra(f"reading {text}", *_READERS[scheme]) from error
     except (ValueError, TypeError, OSError) as error:
         raise PlanError(f"can't open {text}: {error}") from error
-    return open_store(store, options, name=public_name(text), location=text)
+    with opening(store):
+        return open_store(store, options, name=public_name(text), location=text)
 
 
 def _open_local(text: str, options: OpenOptions) -> OpenedSource | SourceTree:

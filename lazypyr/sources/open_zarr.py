@@ -15,6 +15,7 @@ from lazypyr.metadata import DatasetMetadata, Multiscales, georeference, read_mu
 from lazypyr.metadata.nodata import OF_NODATA
 from lazypyr.sources.array_metadata import chunk_shape
 from lazypyr.sources.axes import dims_of
+from lazypyr.sources.far.store import expect_children
 from lazypyr.sources.hierarchy import has_labels, image_levels, open_hierarchy
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
 from lazypyr.sources.tree import SourceTree
@@ -166,6 +167,9 @@ def _open_group(
     mapping: Mapping[str, Any] | None = None,
 ) -> OpenedSource | SourceTree:
     multiscales = read_multiscales(dict(group.attrs), options.multiscale)
+    if multiscales is not None:
+        names = [dataset.path for dataset in multiscales.datasets]
+        expect_children(group, [*names, "labels"] if options.whole else names)
     if multiscales is not None and multiscales.datasets and not (options.whole and has_labels(group)):
         levels = image_levels(group, multiscales, location)
         if levels is not None:

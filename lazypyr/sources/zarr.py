@@ -25,6 +25,7 @@ from lazypyr.sources.codecs import check_codecs
 from lazypyr.sources.decoder import decoder_of
 from lazypyr.sources.far.ahead import StoredChunk, reading_ahead
 from lazypyr.sources.far.chunks import ChunkFetcher, FarArray
+from lazypyr.sources.far.store import opening
 
 __all__ = ["ZarrSource"]
 
@@ -206,6 +207,10 @@ class ZarrSource(Source):
         return byte_store_of(self.array, self.mapping).content_stamp()
 
     def refreshed(self) -> ZarrSource:
+        with opening(self.array.store, self.array.path):
+            return self._refreshed()
+
+    def _refreshed(self) -> ZarrSource:
         try:
             with known_codecs_only(self.name, self._allow_codecs):
                 array = (self._reopen or self._reopened)()
@@ -295,7 +300,7 @@ class ZarrSource(Source):
                 ((index, selection, _),) = chunk_projections(by_axis)
                 return reader.read(index, selection, temporary=False)
             if chunks.fetcher is not None:
-                stack.enter_context(reading_ahead(self.stored_chunks(window, steps)))
+                stack.enter_context(reading_ahead(self.stored_chunks(window, steps), again=True))
             out = np.empty(shape, self.dtype)
             for index, selection, target in chunk_projections(by_axis):
                 out[target] = reader.read(index, selection, temporary=True, whole=is_whole(index))

@@ -179,7 +179,7 @@ def test_a_file_that_is_no_store(tmp_path):
 def test_a_url_whose_reader_is_not_installed(url, package, extra):
     code = f"""
 import sys
-sys.modules[{package!r}] = None
+sys.modules[{package!r}] = sys.modules["obstore"] = None
 import lazypyr
 try:
     lazypyr.open_pyramid({url!r})

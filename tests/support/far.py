@@ -7,6 +7,7 @@ import contextlib
 import re
 import tempfile
 import threading
+import time
 from collections import Counter
 from email.utils import formatdate
 from pathlib import Path
@@ -34,7 +35,7 @@ class Far:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def reset(self):
-        self.keys, self.bytes, self.now, self.most, self.gone, self.log = Counter(), 0, 0, 0, 0, []
+        self.keys, self.bytes, self.now, self.most, self.gone, self.log, self.times = Counter(), 0, 0, 0, 0, [], []
 
     @property
     def chunks(self):
@@ -44,6 +45,14 @@ class Far:
     @property
     def metadata(self):
         return Counter({k: n for k, n in self.keys.items() if k.split()[1].endswith(METADATA)})
+
+    def starts(self, apart_s):
+        """Times at which requests came, those that are less apart as one: round trips, where each takes longer than that."""
+        starts = []
+        for at in self.times:
+            if not starts or at - starts[-1] > apart_s:
+                starts.append(at)
+        return starts
 
     def _run(self, started):
         asyncio.set_event_loop(self._loop)
@@ -68,6 +77,7 @@ class Far:
                 key = f"{method} {path} {part}".strip()
                 self.keys[key] += 1
                 self.log.append(key)
+                self.times.append(time.monotonic())
                 self.now += 1
                 self.most = max(self.most, self.now)
                 try:
@@ -118,3 +128,8 @@ class Far:
         if fault == "cut":
             writer.transport.abort()
         return fault != "cut"
+
+
+def put_chunk(store, queue):
+    """Work of another process: a chunk of a store, into a queue."""
+    queue.put(bytes(store["0/c/0/0"]))

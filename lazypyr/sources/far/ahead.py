@@ -162,9 +162,14 @@ def within(ahead: ReadAhead) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reading_ahead(chunks: Iterator[StoredChunk], budget: ByteBudget | None = None) -> Iterator[None]:
-    """Context in which chunks are asked for ahead of the work, unless somebody does so already, and let go of at its end."""
-    if _active.get():
+def reading_ahead(
+    chunks: Iterator[StoredChunk], budget: ByteBudget | None = None, *, again: bool = False
+) -> Iterator[None]:
+    """Context in which chunks are asked for ahead of the work, and let go of at its end.
+
+    `again`: also where somebody reads ahead already, who perhaps didn't know of them; those that are there are shared.
+    """
+    if _active.get() and not again:
         yield
         return
     ahead = ReadAhead(chunks, budget)

@@ -152,7 +152,7 @@ class ChunkFetcher:
     def join(self, index: Index, memory: ChunkMemory | None) -> tuple[Flight, bool]:
         """The flight of a chunk, and True if the caller has to begin it; with `LOCK` held."""
         flight = self.flights.get(index)
-        if flight is not None and not (flight.future.done() and flight.future.exception() is not None):
+        if flight is not None:  # one that has failed too: its error is for all that hold it
             flight.holders += 1
             return flight, False
         flight = self.flights[index] = Flight(self, index, memory)
@@ -176,12 +176,7 @@ class ChunkFetcher:
             What went wrong in fetching it.
         """
         with LOCK:
-            held = self.flights.get(index)
-            if held is not None:
-                flight, is_new = held, False
-                flight.holders += 1
-            else:
-                flight, is_new = self.join(index, memory)
+            flight, is_new = self.join(index, memory)
         if is_new:
             begin([flight], 0)
         try:
@@ -291,7 +286,9 @@ class ChunkFetcher:
 
     def forget(self) -> None:
         """Take nothing of what was fetched before for the array as it is now."""
-        self.epoch += 1
+        with LOCK:  # who holds one that has come keeps it, but nobody else takes it
+            self.epoch += 1
+            self.flights.clear()
         self._tags.clear()
         self._absent.clear()
         if self.shards is not None:

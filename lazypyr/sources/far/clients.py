@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ByteRange", "Client", "Fetched", "ZarrStoreClient"]
+from lazypyr.sources.far.loop import fetch_loop
+
+__all__ = ["ByteRange", "Client", "Fetched", "OwnStoreClient", "ZarrStoreClient", "part_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class ZarrStoreClient(Client):
             self._loop = _zarr_loop()
         work = self.store.get(key, default_buffer_prototype(), _byte_request(part))
         value = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
-        return None if value is None else Fetched(memoryview(value.as_numpy_array()).cast("B"))
+        return _fetched(value, part)
 
 
 class OwnStoreClient(Client):
@@ -83,8 +86,33 @@ class OwnStoreClient(Client):
 
         if self._store is None:
             self._store = self._make()
+            weakref.finalize(self, _close, self._store)
         value = await self._store.get(key, default_buffer_prototype(), _byte_request(part))
-        return None if value is None else Fetched(memoryview(value.as_numpy_array()).cast("B"))
+        return _fetched(value, part)
+
+
+def _fetched(value: Any, part: ByteRange | None) -> Fetched | None:
+    if value is None:
+        return None
+    data = memoryview(value.as_numpy_array()).cast("B")
+    # Some servers hand out whole files only.
+    too_long = part is not None and part.length is not None and len(data) > part.length
+    return Fetched(part_of(data, part) if part is not None and too_long else data)
+
+
+def part_of(data: memoryview, part: ByteRange) -> memoryview:
+    """Part of a whole value."""
+    if part.start is None:
+        return data[-(part.length or 0) :]
+    return data[part.start : None if part.length is None else part.start + part.length]
+
+
+def _close(store: Any) -> None:
+    """Close the connections of a file system of fsspec, which does it by itself only where it isn't asynchronous."""
+    session = getattr(store.fs, "_session", None)
+    close = getattr(session, "close", None)
+    if asyncio.iscoroutinefunction(close):
+        fetch_loop.run(close())
 
 
 def _zarr_loop() -> asyncio.AbstractEventLoop:
@@ -118,6 +146,13 @@ def _byte_request(part: ByteRange | None) -> Any:
 _PASSING = {408, 425, 429, 500, 502, 503, 504, 507, 509}
 _STATUS = re.compile(r"status(?: code)?:?\s*(\d{3})\b", re.IGNORECASE)
 _BUSY_S = 1.0
+# Classes for connections that broke, by package.
+_BREAKS = {
+    "aiohttp.ClientConnectionError",
+    "aiohttp.ClientPayloadError",
+    "botocore.ConnectionError",
+    "botocore.HTTPClientError",
+}
 # What the clients call connections that broke, and bodies that ended early, where they have no class for it.
 _BROKEN = re.compile(
     r"connection (?:reset|closed|refused|error)|error sending request|body|incomplete|timed? ?out|slow ?down|reduce your request rate"
@@ -131,6 +166,9 @@ def pause_after(error: BaseException) -> float | None:
 
     Clients have classes of their own: what counts is the status that they carry or tell, then what kind of builtin they are.
     """
+    kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
+    if kinds & _BREAKS:
+        return 0.0
     status = status_of(error)
     if status is not None:
         if status not in _PASSING:
@@ -140,15 +178,7 @@ def pause_after(error: BaseException) -> float | None:
         return None
     if isinstance(error, TimeoutError | ConnectionError | EOFError | asyncio.IncompleteReadError):
         return 0.0
-    kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
-    if kinds & {
-        "aiohttp.ClientConnectionError",
-        "aiohttp.ClientPayloadError",
-        "botocore.HTTPClientError",
-        "botocore.ConnectionError",
-    }:
-        return 0.0
-    if kinds & {"obstore.BaseError"} or isinstance(error, OSError):
+    if "obstore.BaseError" in kinds or isinstance(error, OSError):
         return 0.0 if _BROKEN.search(str(error)[:500]) else None
     return None
 
