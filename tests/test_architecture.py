@@ -48,7 +48,6 @@ ASYNC = (
     "kvstore/",
     "sources/walk.py",
     "sources/mapping_store.py",
-    "sources/walk.py",
     "sources/read_only_store.py",
     "sources/far/",
 )
