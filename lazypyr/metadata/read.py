@@ -13,7 +13,7 @@ from lazypyr.metadata.multiscales import Dataset, Multiscales
 from lazypyr.metadata.read_layout import read_layout
 from lazypyr.metadata.read_ome import read_ome
 
-__all__ = ["Dataset", "Multiscales", "read_multiscales"]
+__all__ = ["Dataset", "Multiscales", "read_multiscales", "spatial_coords"]
 
 
 def read_multiscales(attrs: Mapping[str, Any], choice: int | str | None = None) -> Multiscales | None:
@@ -56,7 +56,7 @@ def read_multiscales(attrs: Mapping[str, Any], choice: int | str | None = None) 
         multiscales = read_ome(attrs, choice)
     else:
         return None
-    spatial = _spatial_coords(attrs, multiscales.datasets[0].path)
+    spatial = spatial_coords(attrs, multiscales.datasets[0].path)
     coords = {
         **multiscales.coords,
         **{
@@ -67,8 +67,8 @@ def read_multiscales(attrs: Mapping[str, Any], choice: int | str | None = None) 
     return replace(multiscales, coords=coords, crs=crs_of(attrs) or multiscales.crs)
 
 
-def _spatial_coords(attrs: Mapping[str, Any], path: str) -> dict[str, Coord]:
-    """Coordinates of y and x by `spatial:transform` of level 0."""
+def spatial_coords(attrs: Mapping[str, Any], path: str, *, of_level: bool = False) -> dict[str, Coord]:
+    """Coordinates of y and x by `spatial:transform` of the level at a path, unless `of_level` else by that of the group."""
     node = attrs.get("spatial:registration") == "node"
     plain = attrs.get("multiscales")
     layout = plain.get("layout") if isinstance(plain, Mapping) else None
@@ -76,6 +76,6 @@ def _spatial_coords(attrs: Mapping[str, Any], path: str) -> dict[str, Coord]:
         if isinstance(entry, Mapping) and entry.get("asset") == path and "spatial:transform" in entry:
             name = f"multiscales.layout[{i}].spatial:transform"
             return affine_coords(numbers(entry["spatial:transform"], name, (6, 9)), node=node)
-    if "spatial:transform" in attrs:
+    if "spatial:transform" in attrs and not of_level:
         return affine_coords(numbers(attrs["spatial:transform"], "spatial:transform", (6, 9)), node=node)
     return {}

@@ -75,6 +75,11 @@ class Variable:
 class CoordArray(Variable):
     """World coordinates along one axis as an array: one value a pixel, of any spacing.
 
+    Parameters
+    ----------
+    name, dims, shape, dtype, read, attrs
+        As of `Variable`, with one dimension.
+
     Examples
     --------
     >>> latitudes = np.array([10.0, 12.0, 17.0])
@@ -95,8 +100,8 @@ class CoordArray(Variable):
         Returns
         -------
         CoordArray
-            Of the same dtype, float64 between integers; itself for level 0. Beyond the ends, and between texts, the
-            nearest pixel's coordinate holds.
+            Of the same dtype, float64 between integers; itself for level 0. Between texts the first one's holds; beyond
+            the ends even coordinates go on, others end.
         """
         if (shape, scale, translation) == (self.shape[0], 1, 0):
             return self
@@ -108,24 +113,60 @@ class CoordArray(Variable):
 
     @cached_property
     def even(self) -> Coord | None:
-        """Origin and step where the values are evenly spaced, else None. Reads the values."""
-        values = self.values
-        if len(values) < 2 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        """Origin and step where no pixel is further than a tenth of a step from where they put it, else None.
+
+        What the dtype of the values can't express is no unevenness: longitudes in float32 are even. Dates are even only if all
+        of them are exactly where origin and step put them. Reads the values.
+        """
+        numbers = self._numbers
+        if numbers is None or len(numbers) < 2:
             return None
-        values = values.astype("f8")
-        step = (values[-1] - values[0]) / (len(values) - 1)
-        if step and np.abs(np.diff(values) - step).max() <= abs(step) * 0.01:
-            unit = self.attrs.get("units")
-            return Coord(float(values[0]), float(step), unit if isinstance(unit, str) else None)
-        return None
+        step = (numbers[-1] - numbers[0]) / (len(numbers) - 1)
+        away = np.abs(numbers - (numbers[0] + step * np.arange(len(numbers)))).max()
+        rounding = np.spacing(np.abs(self.values).max()) if self.values.dtype.kind == "f" else 0.0
+        if self.is_time:
+            is_even = away <= 1e-9 * np.abs(numbers).max()
+        else:
+            is_even = away <= max(0.1 * abs(step), float(rounding) * abs(self._scale))
+        unit = self.attrs.get("units")
+        return (
+            Coord(float(numbers[0]), float(step), unit if isinstance(unit, str) else None) if step and is_even else None
+        )
+
+    @property
+    def is_time(self) -> bool:
+        """True for dates, and numbers that are counted from one."""
+        return self.dtype.kind == "M" or " since " in str(self.attrs.get("units", ""))
+
+    @property
+    def counts_pixels(self) -> bool:
+        """True for 0, 1, 2, ... without a unit: numbers of pixels, which say nothing of a place. Reads the values."""
+        return self.even == Coord()
+
+    @property
+    def _scale(self) -> float:
+        scale = self.attrs.get("scale_factor", 1.0)
+        return float(scale) if isinstance(scale, int | float) else 1.0
+
+    @cached_property
+    def _numbers(self) -> Array | None:
+        """Values as float64, unpacked; None where they aren't finite numbers."""
+        values = self.values
+        if values.ndim != 1 or values.dtype.kind not in "iuf":
+            return None
+        offset = self.attrs.get("add_offset", 0.0)
+        numbers: Array = values.astype("f8") * self._scale + (offset if isinstance(offset, int | float) else 0.0)
+        return numbers if np.isfinite(numbers).all() else None
 
 
 def _resampled(array: CoordArray, shape: int, scale: float, translation: float, dtype: np.dtype[Any]) -> Array:
-    values, positions = array.values, (np.arange(shape) * scale + translation).clip(0, array.shape[0] - 1)
-    before = np.floor(positions).astype("i8")
-    start, end, between = values[before], values[np.minimum(before + 1, len(values) - 1)], positions - before
-    if values.dtype.kind == "f" or dtype.kind == "f":
-        return np.asarray(start + (end - start.astype("f8")) * between, dtype)
+    values, positions = array.values, np.arange(shape) * scale + translation
+    inside = positions.clip(0, array.shape[0] - 1)
+    before = np.floor(inside).astype("i8")
+    start, end, between = values[before], values[np.minimum(before + 1, len(values) - 1)], inside - before
     if values.dtype.kind in "mM":
-        start = start + ((end - start) * between).astype((end - start).dtype)
-    return np.asarray(start)
+        return np.asarray(start + ((end - start) * between).astype((end - start).dtype))
+    if dtype.kind != "f":
+        return np.asarray(start)
+    step = (float(values[-1]) - float(values[0])) / (len(values) - 1) if array.even is not None else 0.0
+    return np.asarray(start + (end - start.astype("f8")) * between + step * (positions - inside), dtype)

@@ -98,7 +98,7 @@ def _reduced(
         ny, nx = (first.shape[axes.index(a)] for a in SPATIAL_AXES)
         place = Grid.of_bounds(bounds, nx, ny).coords()
         for source in sources:
-            source.coords, source.given_bounds = {**source.coords, **place}, tuple(bounds)
+            source.metadata, source.given_bounds = source.metadata.placed(place), tuple(bounds)
     if order is not None:
         ordered = ordered_axes(order, axes, name)
         back = [axes.index(a) for a in ordered]

@@ -12,12 +12,11 @@ import numpy as np
 from lazypyr._util.checks import is_whole
 from lazypyr.errors import SourceError
 from lazypyr.geometry.axes import SPATIAL_AXES
-from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
 from lazypyr.metadata.dataset import DatasetMetadata
 from lazypyr.sources.base import Source, fresh_identity, identity_of, native
 
-__all__ = ["ArraySource", "NumpySource", "dask_chunks", "encoded_chunks", "xarray_coords"]
+__all__ = ["ArraySource", "NumpySource", "dask_chunks", "encoded_chunks"]
 
 Array = np.ndarray[Any, Any]
 
@@ -118,26 +117,6 @@ class NumpySource(ArraySource):
         for row in self._array:
             digest.update(np.ascontiguousarray(row).tobytes())
         return digest.hexdigest()
-
-
-def xarray_coords(array: Any) -> dict[str, Coord]:
-    """World coordinates of the axes whose coordinate variable is evenly spaced numbers.
-
-    Steps may differ by a hundredth of a step, as float32 longitudes do; other axes get none.
-    """
-    coords: dict[str, Coord] = {}
-    for dim in array.dims:
-        if dim not in array.coords or array.sizes[dim] < 2:
-            continue
-        values = np.asarray(array.coords[dim].values)
-        if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-            continue
-        values = values.astype("f8")
-        step = (values[-1] - values[0]) / (len(values) - 1)
-        if step and np.abs(np.diff(values) - step).max() <= abs(step) * 0.01:
-            unit = array.coords[dim].attrs.get("units")
-            coords[str(dim)] = Coord(float(values[0]), float(step), unit)
-    return coords
 
 
 def encoded_chunks(array: Any) -> tuple[int, ...] | None:

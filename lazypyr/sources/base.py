@@ -8,12 +8,13 @@ import uuid
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
+from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window, ceil_div
 from lazypyr.metadata.dataset import Described
 from lazypyr.metadata.json_values import recorded
@@ -280,10 +281,14 @@ class Source(Described, ABC):
         return self
 
 
-def placed_as(source: Source, before: Source) -> Source:
+T = TypeVar("T", bound=Source)
+
+
+def placed_as(source: T, before: T) -> T:
     """A refreshed source with the world coordinates that the user gave to it before."""
     if before.given_bounds is not None:
-        source.coords, source.given_bounds = before.coords, before.given_bounds
+        place = {a: c for a, c in before.metadata.along.items() if a in SPATIAL_AXES and isinstance(c, Coord)}
+        source.metadata, source.given_bounds = source.metadata.placed(place), before.given_bounds
     return source
 
 

@@ -12,13 +12,14 @@ from lazypyr.errors import PlanError
 from lazypyr.metadata import Multiscales
 from lazypyr.sources.copied import CopiedArray, Surroundings
 from lazypyr.sources.opened import OpenedSource
+from lazypyr.sources.surroundings import Around
 from lazypyr.sources.tree import Member, SourceTree, build_tree
-from lazypyr.sources.walk import Nodes, walk
+from lazypyr.sources.walk import walk
 
 __all__ = ["has_labels", "image_levels", "open_hierarchy"]
 
-OpenArray = Callable[[str, Any, Any, Mapping[str, Any]], OpenedSource]
-OpenImage = Callable[[str, Any, Multiscales, Sequence[Any]], OpenedSource]
+OpenArray = Callable[[str, Any, Around], OpenedSource]
+OpenImage = Callable[[str, Around, Multiscales, Sequence[Any]], OpenedSource]
 
 
 def has_labels(group: Any) -> bool:
@@ -69,9 +70,9 @@ def open_hierarchy(group: Any, name: str, location: str, open_array: OpenArray, 
     name, location : str
         See `SourceTree`.
     open_array : callable
-        Opens an array by its path, itself, the group around it, and the attributes of all groups around it.
+        Opens an array by its path, itself, and what is around it.
     open_image : callable
-        Opens a multiscale group by its path, itself, its metadata, and the arrays of its levels.
+        Opens a multiscale group by its path, itself with what is around it, its metadata, and the arrays of its levels.
 
     Raises
     ------
@@ -80,7 +81,12 @@ def open_hierarchy(group: Any, name: str, location: str, open_array: OpenArray, 
     """
     nodes = walk(group)
     attributes = {path: dict(node.attrs) for path, node in nodes.groups.items()}
-    members = {path: _member(path, array, nodes, attributes, open_array) for path, array in nodes.arrays.items()}
+    known = {array.path: array for array in nodes.arrays.values()}
+    around = {path: Around(_upwards(path, nodes.groups), known) for path in nodes.groups}
+    members = {
+        path: _member(array, partial(open_array, path, array, around[path.rpartition("/")[0]]))
+        for path, array in nodes.arrays.items()
+    }
 
     def image(path: str, multiscales: Multiscales) -> OpenedSource:
         prefix = f"{path}/" if path else ""
@@ -90,7 +96,7 @@ def open_hierarchy(group: Any, name: str, location: str, open_array: OpenArray, 
                 why = nodes.failed.get(level)
                 problem = f"can't be read: {why}" if why else "is not there"
                 raise PlanError(f"{location}/{path}: its level {level!r} {problem}")
-        return open_image(path, nodes.groups[path], multiscales, [nodes.arrays[level] for level in levels])
+        return open_image(path, around[path], multiscales, [nodes.arrays[level] for level in levels])
 
     def copies(paths: Iterable[str]) -> Surroundings:
         return Surroundings(attributes, {path: CopiedArray(nodes.arrays[path]) for path in paths})
@@ -98,16 +104,15 @@ def open_hierarchy(group: Any, name: str, location: str, open_array: OpenArray, 
     return build_tree(name, location, attributes, members, nodes.failed, image, copies)
 
 
-def _member(
-    path: str, array: Any, nodes: Nodes, attributes: Mapping[str, Mapping[str, Any]], open_array: OpenArray
-) -> Member:
+def _upwards(path: str, groups: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The group at a path and those above it."""
+    parts = path.split("/") if path else []
+    above = ("/".join(parts[:depth]) for depth in range(len(parts), -1, -1))
+    return tuple(groups[name] for name in above if name in groups)
+
+
+def _member(array: Any, open_array: Callable[[], OpenedSource]) -> Member:
     attrs = dict(array.attrs)
     dims = getattr(array.metadata, "dimension_names", None) or attrs.get("_ARRAY_DIMENSIONS")
-    outer: dict[str, Any] = {}
-    folder = path.rpartition("/")[0]
-    parts = folder.split("/") if folder else []
-    for depth in range(len(parts) + 1):
-        outer |= attributes.get("/".join(parts[:depth]), {})
-    opened = partial(open_array, path, array, nodes.groups.get(folder), outer)
     kind = np.dtype(array.dtype).kind
-    return Member(tuple(array.shape), kind, tuple(dims) if dims else None, attrs, opened)
+    return Member(tuple(array.shape), kind, tuple(dims) if dims else None, attrs, open_array)

@@ -8,9 +8,10 @@ import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.metadata import DatasetMetadata, georeference
-from lazypyr.sources.array import ArraySource, NumpySource, dask_chunks, encoded_chunks, xarray_coords
+from lazypyr.sources.array import ArraySource, NumpySource, dask_chunks, encoded_chunks
 from lazypyr.sources.axes import axis_role
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
+from lazypyr.sources.xarray_variables import crs_of_indexes, surroundings_of
 
 __all__ = ["ArrayLikeOpener", "DataArrayOpener", "NumpyOpener"]
 
@@ -46,18 +47,19 @@ class DataArrayOpener(Opener):
         check_array(src, name)
         chunks = dask_chunks(src.data) if getattr(src, "chunks", None) else encoded_chunks(src)
         preferred = chunks or src.shape
-        roles = [axis_role(src.coords[d].attrs) if d in src.coords else None for d in src.dims]
-        names = options.axis_names(name, [str(d) for d in src.dims], src.shape, preferred, roles)
-        own = xarray_coords(src)
         # What was packed has been unpacked, its fill values made NaN: `_FillValue` of the encoding is about stored numbers.
         packed = {"scale_factor", "add_offset"} & set(src.encoding) or np.dtype(src.dtype).kind == "f"
         attrs = {**src.attrs, **{k: v for k, v in src.encoding.items() if k == "_FillValue" and not packed}}
-        coords, crs = georeference(attrs, names, src.shape)
-        coords |= {axis: own[str(dim)] for dim, axis in zip(src.dims, names, strict=True) if str(dim) in own}
-        dims = {axis: str(dim) for axis, dim in zip(names, src.dims, strict=True)}
-        own_name = None if src.name is None else str(src.name)
-        metadata = DatasetMetadata(along=coords, crs=crs, attrs=dict(src.attrs), name=own_name, dims=dims)
-        metadata = metadata.replaced(**options.numbers_of(attrs, src.dtype))
+        around = surroundings_of(src, attrs)
+        coordinates = around.coordinates()
+        roles = [axis_role(coordinates[dim].attrs) if dim in coordinates else None for dim in around.dims if dim]
+        names = options.axis_names(name, around.dims, src.shape, preferred, roles)
+        metadata = DatasetMetadata(**around.members(names), name=None if src.name is None else str(src.name))
+        metadata = metadata.replaced(
+            attrs=dict(src.attrs),
+            crs=metadata.crs or crs_of_indexes(src),
+            **options.numbers_of(attrs, src.dtype),
+        )
         if isinstance(src.variable._data, np.ndarray):  # noqa: SLF001 - `.data` would load a lazy backend array whole
             return OpenedSource((NumpySource(src.values, names, name=name, metadata=metadata),))
         return OpenedSource((ArraySource(src, names, chunks=chunks, name=name, metadata=metadata),))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,13 +12,15 @@ import numpy as np
 
 from lazypyr._names import public_name
 from lazypyr.errors import LazypyrError, PlanError
-from lazypyr.metadata import DatasetMetadata, Multiscales, georeference, read_multiscales
+from lazypyr.metadata import DatasetMetadata, Multiscales, read_multiscales
 from lazypyr.metadata.nodata import OF_NODATA
+from lazypyr.metadata.place import no_variable
 from lazypyr.sources.array_metadata import chunk_shape
-from lazypyr.sources.axes import dims_of
+from lazypyr.sources.axes import axis_role
 from lazypyr.sources.far.store import expect_children
 from lazypyr.sources.hierarchy import has_labels, image_levels, open_hierarchy
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
+from lazypyr.sources.surroundings import Around, ZarrSurroundings, declared_dims
 from lazypyr.sources.tree import SourceTree
 from lazypyr.sources.zarr import ZarrSource
 
@@ -129,13 +132,13 @@ def _open_array(
     mapping: Mapping[str, Any] | None = None,
     reopen: Callable[[], Any] | None = None,
     owner: Any = None,
-    outer: Mapping[str, Any] | None = None,
+    around: Around | None = None,
 ) -> OpenedSource:
     check_array(array, location)
-    attrs = {**(outer or {}), **array.attrs}
-    declared = getattr(array.metadata, "dimension_names", None) or attrs.get("_ARRAY_DIMENSIONS")
-    names = options.axis_names(location, declared, array.shape, chunk_shape(array))
-    coords, crs = georeference(attrs, names, array.shape)
+    dataset = ZarrSurroundings(array, around).described()
+    coordinates, declared = dataset.coordinates(), declared_dims(array)
+    roles = [axis_role(coordinates[dim].attrs) if dim in coordinates else None for dim in dataset.dims]
+    names = options.axis_names(location, declared, array.shape, chunk_shape(array), roles)
     source = ZarrSource(
         array,
         names,
@@ -145,9 +148,10 @@ def _open_array(
         owner=owner,
         allow_codecs=options.allow_codecs,
         location=location,
-        metadata=DatasetMetadata(
-            along=coords, crs=crs, attrs=dict(array.attrs), group_attrs=dict(outer or {}), dims=dims_of(names, declared)
-        ).replaced(**_numbers_of(array, outer or {}, options)),
+        metadata=DatasetMetadata(**dataset.members(names), name=array.basename or None).replaced(
+            **_numbers_of(array, around.attrs if around else {}, options)
+        ),
+        describe=partial(_members, names),
     )
     return OpenedSource((source,))
 
@@ -156,6 +160,10 @@ def _numbers_of(array: Any, outer: Mapping[str, Any], options: OpenOptions) -> d
     """Meaning of an array's numbers; of the group's attributes only those count that declare nodata."""
     attrs = {**{name: outer[name] for name in OF_NODATA if name in outer}, **array.attrs}
     return options.numbers_of(attrs, array.dtype, array.fill_value, is_mask=array.metadata.zarr_format == 2)
+
+
+def _members(axes: tuple[str, ...], array: Any) -> dict[str, Any]:
+    return ZarrSurroundings(array).described().members(axes)
 
 
 def _open_group(
@@ -173,22 +181,47 @@ def _open_group(
     if multiscales is not None and multiscales.datasets and not (options.whole and has_labels(group)):
         levels = image_levels(group, multiscales, location)
         if levels is not None:
-            return _open_levels(group, multiscales, options, name, mapping, location, levels)
+            return _open_levels(Around((group,)), multiscales, options, name, mapping, location, levels)
 
-    def open_array(path: str, array: Any, group: Any, outer: Mapping[str, Any]) -> OpenedSource:
+    def open_array(path: str, array: Any, around: Around) -> OpenedSource:
         return _open_array(
-            array, options, name=f"{name}/{path}", location=f"{location}/{path}", mapping=mapping, outer=outer
+            array, options, name=f"{name}/{path}", location=f"{location}/{path}", mapping=mapping, around=around
         )
 
-    def open_image(path: str, node: Any, multiscales: Multiscales, levels: Sequence[Any]) -> OpenedSource:
+    def open_image(path: str, around: Around, multiscales: Multiscales, levels: Sequence[Any]) -> OpenedSource:
         below = f"/{path}" if path else ""
-        return _open_levels(node, multiscales, options, f"{name}{below}", mapping, f"{location}{below}", levels)
+        return _open_levels(around, multiscales, options, f"{name}{below}", mapping, f"{location}{below}", levels)
 
     return open_hierarchy(group, name, location, open_array, open_image)
 
 
+def _level_members(around: Around, multiscales: Multiscales, axes: tuple[str, ...], array: Any) -> dict[str, Any]:
+    """Members of the metadata of levels, by the metadata of their group and what lies around the finest one."""
+    group, dataset = around.groups[0], ZarrSurroundings(array, around).described()
+    if group.metadata.consolidated_metadata is None and array.path.rpartition("/")[0] == group.path:
+        # Coordinates of OME images are in their metadata: nobody asks for arrays of them one by one.
+        dataset = replace(dataset, find=no_variable)
+    members = dataset.members(axes)
+    return {
+        **members,
+        "affine": {**members["affine"], **multiscales.coords},
+        "crs": multiscales.crs or members["crs"],
+        "group_attrs": {**members["group_attrs"], **group.attrs},
+    }
+
+
+def _level_members_again(path: str, axes: tuple[str, ...], multiscale: Any, array: Any) -> dict[str, Any]:
+    import zarr
+
+    group = zarr.open_group(array.store, path=path, mode="r")
+    multiscales = read_multiscales(dict(group.attrs), multiscale)
+    if multiscales is None:
+        return {"attrs": dict(array.attrs)}
+    return {**_level_members(Around((group,)), multiscales, axes, array), "attrs": dict(array.attrs)}
+
+
 def _open_levels(
-    group: Any,
+    around: Around,
     multiscales: Multiscales,
     options: OpenOptions,
     name: str,
@@ -196,6 +229,7 @@ def _open_levels(
     location: str,
     arrays: Sequence[Any],
 ) -> OpenedSource:
+    group = around.groups[0]
     levels = list(zip(multiscales.datasets, arrays, strict=True))
     for dataset, node in levels:
         check_array(node, f"{location}/{dataset.path}")
@@ -212,8 +246,7 @@ def _open_levels(
         if array.ndim != first.ndim or array.dtype != first.dtype:
             msg = f"{location}: level {dataset.path!r} is {array.dtype} of {array.ndim} axes, level 0 {first.dtype} of {first.ndim}"
             raise PlanError(msg)
-    attrs = {**group.attrs, **first.attrs}
-    coords, crs = georeference(attrs, names, first.shape)
+    members = _level_members(around, multiscales, names, first)
     sources = tuple(
         ZarrSource(
             array,
@@ -223,14 +256,11 @@ def _open_levels(
             allow_codecs=options.allow_codecs,
             location=location,
             metadata=DatasetMetadata(
-                along={**coords, **multiscales.coords},
-                crs=multiscales.crs or crs,
-                attrs=dict(array.attrs),
-                group_attrs=dict(group.attrs),
+                **{**members, "attrs": dict(array.attrs)},
                 name=multiscales.name,
                 ome=multiscales.ome and multiscales.ome.named(names),
-                dims=dims_of(names, declared),
             ).replaced(**_numbers_of(array, group.attrs, options)),
+            describe=partial(_level_members_again, group.path, names, options.multiscale),
         )
         for level, (dataset, array) in enumerate(levels)
     )

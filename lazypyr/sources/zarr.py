@@ -17,7 +17,7 @@ from lazypyr.geometry.projection import axis_projections, chunk_projections
 from lazypyr.geometry.windows import Window
 from lazypyr.metadata.dataset import EMPTY, DatasetMetadata
 from lazypyr.sources.array_metadata import ArrayMetadata, chunk_shape, shard_shape
-from lazypyr.sources.base import Source, native
+from lazypyr.sources.base import Source, native, placed_as
 from lazypyr.sources.chunk_bytes import byte_store_of
 from lazypyr.sources.chunk_reader import ChunkReader, ShardIndices, StoredChunks, read_error
 from lazypyr.sources.codec_guard import known_codecs_only
@@ -56,6 +56,8 @@ class ZarrSource(Source):
         Path or URL that was opened; the store's own text, if not given.
     metadata : DatasetMetadata, optional
         What its dataset states about it; its own attributes, if not given.
+    describe : callable, optional
+        Gives the members of `metadata` that may have changed when the array has been opened anew, for `refreshed`.
     allow_codecs : tuple of str, optional
         Codecs besides those that only decode numbers.
 
@@ -76,6 +78,7 @@ class ZarrSource(Source):
         owner: Any = None,
         location: str | None = None,
         metadata: DatasetMetadata | None = None,
+        describe: Callable[[Any], Mapping[str, Any]] | None = None,
         allow_codecs: tuple[str, ...] = (),
     ) -> None:
         self.array, self.axes, self.name, self.mapping = array, axes, name, mapping
@@ -83,7 +86,7 @@ class ZarrSource(Source):
         self._location = location or str(array.store_path)
         self.shape, self.dtype = tuple(array.shape), native(array.dtype)
         self.metadata = metadata or EMPTY.replaced(attrs=dict(array.attrs))
-        self._reopen, self._allow_codecs = reopen, allow_codecs
+        self._reopen, self._describe, self._allow_codecs = reopen, describe, allow_codecs
         fill = array.fill_value
         if fill is None:  # v2 leaves it open; zarr-python hands out NaT for times, else zero
             fill = np.array("NaT" if self.dtype.kind in "mM" else 0, self.dtype)
@@ -214,6 +217,7 @@ class ZarrSource(Source):
         try:
             with known_codecs_only(self.name, self._allow_codecs):
                 array = (self._reopen or self._reopened)()
+                members = self._describe(array) if self._describe else {"attrs": dict(array.attrs)}
         except Exception as error:
             raise SourceError(f"{self.name}: can't be opened again: {error}", key=self._metadata.key) from error
         fresh = ZarrSource(
@@ -224,11 +228,12 @@ class ZarrSource(Source):
             reopen=self._reopen,
             owner=self._owner,
             location=self._location,
-            metadata=self.metadata.replaced(attrs=dict(array.attrs)),
+            metadata=self.metadata.replaced(**members),
+            describe=self._describe,
             allow_codecs=self._allow_codecs,
         )
-        fresh.opened_as, fresh.given_bounds, fresh.variable = self.opened_as, self.given_bounds, self.variable
-        return fresh
+        fresh.opened_as, fresh.variable = self.opened_as, self.variable
+        return placed_as(fresh, self)
 
     def _reopened(self) -> Any:
         import zarr
