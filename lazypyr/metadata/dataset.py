@@ -181,9 +181,10 @@ class Described:
     --------
     >>> import numpy as np
     >>> import lazypyr
-    >>> pyramid = lazypyr.open_pyramid(np.zeros((4, 4)), nodata=7)
-    >>> isinstance(pyramid, Described), pyramid.metadata.nodata_values
-    (True, (np.float64(7.0),))
+    >>> pyramid = lazypyr.open_pyramid(np.zeros((4, 4)))
+    >>> pyramid.crs = "EPSG:4326"
+    >>> isinstance(pyramid, Described), pyramid.metadata.crs
+    (True, 'EPSG:4326')
     """
 
     nodata: Any = _Member("nodata")

@@ -77,8 +77,18 @@ class CoordArray(Variable):
 
     Parameters
     ----------
-    name, dims, shape, dtype, read, attrs
-        As of `Variable`, with one dimension.
+    name : str
+        As the dataset has it ("lat").
+    dims : tuple[str]
+        Name of its dimension.
+    shape : tuple[int]
+        Its length.
+    dtype : numpy.dtype
+        Of its values.
+    read : callable
+        Gives all values, as stored.
+    attrs : Mapping[str, Any]
+        As stored, JSON-like.
 
     Examples
     --------

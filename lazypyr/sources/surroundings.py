@@ -84,6 +84,7 @@ class ZarrSurroundings:
         """Groups around the array, the nearest first."""
         found, store = list(self._around.groups), self._array.store
         zarr_format = self._array.metadata.zarr_format
+        found = [*_groups_between(self._array, found[0]), *found] if found else []
         if not found or not _is_consolidated(found[-1]):
             path = found[-1].path if found else self._array.path
             found += _groups_inside(store, path.split("/")[:-1], zarr_format) if path else []
@@ -100,8 +101,12 @@ class ZarrSurroundings:
     def _searched(self, name: str) -> Variable | None:
         if not name or name.startswith(("/", ".")):
             return None
-        for number, group in enumerate(self.groups):
-            known = self._around.arrays if number < len(self._around.groups) else None
+        known_below = self._around.groups[-1].path if self._around.groups else None
+        for group in self.groups:
+            is_known = (
+                known_below is not None and group.store is self._array.store and group.path.startswith(known_below)
+            )
+            known = self._around.arrays if is_known else None
             node = _child(group, name) if known is None else known.get(f"{group.path}/{name}".strip("/"))
             if node is not None and hasattr(node, "shape"):
                 return variable_of(node, name.rpartition("/")[2])
@@ -116,6 +121,19 @@ class ZarrSurroundings:
         if self.groups and self.groups[0].store is self._array.store:
             path = path.removeprefix(f"{self.groups[0].path}/")
         return Surroundings(attrs, dims, self._array.shape, groups, self.find, path or self._array.name.strip("/"))
+
+
+def _groups_between(array: Any, group: Any) -> list[Any]:
+    """Groups around an array below a group, the nearest first: levels may have one each."""
+    inside = array.path.removeprefix(f"{group.path}/" if group.path else "").split("/")[:-1]
+    found = []
+    for name in inside:
+        node = _child(group, name)
+        if node is None or hasattr(node, "shape"):
+            break
+        group = node
+        found.append(group)
+    return found[::-1]
 
 
 def _groups_inside(store: Any, names: Sequence[str], zarr_format: int) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from lazypyr._names import without_secrets
 from lazypyr.metadata import ArrayNode, GroupNode, converted, documents, level_node, multiscale_attributes
+from lazypyr.metadata.conventions.grid_mapping import grid_mapping_node
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.coords import arrays_of
 from lazypyr.pyramids.recipes import published_recipe
@@ -84,6 +85,8 @@ def build_hierarchy(
             for level in range(len(array.levels)):
                 add(prefix + template.format(level=level), array, level)
         present = [k for k, path in enumerate(paths) if only is None or prefix + path in only]
+        for path, (name, mapping) in _grid_mappings(pyramid, layout, present).items():
+            _folder(root, (prefix + path).strip("/")).setdefault(name, mapping)
         if present:
             visible = pyramid if only is None else cast("Pyramid", _Levels(pyramid, present))
             made = _attributes(visible, [paths[k] for k in present], layout, stamped=stamped)
@@ -98,6 +101,17 @@ def _folder(root: dict[str, Any], path: str) -> dict[str, Any]:
     for name in path.split("/") if path else ():
         root = root.setdefault(name, {})
     return root
+
+
+def _grid_mappings(pyramid: Pyramid, layout: StoreLayout, levels: Sequence[int]) -> Mapping[str, tuple[str, ArrayNode]]:
+    """Grid mapping variables by the folder that they lie in: beside each level, or one beside all.
+
+    They are scalars of which only the attributes count: their chunk is absent, and reads as zero.
+    """
+    folder = layout.level_path.rpartition("/")[0]
+    by_level = "{level}" in folder
+    nodes = {folder.format(level=k): grid_mapping_node(pyramid, k if by_level else None) for k in levels}
+    return {path: node for path, node in nodes.items() if node is not None}
 
 
 def _attributes(pyramid: Pyramid, paths: list[str], layout: StoreLayout, *, stamped: bool) -> Mapping[str, Any]:

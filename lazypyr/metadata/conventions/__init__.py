@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from lazypyr.metadata.conventions.base import Convention, Hierarchy
 from lazypyr.metadata.conventions.cf import CF
+from lazypyr.metadata.conventions.grid_mapping import GridMapping
 from lazypyr.metadata.conventions.ome import OmeNgff
 from lazypyr.metadata.conventions.provenance import Provenance
 from lazypyr.metadata.conventions.zarr_conventions import ZarrConventions
 
 __all__ = ["CONVENTIONS", "Convention", "Hierarchy", "is_reserved", "is_written", "level_keys", "text_keys"]
 
-CONVENTIONS: tuple[Convention, ...] = (CF(), OmeNgff(), ZarrConventions(), Provenance())
+CONVENTIONS: tuple[Convention, ...] = (CF(), OmeNgff(), ZarrConventions(), GridMapping(), Provenance())
 """All conventions, in the order in which they write their attributes."""
 
 level_keys: frozenset[str] = frozenset().union(*(convention.level_keys for convention in CONVENTIONS))

@@ -42,6 +42,8 @@ def fill_value_of(pyramid: SupportsMultiscales, zarr_format: int) -> tuple[Any, 
         return pyramid.fill_value, True
     if pyramid.dtype.kind == "f" and declares_nan(pyramid.attrs, pyramid.dtype):
         return np.nan, True
+    if not getattr(pyramid, "has_fill_value", True):
+        return pyramid.fill_value, False
     return pyramid.fill_value, not {"scale_factor", "add_offset", "_Unsigned"} & set(pyramid.attrs)
 
 

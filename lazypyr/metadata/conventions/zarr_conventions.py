@@ -9,12 +9,12 @@ column 0 the left edge and 0.5 the centre of the first pixel. Box methods keep t
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from lazypyr.geometry.grid import Coord
 from lazypyr.metadata.conventions.base import Convention, Hierarchy
+from lazypyr.metadata.crs import authority_code, is_wkt
 from lazypyr.metadata.protocol import SupportsLevel, SupportsMultiscales
 
 __all__ = ["ZarrConventions", "layout", "proj", "spatial_transform"]
@@ -84,8 +84,8 @@ class ZarrConventions(Convention):
 
 
 def located(pyramid: SupportsMultiscales) -> bool:
-    """True where the pyramid's place in the plane is known."""
-    return "y" in pyramid.coords or "x" in pyramid.coords
+    """True where an affine says where the pyramid lies in the plane: both of its axes are even."""
+    return "y" in pyramid.coords and "x" in pyramid.coords
 
 
 def spatial_transform(pyramid: SupportsMultiscales, level: SupportsLevel) -> list[float]:
@@ -115,9 +115,10 @@ def proj(crs: str | None) -> dict[str, Any]:
     if crs is None:
         return {}
     text = crs.strip()
-    if re.fullmatch(r"[A-Za-z]+:[0-9]+", text):
-        return {"proj:code": text.upper()}
-    if re.match(r"[A-Z][A-Z0-9_]*\s*\[", text):
+    code = authority_code(text)
+    if code is not None and code[1].isdigit():
+        return {"proj:code": ":".join(code)}
+    if is_wkt(text):
         return {"proj:wkt2": text}
     if text.startswith("{"):
         try:
