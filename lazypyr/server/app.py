@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lazypyr.errors import PlanError
-from lazypyr.server.dataset import ServedDataset
+from lazypyr.server.dataset import XARRAY, ServedDataset
 from lazypyr.server.metrics import Stats
 from lazypyr.server.responses import ALLOWED, ClientDisconnected, SendLimiter, counting_send, error_response, reply
 from lazypyr.server.routes_viewer import ViewerRoutes
@@ -28,7 +28,7 @@ from lazypyr.server.routes_zarr import serve_key
 __all__ = ["RESERVED", "App"]
 
 RESERVED = frozenset(
-    {"v2", "v3", "view", "viewers", "tiles", "api", "static", "stats", "metrics", "ready", "thumbnail"}
+    {"v2", "v3", XARRAY, "view", "viewers", "tiles", "api", "static", "stats", "metrics", "ready", "thumbnail"}
 )
 # Pages with nothing below them.
 _LEAF_PAGES = ("", "stats", "metrics", "ready")
@@ -165,13 +165,14 @@ class App:
 
     async def _route(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         first, _, rest = path[1:].partition("/")
-        dataset, version = self.datasets.get(first), None
-        if dataset is None and first in ("v2", "v3"):
+        dataset, address = self.datasets.get(first), None
+        if dataset is None and first in ("v2", "v3", XARRAY):
             name, _, rest = rest.partition("/")
-            dataset, version = self.datasets.get(name), int(first[1])
+            dataset, address = self.datasets.get(name), first
         if dataset is not None:
-            zarr_format = version or dataset.first_format
-            await serve_key(dataset, zarr_format, rest, scope, receive, send, self._send_limiter)
+            await serve_key(
+                dataset, address or f"v{dataset.first_format}", rest, scope, receive, send, self._send_limiter
+            )
         elif self._viewer is not None and path.startswith("/viewers/vizarr/"):
             await self._viewer({**scope, "root_path": "/viewers/vizarr"}, receive, send)
         elif first in self._pages and not (rest and first in _LEAF_PAGES):

@@ -19,13 +19,20 @@ from lazypyr.engine.pools import DaemonThreadPool
 from lazypyr.errors import BusyError
 from lazypyr.store import LazyPyramidStore
 
-__all__ = ["ServedDataset", "Snapshot"]
+__all__ = ["XARRAY", "ServedDataset", "Snapshot", "tree_path"]
 
 T = TypeVar("T")
+XARRAY = "xarray"
 # Attempts to read a value of a source that keeps changing.
 _MAX_READS = 5
 # Lengths of compressed chunks to remember, for HEAD.
 _MAX_LENGTHS = 100_000
+
+
+def tree_path(level_path: str) -> str:
+    """Path of a level's array in the hierarchy that xarray opens: the one there is, if it has a group for each level."""
+    folder, _, name = level_path.rpartition("/")
+    return level_path if "{level}" in folder and "{level}" not in name else "{level}/image"
 
 
 @dataclass(frozen=True)
@@ -56,14 +63,25 @@ class Snapshot:
         return hashlib.blake2b(seed.encode(), digest_size=12).hexdigest()
 
     @cached_property
-    def lengths(self) -> dict[tuple[int, str], int]:
-        """Lengths of the chunks that were served, by format and key."""
+    def tree(self) -> LazyPyramidStore:
+        """The same pyramids with each level in a group of its own, beside its coordinates: as xarray opens them."""
+        store = self.by_format[3]
+        path = tree_path(store.layout.level_path)
+        return store if path == store.layout.level_path else store.with_layout(level_path=path)
+
+    def store_at(self, address: str) -> LazyPyramidStore:
+        """The store that is served below an address: "v2", "v3" or "xarray"."""
+        return self.tree if address == XARRAY else self.by_format[int(address[1])]
+
+    @cached_property
+    def lengths(self) -> dict[tuple[str, str], int]:
+        """Lengths of the chunks that were served, by address and key."""
         return {}
 
-    def record_length(self, zarr_format: int, key: str, n_bytes: int) -> None:
+    def record_length(self, address: str, key: str, n_bytes: int) -> None:
         """Remember the length of a chunk, for HEAD."""
         if len(self.lengths) < _MAX_LENGTHS:
-            self.lengths[zarr_format, key] = n_bytes
+            self.lengths[address, key] = n_bytes
 
     def validators(self, *parts: object) -> dict[str, str]:
         """Headers by which clients tell the value that `parts` name from that of another snapshot."""

@@ -13,6 +13,7 @@ from lazypyr._util.text import size_text
 from lazypyr.geometry import windows
 from lazypyr.metadata.conventions.ome import why_not_ome
 from lazypyr.pyramids.base import Pyramid
+from lazypyr.server.dataset import tree_path
 from lazypyr.store.layout import StoreLayout
 
 __all__ = ["NEUROGLANCER_DTYPES", "index_page", "view_page"]
@@ -59,7 +60,9 @@ def _card(
     if reason is None and pyramid.dtype.kind in "uif":
         buttons.append(f'<a class="button plain" href="{escape(vizarr)}">vizarr</a>')
     note = f'<p class="note">Not for vizarr and neuroglancer: {escape(reason)}.</p>' if reason else ""
-    tabs = _snippets(url, f"{base}/v2/{place}/", vizarr, pyramid, layout.level_path)
+    first_name, _, inner = name.partition("/")
+    tree = f"{base}/xarray/{quote(first_name)}/", f"{inner}/".lstrip("/") + tree_path(layout.level_path)
+    tabs = _snippets(url, f"{base}/v2/{place}/", vizarr, pyramid, layout.level_path, tree)
     heads = "".join(f'<button data-tab="{k}">{escape(title)}</button>' for k, (title, _) in enumerate(tabs))
     texts = "".join(f"<pre data-tab='{k}'>{escape(text)}</pre>" for k, (_, text) in enumerate(tabs))
     return f"""<article id="{label}">
@@ -106,21 +109,23 @@ def _short(number: float) -> str:
     return f"{number:,.10g}" if number < 1e10 else f"{number:.2e}".replace("e+", "e")
 
 
-def _snippets(url: str, url2: str, vizarr: str, pyramid: Pyramid, layout: str) -> list[tuple[str, str]]:
+def _snippets(
+    url: str, url2: str, vizarr: str, pyramid: Pyramid, layout: str, tree: tuple[str, str]
+) -> list[tuple[str, str]]:
     sizes = [math.prod(level.shape) * pyramid.dtype.itemsize for level in pyramid.levels]
     # A pasted snippet reads a whole level: one of a moderate size.
     number = next((k for k, size in enumerate(sizes) if size <= _PASTED_BYTES), len(sizes) - 1)
     level, in_url = layout.format(level=number), quote(layout.format(level=number))
     any_level = f"f{layout.replace('{level}', '{k}')!r}"
     full = vizarr if "://" in vizarr else "/".join(url.split("/")[:3]) + vizarr
+    group, _, image = tree[1].format(level=number).rpartition("/")
     open_group = f'import zarr\n\ngroup = zarr.open_group("{url}", mode="r")\n'
     tabs = {
         "zarr": f"{open_group}level = group[{level!r}]\nlevel[...]",
         "xarray": f"""import xarray as xr
-import zarr
 
-array = zarr.open_array("{url}{in_url}", mode="r")
-xr.DataArray(array, dims={tuple(pyramid.axes)!r})""",
+level = xr.open_dataset("{tree[0]}", engine="zarr", group={group!r}, chunks={{}})
+level[{image!r}]""",
         "napari": f"""import napari
 {open_group}levels = [group[{any_level}] for k in range({len(pyramid.levels)})]
 viewer = napari.Viewer()

@@ -17,7 +17,7 @@ __all__ = ["serve_key"]
 
 async def serve_key(
     dataset: ServedDataset,
-    zarr_format: int,
+    address: str,
     key: str,
     scope: Scope,
     receive: Receive,
@@ -27,7 +27,7 @@ async def serve_key(
     """Answer GET or HEAD of a key. HEAD, 304 and 404 compute nothing."""
 
     async def get(snapshot: Snapshot) -> Any:
-        return await snapshot.by_format[zarr_format].get(key, default_buffer_prototype())
+        return await snapshot.store_at(address).get(key, default_buffer_prototype())
 
     async def read() -> tuple[Snapshot, memoryview | None]:
         async with cancel_on_disconnect(receive):
@@ -35,21 +35,21 @@ async def serve_key(
         if value is None:
             return snapshot, None
         body = memoryview(value.as_numpy_array()).cast("B")
-        snapshot.record_length(zarr_format, key, body.nbytes)
+        snapshot.record_length(address, key, body.nbytes)
         return snapshot, body
 
     snapshot = await dataset.current()
     if scope["query_string"]:
-        key = _with_question_mark(key, scope["query_string"].decode("latin-1"), snapshot.by_format[zarr_format])
-    if key not in snapshot.by_format[zarr_format]:
+        key = _with_question_mark(key, scope["query_string"].decode("latin-1"), snapshot.store_at(address))
+    if key not in snapshot.store_at(address):
         await reply(scope, send, 404)
         return
-    headers = _headers(snapshot, zarr_format, key)
+    headers = _headers(snapshot, address, key)
     if is_not_modified(scope, headers["ETag"]):
         await reply(scope, send, 304, headers={**headers, "Content-Length": ""})
         return
     if scope["method"] == "HEAD":
-        length = _length(snapshot, zarr_format, key)
+        length = _length(snapshot, address, key)
         await reply(scope, send, 200, headers={**headers, "Content-Length": "" if length is None else str(length)})
         return
     snapshot, body = await read()
@@ -67,7 +67,7 @@ async def serve_key(
         if body is None:
             await reply(scope, send, 404)
         else:
-            await range_response(scope, send, body, _headers(snapshot, zarr_format, key))
+            await range_response(scope, send, body, _headers(snapshot, address, key))
     finally:
         send_limiter.release(n_bytes)
 
@@ -78,16 +78,16 @@ def _with_question_mark(key: str, query: str, keys: Container[str]) -> str:
     return spelling if spelling in keys else key
 
 
-def _headers(snapshot: Snapshot, zarr_format: int, key: str) -> dict[str, str]:
+def _headers(snapshot: Snapshot, address: str, key: str) -> dict[str, str]:
     document = key.rpartition("/")[2] in ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
     return {
         "Content-Type": "application/json" if document else "application/octet-stream",
-        **snapshot.validators(zarr_format, key),
+        **snapshot.validators(address, key),
         "Accept-Ranges": "bytes",
         "Cache-Control": "no-cache",
     }
 
 
-def _length(snapshot: Snapshot, zarr_format: int, key: str) -> int | None:
-    size = snapshot.by_format[zarr_format].size_of(key)
-    return snapshot.lengths.get((zarr_format, key)) if size is None else size
+def _length(snapshot: Snapshot, address: str, key: str) -> int | None:
+    size = snapshot.store_at(address).size_of(key)
+    return snapshot.lengths.get((address, key)) if size is None else size
