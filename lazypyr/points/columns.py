@@ -15,10 +15,12 @@ from lazypyr._util.forksafe import remake_after_fork
 from lazypyr._util.places import is_url, local_path, place_of
 from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.geometry.windows import Window, ceil_div, chunk_window
+from lazypyr.metadata.packing import Packing, read_packing
 from lazypyr.pyramids.base import ComputeContext
 from lazypyr.sources.array import ArraySource, NumpySource
 from lazypyr.sources.base import Source, fresh_identity, identity_of, native
 from lazypyr.sources.codec_guard import known_codecs_only
+from lazypyr.sources.unpacked import UnpackedSource
 from lazypyr.sources.zarr import ZarrSource
 
 __all__ = [
@@ -139,8 +141,11 @@ def axis_names(ndim: int) -> tuple[str, ...]:
     return ("point", *(channels[a] if a < len(channels) else f"channel{a}" for a in range(ndim - 1)))
 
 
-def as_column(data: Any, name: str, storage_options: Mapping[str, Any] | None = None) -> Source:
+def as_column(data: Any, name: str, storage_options: Mapping[str, Any] | None = None, *, unpack: bool = True) -> Source:
     """A column of a numpy, zarr, dask or xarray array, a list, a pandas column, a Source, or the path of a zarr array.
+
+    Numbers that attributes of zarr or xarray declare to be packed, or to hold nothing, are unpacked, with NaN for what holds
+    nothing, unless `unpack` is False.
 
     Raises
     ------
@@ -151,20 +156,46 @@ def as_column(data: Any, name: str, storage_options: Mapping[str, Any] | None = 
         column = data
     elif (place := place_of(data)) is not None:
         text = place.text if is_url(place.text) else local_path(place.text)
-        column = _zarr_column(_opened(text, {**place.storage_options, **(storage_options or {})}), name, text)
-        column.opened_as = text
+        array = _opened(text, {**place.storage_options, **(storage_options or {})})
+        stored = _zarr_column(array, name, text)
+        stored.opened_as = text
+        column = _unpacked(stored, array if unpack else None)
     elif all(hasattr(data, name) for name in ("store", "attrs", "chunks", "dtype")):
-        column = _zarr_column(data, name, None)
+        column = _unpacked(_zarr_column(data, name, None), data if unpack else None)
     elif hasattr(data, "dask") or (hasattr(data, "chunks") and hasattr(data, "shape") and data.chunks):
-        data = getattr(data, "data", data) if hasattr(data, "dims") else data
-        rows = max(data.chunks[0]) if isinstance(data.chunks[0], tuple) else int(data.chunks[0])
-        others = (1,) * (len(data.shape) - 1)
-        column = ArraySource(data, axis_names(len(data.shape)), name=name, chunks=(rows, *others))
+        array = getattr(data, "data", data) if hasattr(data, "dims") else data
+        rows = max(array.chunks[0]) if isinstance(array.chunks[0], tuple) else int(array.chunks[0])
+        others = (1,) * (len(array.shape) - 1)
+        lazy = ArraySource(array, axis_names(len(array.shape)), name=name, chunks=(rows, *others))
+        column = _unpacked(lazy, data if unpack else None)
     else:
-        column = Column(_array(data, name), name=name)
+        array = _array(data, name)
+        packing = _packing_of(data, array.dtype) if unpack else None
+        column = Column(array if packing is None else packing.unpack(array), name=name)
     if not column.shape:
         raise PlanError(f"{name}: expected one entry a point, got a single value")
     return column
+
+
+def _unpacked(column: Source, declared_by: Any) -> Source:
+    """The column in the values that the attributes of an array declare."""
+    packing = None if declared_by is None else _packing_of(declared_by, column.dtype)
+    if packing is None:
+        return column
+    column.metadata = column.metadata.replaced(packing=packing)
+    return UnpackedSource(column, packing.dtype)
+
+
+def _packing_of(array: Any, dtype: np.dtype[Any]) -> Packing | None:
+    """Packing that an array of zarr or xarray declares; None where its numbers are the values."""
+    attrs = getattr(array, "attrs", None)
+    if not isinstance(attrs, Mapping) or not (hasattr(array, "dims") or hasattr(array, "store")):
+        return None
+    if dtype.kind not in "iufc":
+        return None
+    is_v2 = getattr(getattr(array, "metadata", None), "zarr_format", 3) == 2
+    packing = read_packing(attrs, dtype, fill_value=array.fill_value if is_v2 else None, is_mask=is_v2)
+    return None if packing.is_plain and packing.nodata is None else packing
 
 
 def _array(data: Any, name: str) -> Array:

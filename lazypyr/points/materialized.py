@@ -134,11 +134,12 @@ def read_materialized(group: Any) -> MaterializedCloud | None:
     if not isinstance(summary, dict) or "resolution" not in summary or "points/x" not in group:
         return None
     level = open_source(group).sources[0]
-    columns = {name: as_column(array, name) for name, array in group["points"].arrays()}
+    columns = {name: as_column(array, name, unpack=False) for name, array in group["points"].arrays()}
     settings = {name: summary[name] for name in ("resolution", "chunks", "levels") if name in summary}
     written_by: Any = attrs.get("lazypyr", {})
     point, values = (
-        as_column(group[path], path) if path in group else None for path in (f"{FOLDER}/point", f"{FOLDER}/values")
+        as_column(group[path], path, unpack=False) if path in group else None
+        for path in (f"{FOLDER}/point", f"{FOLDER}/values")
     )
     return MaterializedCloud(
         columns,
