@@ -135,8 +135,10 @@ class Opener(ABC):
 def check_array(array: Any, name: str) -> None:
     """PlanError for an array that no pyramid can be made of."""
     dtype = np.dtype(array.dtype)
-    if dtype.kind not in "biufcmM" or dtype.itemsize > 16:
-        raise PlanError(f"{name}: arrays of {dtype} can't be downsampled; expected numbers, booleans or times")
+    theirs = dtype.isbuiltin == 2  # of another package, such as ml_dtypes
+    if theirs or dtype.kind not in "biufcmM" or dtype.itemsize > 16:
+        advice = "; store it in one of numpy's own dtypes that holds its values, such as float32" if theirs else ""
+        raise PlanError(f"{name}: arrays of {dtype} can't be downsampled; expected numbers, booleans or times{advice}")
     if len(array.shape) < 2:
         raise PlanError(f"{name}: expected at least 2 axes (y and x), got shape {tuple(array.shape)}")
     if 0 in array.shape:

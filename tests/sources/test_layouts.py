@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import ml_dtypes
 import numpy as np
 import pytest
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
+from zarr.core.dtype.common import HasItemSize
+from zarr.dtype import DataTypeValidationError, ZDType, data_type_registry
 
 from lazypyr import LazyPyramidStore, PlanError, SourceError
 
@@ -126,4 +131,75 @@ def test_dtypes_that_are_no_numbers_are_refused(dtype, tmp_path):
     path = str(tmp_path / "a.zarr")
     zarr.create_array(path, shape=(8, 8), chunks=(4, 4), dtype=np.dtype(dtype), zarr_format=2)
     with pytest.raises(PlanError, match="can't be downsampled"):
+        LazyPyramidStore(path)
+
+
+def extension_of(name):
+    """A data type that a package adds to zarr: a dtype of ml_dtypes under its own name."""
+    dtype = np.dtype(getattr(ml_dtypes, name))
+
+    @dataclass(frozen=True, kw_only=True)
+    class Extension(ZDType, HasItemSize):
+        dtype_cls = type(dtype)
+        _zarr_v3_name = _zarr_v2_name = name
+        item_size = dtype.itemsize
+
+        @classmethod
+        def from_native_dtype(cls, native):
+            if native == dtype:
+                return cls()
+            raise DataTypeValidationError(native)
+
+        def to_native_dtype(self):
+            return dtype
+
+        @classmethod
+        def _from_json_v2(cls, data):
+            raise DataTypeValidationError(data)
+
+        @classmethod
+        def _from_json_v3(cls, data):
+            if data == name:
+                return cls()
+            raise DataTypeValidationError(data)
+
+        def to_json(self, zarr_format):
+            return name
+
+        def _check_scalar(self, data):
+            return True
+
+        def cast_scalar(self, data):
+            return dtype.type(data)
+
+        def default_scalar(self):
+            return dtype.type(0)
+
+        def from_json_scalar(self, data, *, zarr_format):
+            return dtype.type(float(data))
+
+        def to_json_scalar(self, data, *, zarr_format):
+            return float(data)
+
+    return Extension
+
+
+@pytest.mark.fault("N27")
+@pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn", "float8_e5m2", "int4"])
+def test_extension_dtypes_are_refused_with_what_to_do(name, tmp_path):
+    """Registered with zarr, which then reads them, or not, and as numpy arrays."""
+    path = str(tmp_path / "a.zarr")
+    dtype = np.dtype(getattr(ml_dtypes, name))
+    registry, extension = data_type_registry, extension_of(name)
+    registry.register(name, extension)
+    try:
+        array = zarr.create_array(path, shape=(8, 8), chunks=(4, 4), dtype=extension(), fill_value=0, compressors=None)
+        array[...] = np.ones((8, 8), dtype)
+        assert zarr.open_array(path, mode="r")[0, 0] == 1
+        for src in (path, array, np.ones((8, 8), dtype)):
+            with pytest.raises(PlanError, match=f"arrays of {name} can't be downsampled.*such as float32"):
+                LazyPyramidStore(src)
+    finally:
+        registry.unregister(name)
+    with pytest.raises(PlanError, match=f"can't be (read|opened).*{name}"):
         LazyPyramidStore(path)
