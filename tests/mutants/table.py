@@ -171,6 +171,7 @@ MUTANTS = tuple(
         ("N25", "sources/chunk_bytes.py", "ZipByteStore._reopen", "self._process != os.getpid()", "False"),
         ("N26", "_util/tokenize.py", "_Walk.hexdigest", "self._digest.hexdigest()",
          "hashlib.sha256(self._digest.digest() + np.__version__.encode()).hexdigest()"),
+        ("N27", "sources/opener.py", "check_array", "dtype.isbuiltin == 2", "False"),
         ("N27", "sources/decoder.py", "_decoder_v3", "(setup['index_codecs'][0].get('configuration') or {}).get('endian') == 'big'", "False"),
     )
 )  # fmt: skip
