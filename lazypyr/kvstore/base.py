@@ -41,12 +41,15 @@ class KVStore(ABC):
         Whether a pickled copy in another process writes to the same medium.
     supports_overwrite : bool
         Whether a value can be replaced or deleted.
+    is_transaction : bool
+        Whether its user makes all that is written visible at once; chunks are then taken of arrays only that are there.
     """
 
     name: str
     local: Path | None = None
     is_shared = True
     supports_overwrite = True
+    is_transaction = False
 
     @abstractmethod
     def get(self, key: str) -> bytes | None:

@@ -271,6 +271,12 @@ class ZarrByteStore(WholeValueStore):
         return None if got is None else got.data
 
     def stamps(self, location: str, owner: Any, path: str, version: object) -> Iterator[str | None]:
+        session: Any = getattr(self.store, "session", None)
+        if hasattr(session, "snapshot_id"):
+            # A commit is the same wherever it is opened; what isn't committed is known in this process only.
+            inside = identity_of(owner) if session.has_uncommitted_changes else None
+            yield repr((path, version, session.snapshot_id, inside))
+            return
         # The URL of what lies within another file (an archive, a list of references) doesn't tell which file that is.
         files = getattr(self.store, "fs", None)
         files = getattr(files, "sync_fs", files)

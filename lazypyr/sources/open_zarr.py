@@ -84,7 +84,8 @@ def _is_zarr(src: Any, kind: str) -> bool:
 
 
 def _name_of(store: Any, path: str = "") -> str:
-    return public_name(path or str(getattr(store, "path", None) or store))
+    text = str(getattr(store, "path", None) or store)
+    return public_name(path or (type(store).__name__ if " object at 0x" in text else text))
 
 
 def open_store(

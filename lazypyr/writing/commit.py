@@ -15,7 +15,7 @@ from lazypyr.writing.job import DestinationLost, Job, put
 from lazypyr.writing.sharding import sharded
 from lazypyr.writing.stages import unit_shape
 
-__all__ = ["check_apart", "check_whole", "commit", "complete", "withdraw"]
+__all__ = ["check_apart", "check_whole", "commit", "complete", "declare", "withdraw"]
 
 
 # Keys of documents that hold attributes. Among them are names of the source as somebody spelled it; the fingerprint
@@ -57,6 +57,15 @@ def commit(job: Job, stage: int) -> None:
         data = documents[key]
         if job.kvstore.get(key) != data:
             put(job.kvstore, key, data, atomic=True)
+
+
+def declare(job: Job) -> None:
+    """Write the documents of all arrays, no group's, where chunks are taken of arrays only that are there."""
+    if job.kvstore.is_transaction:
+        wanted = documents_of(job, len(job.stages))
+        for key in sorted(f"{path}/zarr.json" for array in job.arrays for path in array.paths.values()):
+            if key in wanted:
+                put(job.kvstore, key, wanted[key], atomic=True)
 
 
 def check_whole(job: Job, stage: int) -> None:

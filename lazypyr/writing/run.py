@@ -23,7 +23,7 @@ from lazypyr.registry import check_options
 from lazypyr.store.options import WrittenStoreOptions
 from lazypyr.store.store import LazyPyramidStore
 from lazypyr.writing.checkpoint import Checkpoint
-from lazypyr.writing.commit import check_apart, check_whole, commit, complete, withdraw
+from lazypyr.writing.commit import check_apart, check_whole, commit, complete, declare, withdraw
 from lazypyr.writing.executors import Executor, FuturesExecutor, ThreadExecutor, executor_of
 from lazypyr.writing.job import DestinationLost, Job, RegionResult, clear_spilled, destination_error
 from lazypyr.writing.lock import WriterLock
@@ -239,6 +239,7 @@ def _run(
     kvstore.clear(f"{HIDDEN}/partial", r"\d+-\d+-[0-9a-f]+")
     _withdraw_if_lost(job, checkpoint)
     checkpoint.begin()
+    declare(job)
     try:
         return _write_stages(job, executor, lock, checkpoint, watch, arrays, began, shown=shown)
     except OSError as error:
