@@ -87,11 +87,18 @@ class OmeMetadata:
         return replace(self, axes=tuple(axes))
 
     def colours(self) -> tuple[str, ...]:
-        """Colours of the channels, "RRGGBB", as far as all have one."""
+        """Colours of the channels, "RRGGBB"; none unless all have one."""
+        return tuple(colour.upper() for colour in self._of_channels("color"))
+
+    def labels(self) -> tuple[str, ...]:
+        """Names of the channels; none unless all have one."""
+        return self._of_channels("label")
+
+    def _of_channels(self, key: str) -> tuple[str, ...]:
         channels = (self.omero or {}).get("channels")
         listed = channels if isinstance(channels, list) else []
-        colours = [c["color"].upper() for c in listed if isinstance(c, Mapping) and isinstance(c.get("color"), str)]
-        return tuple(colours) if len(colours) == len(listed) else ()
+        texts = [c[key] for c in listed if isinstance(c, Mapping) and isinstance(c.get(key), str)]
+        return tuple(texts) if len(texts) == len(listed) else ()
 
     def of_other_values(self) -> OmeMetadata:
         """Metadata that stay true of the image when its pixels became other values: those of its axes."""

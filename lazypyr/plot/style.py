@@ -225,7 +225,7 @@ def _labels(
     viewport: Viewport, names: Sequence[str], labels: Sequence[Any] | Mapping[str, Sequence[Any]] | None
 ) -> dict[str, list[str]]:
     if labels is None:
-        return {}
+        return _channel_names(viewport, names)
     by_name = dict(labels) if isinstance(labels, Mapping) else dict.fromkeys(names, labels)
     alias = dict(zip(viewport.kdims, names, strict=True))
     out = {}
@@ -241,6 +241,14 @@ def _labels(
             raise PlanError(f"labels: {len(words)} for key dimension {name!r}, which has {size}")
         out[name] = words
     return out
+
+
+def _channel_names(viewport: Viewport, names: Sequence[str]) -> dict[str, list[str]]:
+    """Names of channels that OME metadata give, by key dimension."""
+    ome = viewport.pyramid.metadata.ome
+    words = list(ome.labels()) if ome is not None else []
+    sizes = zip(names, viewport.kdims, viewport.sizes, strict=True)
+    return {name: words for name, axis, n in sizes if words and n == len(words) and ome.type_of(axis) == "channel"}
 
 
 def label_text(value: Any) -> str:

@@ -11,6 +11,7 @@ import time
 import holoviews as hv
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -348,6 +349,18 @@ def test_nodata_is_not_drawn():
     data[3:5] = -1
     got = shown(lazypyr.plot.ras_plot(data, nodata=-1))
     assert np.array_equal(np.isnan(got), data == -1)
+
+
+def test_sliders_have_the_names_of_omes_channels(tmp_path):
+    channels = [{"label": name, "color": "00FF00"} for name in ("DAPI", "GFP", "actin")]
+    group = zarr.open_group(tmp_path / "cells.zarr", mode="w", zarr_format=2)
+    group.create_array("0", data=np.zeros((3, 2, 40, 50), "u2"), chunks=(1, 1, 40, 50))
+    axes = [{"name": "c", "type": "channel"}, *({"name": a, "type": "space"} for a in "zyx")]
+    entry = {"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}
+    group.attrs.update({"multiscales": [entry], "omero": {"channels": channels}})
+    c, z = raster_plot(tmp_path / "cells.zarr").kdims
+    assert [c.pprint_value(k) for k in range(3)] == ["DAPI", "GFP", "actin"]
+    assert z.pprint_value(1) == "1"
 
 
 def test_labels_are_dates():
