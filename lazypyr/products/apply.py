@@ -22,6 +22,7 @@ from lazypyr.products.terrain import aspect, hillshade, slope
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.level_source import LevelSource
 from lazypyr.pyramids.products import ProductLike
+from lazypyr.pyramids.unpacked import UnpackedPyramid
 from lazypyr.registry import Registry, nearest
 from lazypyr.sources.base import Source
 
@@ -34,7 +35,13 @@ __all__ = [
     "product_again",
     "product_of",
     "register_product",
+    "unpacked",
 ]
+
+
+def unpacked(pyramid: Pyramid) -> Pyramid:
+    """The pyramid in the values that its packed numbers mean."""
+    return UnpackedPyramid(pyramid)
 
 
 def _as_maker(name: str, value: Any) -> Callable[..., Product]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from lazypyr.metadata.dataset import Described
 from lazypyr.metadata.packing import Packing, packing_of
 from lazypyr.metadata.protocol import SupportsDownsampling
 from lazypyr.pyramids.completion import INTERNAL
-from lazypyr.pyramids.compute_context import SERIAL, ComputeContext, SerialContext
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.key import Key
 from lazypyr.pyramids.level import Level, checked_window
@@ -26,17 +25,47 @@ from lazypyr.pyramids.level_array import LevelArray
 from lazypyr.pyramids.plan import ReadPlan
 from lazypyr.pyramids.products import ProductLike, load_products
 from lazypyr.pyramids.recipes import HasRecipe
+from lazypyr.pyramids.reduction import reduce_block
 from lazypyr.pyramids.represented import Represented
+from lazypyr.pyramids.serial_context import SerialContext
 from lazypyr.reducers import REDUCERS
 
 if TYPE_CHECKING:
-    from lazypyr.pyramids.reduction import Reduction
+    from lazypyr.reducers import Reducer
     from lazypyr.sources.base import Source
     from lazypyr.sources.far.ahead import StoredChunk
 
-__all__ = ["SERIAL", "ComputeContext", "Level", "Pyramid", "SerialContext"]
+__all__ = ["SERIAL", "ComputeContext", "Level", "Pyramid", "Reduction", "SerialContext"]
 
 Array = np.ndarray[Any, Any]
+
+
+class ComputeContext(Protocol):
+    """Surroundings that a pyramid computes in: cached chunks of it and of others, threads, bounds on memory."""
+
+    @property
+    def cache_budget_bytes(self) -> int:
+        """Bytes of chunks that may be put into the cache on the way; 0: nothing is kept."""
+
+    @property
+    def task_bytes(self) -> int:
+        """Bytes that one task may hold."""
+
+    @property
+    def workers(self) -> int:
+        """Number of tasks that run at once."""
+
+    def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
+        """Pixels of another pyramid, cached by chunk; read-only."""
+
+    def get_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
+        """The finished chunk (full-size chunk) if it is cached, without computing it."""
+
+    def put_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...], chunk: Array) -> None:
+        """Hand in a chunk (clipped to the level) that came out on the way; kept if there is room."""
+
+    def run_tasks(self, tasks: Iterable[Callable[[], None]]) -> None:
+        """Run tasks, which wait for nothing, on all cores; returns when all are done, raises the first error."""
 
 
 class Pyramid(Described, HasRecipe, Represented, ABC):
@@ -173,9 +202,10 @@ class Pyramid(Described, HasRecipe, Represented, ABC):
     @property
     def unpacked(self) -> Pyramid:
         """The pyramid in the values that its numbers mean, each level unpacked; itself where the numbers are the values."""
-        from lazypyr.pyramids.unpacked import UnpackedPyramid
-
-        return self if self.packing.is_plain else UnpackedPyramid(self)
+        if self.packing.is_plain:
+            return self
+        values: Pyramid = load_products().unpacked(self)
+        return values
 
     @property
     def n_stored_levels(self) -> int:
@@ -332,3 +362,39 @@ class Pyramid(Described, HasRecipe, Represented, ABC):
 
     def __hash__(self) -> int:
         return hash(self.key)
+
+
+class Reduction(Pyramid):
+    """A pyramid as its planner sees it: levels that are stored, and a reducer for those beyond.
+
+    Attributes
+    ----------
+    stored_levels : tuple[Source, ...]
+        Levels that exist, finest first; all of the same axes and dtype.
+    reducer : Reducer
+    factors : tuple[int, ...]
+        Pixels of the level before in one pixel, by axis; 1 where an axis is not downsampled.
+    joins : tuple[int, ...]
+        Level from which on each axis is downsampled.
+    """
+
+    stored_levels: tuple[Source, ...]
+    reducer: Reducer
+    factors: tuple[int, ...]
+    joins: tuple[int, ...]
+
+    def between(self, finer: int, coarser: int) -> tuple[int, ...]:
+        """Pixels of a level in one of a coarser one, by axis."""
+        return windows.level_factors(self.factors, self.joins, finer, coarser)
+
+    def reduce(self, block: Array, factors: tuple[int, ...], out: Array | None = None) -> Array:
+        """Reduced block of stored numbers, in which what holds nothing is left out; see `Reducer.__call__`."""
+        return reduce_block(self.reducer, self.packing, self.nodata, block, factors, out)
+
+    @property
+    def last_stored_level(self) -> int:
+        """The coarsest level that is read, not computed."""
+        return len(self.stored_levels) - 1
+
+
+SERIAL: ComputeContext = SerialContext()

@@ -19,9 +19,8 @@ import numpy as np
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window, overlap, slices_within
-from lazypyr.pyramids.base import ComputeContext
+from lazypyr.pyramids.base import ComputeContext, Reduction
 from lazypyr.pyramids.plan import BlockPlan, ReadPlan, Strategy
-from lazypyr.pyramids.reduction import Reduction
 from lazypyr.sources.base import Source
 
 __all__ = ["ReadPass"]

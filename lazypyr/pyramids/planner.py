@@ -7,9 +7,8 @@ import math
 
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import ComputeContext
+from lazypyr.pyramids.base import ComputeContext, Reduction
 from lazypyr.pyramids.plan import BlockPlan, ReadPlan, Strategy
-from lazypyr.pyramids.reduction import Reduction
 from lazypyr.sources.base import Source
 
 __all__ = ["plan_reduced"]

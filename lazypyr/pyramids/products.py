@@ -29,6 +29,9 @@ class Products(Protocol):
     def apply_to_source(self, source: Any, product: ProductLike, /, **options: Any) -> Any:
         """The product of a source, before reduction."""
 
+    def unpacked(self, pyramid: Any, /) -> Any:
+        """The pyramid in the values that its packed numbers mean."""
+
     def product_again(self, entry: Mapping[str, Any], /) -> Any:
         """The product that a recipe has as `entry`."""
 

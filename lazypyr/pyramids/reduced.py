@@ -15,14 +15,13 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES, axes_label
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import ComputeContext, Level, Pyramid
+from lazypyr.pyramids.base import ComputeContext, Level, Pyramid, Reduction
 from lazypyr.pyramids.execute import ReadPass
 from lazypyr.pyramids.explain import explain_pass, stored_chunks_of
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.placement import Placements, transposed_placement
 from lazypyr.pyramids.plan import ReadPlan
 from lazypyr.pyramids.planner import plan_reduced
-from lazypyr.pyramids.reduction import Reduction
 from lazypyr.pyramids.settings import ISOTROPIC
 from lazypyr.reducers import Reducer, reducer_of
 from lazypyr.sources.base import Source, bytes_of_pixel

@@ -13,8 +13,7 @@ import numpy as np
 from lazypyr.geometry import windows
 from lazypyr.geometry.projection import axis_projections, chunk_projections
 from lazypyr.geometry.windows import Window, overlap, slices_within
-from lazypyr.pyramids.base import Pyramid
-from lazypyr.pyramids.reduction import Reduction
+from lazypyr.pyramids.base import Pyramid, Reduction
 from lazypyr.sources.base import Source
 from lazypyr.writing.job import DestinationLost, Job, Parallel, put, serial, spill_key
 from lazypyr.writing.stages import Stage, free_units, units_of

@@ -18,9 +18,8 @@ import numpy as np
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
-from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.base import Pyramid, Reduction
 from lazypyr.pyramids.coords import arrays_of
-from lazypyr.pyramids.reduction import Reduction
 from lazypyr.store.layout import StoreLayout
 
 __all__ = ["ArrayLevels", "Stage", "arrays_to_write", "plan_stages"]
