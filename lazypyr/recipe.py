@@ -27,7 +27,7 @@ from lazypyr.sources.open import open_source
 __all__ = ["open_recipe", "open_sources", "read_json", "schema"]
 
 _OPTIONS = ("method", "factors", "levels", "chunks", "bounds", "order", "decode")
-_ARRAY = ("axes", "nodata", "multiscale", "variable")
+_ARRAY = ("axes", "nodata", "multiscale", "variable", "sel", "isel")
 _SOURCE = ("lazypyr_recipe", "source", "level", *_ARRAY, "source_products", "products")
 _MAX_BYTES = 16 * 2**20
 # Schemes of fsspec by which a file may name files of this machine.

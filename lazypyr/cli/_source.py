@@ -31,7 +31,29 @@ def source_command(
     )
     add("--multiscale", type=_number_or_name, metavar="N | NAME", help="which of several multiscales of a group")
     add("--chunks", type=_chunks, metavar="N | NY,NX", help="pixels of a tile (default: 256)")
-    add("--product", metavar="NAME", help="product to compute, e.g. intf_all, phase, amplitude")
+    add(
+        "--product",
+        action="append",
+        metavar="NAME[:KEY=VALUE;...]",
+        help="product to compute, e.g. intf_all, phase, pca:n=3, composite:bands=0,1,2; may be repeated, in order",
+    )
+    add("--variable", metavar="PATH", help="which raster of a dataset of several")
+    add(
+        "--sel",
+        action="append",
+        type=_label,
+        default=[],
+        metavar="DIM=LABEL[..LABEL]",
+        help="part of the source by coordinates, e.g. time=2020-01 or lat=10..20; may be repeated",
+    )
+    add(
+        "--isel",
+        action="append",
+        type=_index,
+        default=[],
+        metavar="DIM=I[..J]",
+        help="part of the source by indices, e.g. time=0 or time=0..12; may be repeated",
+    )
     add(
         "--decode",
         action="store_true",
@@ -51,8 +73,9 @@ def source_command(
 
 def source_options(args: argparse.Namespace) -> dict[str, Any]:
     """Options of SRC that were given, as keywords of `lazypyr.open_pyramid`."""
-    names = ("method", "axes", "order", "levels", "chunks", "product", "multiscale", "decode")
+    names = ("method", "axes", "order", "levels", "chunks", "product", "multiscale", "decode", "variable")
     options = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    options |= {name: dict(getattr(args, name)) for name in ("sel", "isel") if getattr(args, name)}
     if args.storage_option:
         options["storage_options"] = dict(args.storage_option)
     return options
@@ -74,6 +97,24 @@ def _levels(text: str) -> int | str:
 
 def _number_or_name(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
+
+
+def _label(text: str) -> tuple[str, Any]:
+    dim, sign, value = text.partition("=")
+    if not (dim and sign and value):
+        raise argparse.ArgumentTypeError(f"expected DIM=LABEL or DIM=LABEL..LABEL, got {text!r}")
+    first, dots, last = value.partition("..")
+    return dim, slice(first or None, last or None) if dots else first
+
+
+def _index(text: str) -> tuple[str, Any]:
+    dim, value = _label(text)
+    try:
+        if isinstance(value, slice):
+            return dim, slice(*(None if end is None else int(end) for end in (value.start, value.stop)))
+        return dim, int(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected DIM=I or DIM=I..J, got {text!r}") from None
 
 
 def _option(text: str) -> tuple[str, Any]:

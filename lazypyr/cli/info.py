@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lazypyr._names import without_secrets
-from lazypyr._util.text import size_text, table
+from lazypyr._util.text import listed, size_text, table
 from lazypyr.cli._source import source_command, source_options
-from lazypyr.errors import DestinationError
+from lazypyr.errors import DestinationError, PlanError
 from lazypyr.geometry import windows
 from lazypyr.pyramids.base import Pyramid
 
-__all__ = ["AS_STORED", "add_parser", "describe", "run"]
+if TYPE_CHECKING:
+    from lazypyr.pyramids.tree import PyramidTree
+
+__all__ = ["AS_STORED", "add_parser", "describe", "describe_tree", "run"]
 
 AS_STORED = "as stored"
 """Word for levels that nothing computes."""
@@ -36,13 +40,48 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Print the table, or JSON."""
-    from lazypyr.pyramids.open import open_pyramid
+    from lazypyr.pyramids.tree import open_pyramids
 
-    pyramid = open_pyramid(args.source, **source_options(args))
+    tree = open_pyramids(args.source, **source_options(args))
+    facts = describe_tree(tree) if len(tree.pyramids) > 1 or "" not in tree.pyramids else {}
+    text = _tree_text(facts) if facts else "".join(_unreadable(tree.surroundings.unreadable))
+    if "" in tree.pyramids:  # an image, perhaps with labels below it
+        root = describe(tree.pyramids[""])
+        facts, text = {**root, **facts}, _text(root) + (f"\n\n{text}" if facts else text)
     if args.svg:
-        _draw(pyramid, args.svg)
-    facts = describe(pyramid)
-    print(json.dumps(facts, indent=2) if args.json else _text(facts))
+        if len(tree.pyramids) > 1:
+            raise PlanError("--svg draws one pyramid: pick one with --variable PATH")
+        _draw(next(iter(tree.pyramids.values())), args.svg)
+    print(json.dumps(facts, indent=2) if args.json else text)
+
+
+def describe_tree(tree: PyramidTree) -> dict[str, Any]:
+    """Description of a collection, JSON-like: its pyramids by path, what is served as it is, what can't be read."""
+    return {
+        "collection": {path: describe(pyramid) for path, pyramid in tree.pyramids.items()},
+        "as_is": sorted(tree.surroundings.arrays),
+        "unreadable": dict(tree.surroundings.unreadable),
+    }
+
+
+def _tree_text(facts: dict[str, Any]) -> str:
+    rows = [
+        (path or "/", " ".join(one["axes"]), " x ".join(map(str, one["levels"][0]["shape"])), one["dtype"],
+         len(one["levels"]), one["method"], size_text(one["source_bytes"]))
+        for path, one in facts["collection"].items()
+    ]  # fmt: skip
+    lines = [
+        f"a collection of {len(rows)} pyramids; --variable PATH picks one",
+        "",
+        table(["path", "axes", "shape", "dtype", "levels", "method", "bytes"], rows),
+    ]
+    if facts["as_is"]:
+        lines += ["", f"served as it is: {listed(facts['as_is'], 60)}"]
+    return "\n".join(lines) + "".join(_unreadable(facts["unreadable"]))
+
+
+def _unreadable(reasons: Mapping[str, str]) -> list[str]:
+    return [f"\ncan't be opened: {path}: {' '.join(reason.split())[:300]}" for path, reason in reasons.items()]
 
 
 def _draw(pyramid: Pyramid, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,10 @@ def run(args: argparse.Namespace) -> None:
     if not 0 <= args.port < 65536:
         raise PlanError(f"--port: expected 0 to 65535, got {args.port}")
     options = source_options(args)
-    product = options.pop("product", None)
+    products = options.pop("product", [])
+    product = products[-1] if products else None
+    if products[1:]:  # the page offers others in the place of the last one
+        options["product"] = products[:-1]
     style = {"clim": tuple(args.clim) if args.clim else None, "cmap": args.cmap, "invert_yaxis": args.invert_y}
     style = {name: value for name, value in style.items() if value is not None}
     if args.bounds:
@@ -70,6 +73,8 @@ def run(args: argparse.Namespace) -> None:
     sources: dict[str, Any] = dict(zip(_titles(args.source), args.source, strict=True))
     if args.points:
         sources, options = _clouds(args, options), {}
+    else:
+        sources, options = _rasters(sources, options)
     if args.save:
         from lazypyr.plot import save_picture
 
@@ -93,6 +98,20 @@ def run(args: argparse.Namespace) -> None:
         links["these data as Zarr over HTTP"] = served.url
     shown = {"product": product, "dates": dates, "port": args.port, "show": not args.no_browser, "links": links}
     view(sources, **shown, **style, **options)
+
+
+def _rasters(sources: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Every raster of sources that hold several, by name, and the options that are left; sources of one as they are."""
+    from lazypyr.pyramids.tree import open_pyramids
+
+    found: dict[str, Any] = {}
+    for name, source in sources.items():
+        try:
+            pyramids = open_pyramids(source, **options).pyramids
+        except PlanError:  # what only plots know: they say so
+            return dict(sources), dict(options)
+        found |= {f"{name}/{path}".rstrip("/"): pyramid for path, pyramid in pyramids.items()}
+    return (found, {}) if len(found) > len(sources) else (dict(sources), dict(options))
 
 
 def _clouds(args: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:

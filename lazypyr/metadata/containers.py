@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["children_named", "converted", "is_container", "ome_attributes"]
+__all__ = ["children_named", "converted", "describes_container", "is_container", "ome_attributes"]
 
 # Keys of groups that hold images; 0.5 has them under "ome", with one version for all, 0.4 has them beside the others.
 _CONTAINERS = ("plate", "well", "bioformats2raw.layout")
@@ -26,6 +26,12 @@ def is_container(attrs: Mapping[str, Any]) -> bool:
     """True for a plate, a well, and the images of bioformats2raw."""
     ome = ome_attributes(attrs)
     return any(key in ome for key in _CONTAINERS)
+
+
+def describes_container(key: str, value: Any) -> bool:
+    """True for an attribute of a group around images, which is false of an image in it."""
+    names = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    return key in _CONTAINERS or (key in _LISTS and names)
 
 
 def children_named(attrs: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lazypyr.errors import PlanError
 from lazypyr.metadata.codec import Codec
+from lazypyr.metadata.containers import describes_container
 from lazypyr.metadata.conventions import CONVENTIONS, Hierarchy, is_reserved, is_written
 from lazypyr.metadata.conventions.cf import fill_value_of
 from lazypyr.metadata.documents import ArrayNode
@@ -64,7 +65,9 @@ def multiscale_attributes(
         raise PlanError(f"paths: expected one for each of the {len(pyramid.levels)} levels, got {list(paths)!r}")
     hierarchy = Hierarchy(zarr_format, tuple(paths), legacy, omero, provenance)
     around = getattr(getattr(pyramid, "metadata", None), "group_attrs", {})
-    attributes = {key: value for key, value in around.items() if not is_written(str(key))}
+    attributes = {
+        key: value for key, value in around.items() if not (is_written(str(key)) or describes_container(key, value))
+    }
     attributes |= {key: value for key, value in pyramid.attrs.items() if not is_reserved(str(key))}
     for convention in CONVENTIONS:
         attributes |= convention.group(pyramid, hierarchy)

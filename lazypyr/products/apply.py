@@ -19,6 +19,7 @@ from lazypyr.products.fitted import map_pyramids, map_sources
 from lazypyr.products.insar import amplitude, intensity, intf, phase
 from lazypyr.products.stretch import rescale
 from lazypyr.products.terrain import aspect, hillshade, slope
+from lazypyr.products.text import parsed_product
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.level_source import LevelSource
 from lazypyr.pyramids.products import ProductLike
@@ -161,7 +162,8 @@ def product_of(product: ProductLike, /, **options: Any) -> Product:
     Parameters
     ----------
     product : str, callable or Product
-        One of `NAMES`, or a name that is registered; "expression:" and a formula; a function, as `define` describes; or a result of `define` and the functions of this module.
+        One of `NAMES`, or a name that is registered, perhaps with options, "pca:n=3" (see `lazypyr.products.text`);
+        "expression:" and a formula; a function, as `define` describes; or a result of `define` and the functions of this module.
     **options : dict
         Options of the named product or of `define`.
 
@@ -192,8 +194,8 @@ def product_of(product: ProductLike, /, **options: Any) -> Product:
             )
         return product
     if isinstance(product, str):
-        if product.startswith("expression:"):
-            product, options = "expression", {"text": product.removeprefix("expression:"), **options}
+        product, given = parsed_product(product)
+        options = {**given, **options}
         if product not in PRODUCTS:
             hint = nearest(product, PRODUCTS)
             if product == "dequantize":

@@ -16,7 +16,7 @@ from lazypyr.metadata.packing import packing_of
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.isotropic import isotropic_joins
 from lazypyr.pyramids.placement import completed_placements, transposed_placement
-from lazypyr.pyramids.products import ProductLike, load_products
+from lazypyr.pyramids.products import ProductLike, load_products, mapped
 from lazypyr.pyramids.reduced import ReducedPyramid
 from lazypyr.pyramids.settings import (
     ISOTROPIC,
@@ -38,7 +38,7 @@ def assembled(
     opened: OpenedSource,
     *,
     method: str | Callable[..., Any] | Reducer | None = None,
-    product: ProductLike | None = None,
+    product: ProductLike | Sequence[ProductLike] | None = None,
     source_product: ProductLike | None = None,
     order: str | Iterable[str] | None = None,
     levels: int | str | None = None,
@@ -57,7 +57,8 @@ def assembled(
     opened = _decoded(opened, reducer, decode=decode)
     sizes = (256, 256) if chunks is None else chunks
     result = _reduced(opened, reducer, order, count, sizes, factors, bounds, recomputed=recompute)
-    return result if product is None else result.map(product)
+    pyramid: Pyramid = mapped(result, product)
+    return pyramid
 
 
 def _default_reducer(opened: OpenedSource) -> Reducer:

@@ -17,7 +17,7 @@ from lazypyr.pyramids.assemble import assembled
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.function import FunctionPyramid
 from lazypyr.pyramids.level_source import LevelSource
-from lazypyr.pyramids.products import ProductLike
+from lazypyr.pyramids.products import ProductLike, mapped
 from lazypyr.pyramids.recipes import is_recipe, load_recipes
 from lazypyr.pyramids.settings import (
     check_levels,
@@ -41,7 +41,7 @@ def open_pyramid(
     src: Any,
     *,
     method: str | Callable[..., Any] | Reducer | None = None,
-    product: ProductLike | None = None,
+    product: ProductLike | Sequence[ProductLike] | None = None,
     source_product: ProductLike | None = None,
     axes: str | Iterable[str] | None = None,
     order: str | Iterable[str] | None = None,
@@ -55,6 +55,8 @@ def open_pyramid(
     storage_options: Mapping[str, Any] | None = None,
     allow_codecs: Iterable[str] = (),
     variable: str | None = None,
+    sel: Mapping[str, Any] | None = None,
+    isel: Mapping[str, Any] | None = None,
 ) -> Pyramid:
     """Open a source as a pyramid. No pixel is read.
 
@@ -67,8 +69,8 @@ def open_pyramid(
     method : str, callable or Reducer, optional
         Reducer that makes coarser levels: "stride" (default), "mean", ...; see `lazypyr.reducers`. A pyramid that lazypyr wrote
         goes on by the method it was made by, an OME-Zarr image of labels (`image-label`) by "mode".
-    product : str, callable or Product, optional
-        Applied to every level, after reduction; see `lazypyr.product`.
+    product : str, callable, Product, or a sequence of them, optional
+        Applied to every level, after reduction, in order; see `lazypyr.product`.
     source_product : str, callable or Product, optional
         Applied to level 0, before reduction.
     axes : str or sequence of str, optional
@@ -100,6 +102,11 @@ def open_pyramid(
         Codecs that zarr metadata may name besides those of zarr and numcodecs that only decode numbers.
     variable : str, optional
         Which raster of a dataset of several: its path, or the end of it that only one has.
+    sel : mapping, optional
+        Part of the source by coordinates: a label by dimension, whose axis is dropped, or a slice of labels; by xarray's
+        rules (``{"time": "2020-01"}`` is a month), which must be installed.
+    isel : mapping, optional
+        Part of the source by indices, in the same way. y and x may be cut to ranges.
 
     Returns
     -------
@@ -128,13 +135,15 @@ def open_pyramid(
     src, is_settled = _unwrapped(src, variable)
     making = {"method": method, "levels": levels, "chunks": chunks, "factors": factors, "bounds": bounds}
     making["decode"] = decode or None
-    reading = {"multiscale": multiscale, "storage_options": storage_options, "allow_codecs": allow_codecs or None}
+    selecting = {"multiscale": multiscale, "sel": sel or None, "isel": isel or None}
+    reading = {**selecting, "storage_options": storage_options, "allow_codecs": allow_codecs or None}
     stated = {"nodata": None if isinstance(nodata, str) and nodata == "declared" else (nodata,)}
     settings = {name: value for name, value in {**making, **reading, **stated}.items() if value is not None}
     if isinstance(src, Pyramid) and source_product is None and (is_settled or not settings):
         same = _unchanged(src, settings, axes)
         result = same if order is None else _transposed(same, order)
-        return result if product is None else result.map(product)
+        pyramid: Pyramid = mapped(result, product)
+        return pyramid
     source = LevelSource(src) if isinstance(src, Pyramid) else src
     opened = open_source(
         source,
@@ -142,7 +151,7 @@ def open_pyramid(
         nodata=nodata,
         storage_options=storage_options,
         allow_codecs=allow_codecs,
-        multiscale=multiscale,
+        **selecting,
         variable=None if source is not src else variable,
     )
     return assembled(opened, product=product, source_product=source_product, order=order, **making)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ class RecipeOptions(TypedDict, total=False):
     """Keywords of `lazypyr.open_pyramid` but the number of levels and the options of a URL; see there."""
 
     method: str | Callable[..., Any] | Reducer | None
-    product: ProductLike | None
+    product: ProductLike | Sequence[ProductLike] | None
     source_product: ProductLike | None
     axes: str | Iterable[str] | None
     order: str | Iterable[str] | None
@@ -33,3 +33,5 @@ class PyramidOptions(RecipeOptions, total=False):
     levels: int | str | None
     storage_options: Mapping[str, Any] | None
     variable: str | None
+    sel: Mapping[str, Any] | None
+    isel: Mapping[str, Any] | None

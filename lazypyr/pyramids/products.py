@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-__all__ = ["ProductLike", "load_products", "provide_products"]
+__all__ = ["ProductLike", "load_products", "mapped", "provide_products"]
 
 
 class SupportsName(Protocol):
@@ -18,6 +18,14 @@ class SupportsName(Protocol):
 
 ProductLike = str | Callable[..., Any] | SupportsName
 """A product by name, a function, or a `lazypyr.product.Product`."""
+
+
+def mapped(pyramid: Any, products: ProductLike | Sequence[ProductLike] | None) -> Any:
+    """Pyramid after one product, or several in their order."""
+    chain = products if isinstance(products, list | tuple) else [] if products is None else [products]
+    for product in chain:
+        pyramid = pyramid.map(product)
+    return pyramid
 
 
 class Products(Protocol):

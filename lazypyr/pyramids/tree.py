@@ -16,7 +16,7 @@ from lazypyr.sources.open import OpenedSource, open_tree
 
 __all__ = ["PyramidTree", "open_pyramids"]
 
-_OF_SOURCES = ("axes", "nodata", "storage_options", "allow_codecs", "multiscale", "variable")
+_OF_SOURCES = ("axes", "nodata", "storage_options", "allow_codecs", "multiscale", "variable", "sel", "isel")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def open_pyramids(src: Any, *, as_collection: bool | None = None, **options: Any
         name = opened.name or "image"
         return PyramidTree({name if as_collection else "": assembled(opened, **rest)})
     if opened.single is not None and not as_collection:
-        return PyramidTree({"": assembled(opened.rasters[opened.single], **rest)})
+        alone = Surroundings(unreadable=opened.surroundings.unreadable)
+        return PyramidTree({"": assembled(opened.rasters[opened.single], **rest)}, alone)
     pyramids, failed = {}, dict(opened.surroundings.unreadable)
     for path, raster in opened.rasters.items():
         own = {"method": "mode"} if path in opened.labels and rest.get("method") is None else {}

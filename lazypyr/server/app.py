@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lazypyr.errors import PlanError
-from lazypyr.server.dataset import XARRAY, ServedDataset
+from lazypyr.server.dataset import XARRAY, ServedDataset, named_dataset
 from lazypyr.server.metrics import Stats
 from lazypyr.server.responses import ALLOWED, ClientDisconnected, SendLimiter, counting_send, error_response, reply
 from lazypyr.server.routes_viewer import ViewerRoutes
@@ -32,9 +32,10 @@ RESERVED = frozenset(
 )
 # Pages with nothing below them.
 _LEAF_PAGES = ("", "stats", "metrics", "ready")
-_NAME = re.compile(r"\w[\w.+-]{0,99}")
-# Escapes of what needs none, or of "/": a second spelling of a path, by which things are hidden.
-_NEEDLESS_ESCAPE = re.compile(rb"%(?:2[DEFdef]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff])")
+_NAME = re.compile(r"\w[\w.+-]{0,99}(?:/\w[\w.+-]{0,99}){0,9}")
+# Escapes of what needs none: a second spelling of a path, by which things are hidden. "/" may be escaped: clients do so
+# with names that have one.
+_NEEDLESS_ESCAPE = re.compile(rb"%(?:2[DEde]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff])")
 _MAX_TARGET, _MAX_HEADERS = 8 * 1024, 32 * 1024
 _MAX_SENDING_BYTES = 128 * 2**20
 _SEND_WAIT_SECONDS = 30.0
@@ -81,10 +82,10 @@ class App:
     ) -> None:
         self.datasets: Mapping[str, ServedDataset] = {dataset.name: dataset for dataset in datasets}
         for name in self.datasets:
-            if not _NAME.fullmatch(name) or name in RESERVED:
+            if not _NAME.fullmatch(name) or name.partition("/")[0] in RESERVED:
                 raise PlanError(
-                    f"{name!r} can't be the name of a source: letters, digits, '_', '-', '+' and '.' are allowed, and none of "
-                    f"{', '.join(sorted(RESERVED))}"
+                    f"{name!r} can't be the name of a source: letters, digits, '_', '-', '+', '.' and single '/' are allowed, "
+                    f"and none of {', '.join(sorted(RESERVED))} at its beginning"
                 )
         if not self.datasets:
             raise PlanError("serve: no source was given")
@@ -165,13 +166,11 @@ class App:
 
     async def _route(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         first, _, rest = path[1:].partition("/")
-        dataset, address = self.datasets.get(first), None
-        if dataset is None and first in ("v2", "v3", XARRAY):
-            name, _, rest = rest.partition("/")
-            dataset, address = self.datasets.get(name), first
+        address = first if first in ("v2", "v3", XARRAY) else None
+        dataset, key = named_dataset(self.datasets, path[1:] if address is None else rest)
         if dataset is not None:
             await serve_key(
-                dataset, address or f"v{dataset.first_format}", rest, scope, receive, send, self._send_limiter
+                dataset, address or f"v{dataset.first_format}", key, scope, receive, send, self._send_limiter
             )
         elif self._viewer is not None and path.startswith("/viewers/vizarr/"):
             await self._viewer({**scope, "root_path": "/viewers/vizarr"}, receive, send)

@@ -19,7 +19,7 @@ from lazypyr.engine.pools import DaemonThreadPool
 from lazypyr.errors import BusyError
 from lazypyr.store import LazyPyramidStore
 
-__all__ = ["XARRAY", "ServedDataset", "Snapshot", "tree_path"]
+__all__ = ["XARRAY", "ServedDataset", "Snapshot", "named_dataset", "tree_path"]
 
 T = TypeVar("T")
 XARRAY = "xarray"
@@ -210,3 +210,13 @@ class ServedDataset:
         if refreshed is not store:
             engine.clear()
             self._snapshot = Snapshot.of(refreshed, self._snapshot)
+
+
+def named_dataset(datasets: Mapping[str, ServedDataset], path: str) -> tuple[ServedDataset | None, str]:
+    """The dataset whose name a path begins with, the longest one, and the rest of the path; None where there is none."""
+    parts = path.split("/")
+    for depth in range(len(parts), 0, -1):
+        dataset = datasets.get("/".join(parts[:depth]))
+        if dataset is not None:
+            return dataset, "/".join(parts[depth:])
+    return None, path

@@ -24,7 +24,8 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.products.palettes import colormap_names
 from lazypyr.pyramids.base import Pyramid
-from lazypyr.server.dataset import ServedDataset, Snapshot
+from lazypyr.server.dataset import ServedDataset, Snapshot, named_dataset
+from lazypyr.server.layers import ProductLayers
 from lazypyr.server.pages import index_page, view_page
 from lazypyr.server.rendering import PALETTES, TILE, Layer, RenderOptions, layers_of, lookup_table
 from lazypyr.server.responses import SendLimiter, cancel_on_disconnect, is_not_modified, reply
@@ -59,6 +60,7 @@ class ViewerRoutes:
     def __init__(self, datasets: Mapping[str, ServedDataset], send_limiter: SendLimiter, *, own_vizarr: bool) -> None:
         self._datasets, self._send_limiter, self._own_vizarr = datasets, send_limiter, own_vizarr
         self._layers: dict[tuple[str, str], Mapping[str, Layer]] = {}
+        self._products = ProductLayers()
         self._files: dict[str, bytes] = {}
         # Here, so that no request waits for the packages that have them.
         self._palettes = list(dict.fromkeys([*PALETTES, *colormap_names()]))
@@ -149,7 +151,7 @@ class ViewerRoutes:
                 "Cache-Control": "private, max-age=86400, immutable" if fixed else "no-cache",
             }
 
-        dataset = self._datasets.get(name.partition("/")[0])
+        dataset, _ = named_dataset(self._datasets, name)
         if dataset is not None:
             current = headers(await dataset.current())
             if is_not_modified(scope, current["ETag"]):
@@ -217,7 +219,7 @@ class ViewerRoutes:
 
     async def _value(self, dataset: ServedDataset, path: str, snapshot: Snapshot, scope: Scope) -> dict[str, Any]:
         query = _query(scope)
-        layer, index, bands = self._layer_of(path, snapshot, query)
+        layer, index, bands = await self._layer_of(path, snapshot, scope)
         zoom, row0, column0 = (_number(query.get(name, "")) for name in ("z", "row", "col"))
         (ny, nx), levels = layer.size, layer.pyramid.levels
         if zoom > layer.max_zoom or row0 >= ny or column0 >= nx:
@@ -240,8 +242,7 @@ class ViewerRoutes:
         self, name: str, scope: Scope, receive: Receive, send: Send, compute: Callable[..., Any]
     ) -> tuple[Snapshot, Any] | None:
         """Snapshot and the result of `compute` for the dataset and group that `name` names; None after a 404."""
-        first, _, path = name.partition("/")
-        dataset = self._datasets.get(first)
+        dataset, path = named_dataset(self._datasets, name)
         version = _query(scope).get("v")
         if dataset is None:
             await reply(scope, send, 404)
@@ -271,14 +272,18 @@ class ViewerRoutes:
             self._layers[key] = layers_of(snapshot.by_format[3].pyramids[path])
         return self._layers[key]
 
-    def _layer_of(
-        self, path: str, snapshot: Snapshot, query: Mapping[str, str]
+    async def _layer_of(
+        self, path: str, snapshot: Snapshot, scope: Scope
     ) -> tuple[Layer, tuple[int, ...], tuple[int, int, int] | None]:
         """Layer, index along its other axes, and bands that a query names."""
-        layers = self._layers_at(path, snapshot)
-        layer = layers.get(query.get("product", next(iter(layers))))
+        query, layers = _query(scope), self._layers_at(path, snapshot)
+        products = tuple(parse_qs(scope["query_string"].decode("latin-1")).get("product", ()))
+        layer = next(iter(layers.values())) if not products else layers.get(products[0]) if products[1:] == () else None
         if layer is None:
-            raise _NotFound
+            try:
+                layer = await self._products.layer(snapshot, path, products)
+            except PlanError as error:
+                raise _NotFound(str(error)) from None
         sizes = tuple(layer.sizes.values())
         index = (
             tuple(_number(text) for text in query["at"].split(","))
@@ -296,7 +301,7 @@ class ViewerRoutes:
 
     async def _render_options(self, path: str, snapshot: Snapshot, scope: Scope) -> tuple[Layer, RenderOptions]:
         query = _query(scope)
-        layer, index, bands = self._layer_of(path, snapshot, query)
+        layer, index, bands = await self._layer_of(path, snapshot, scope)
         palette = query.get("palette", layer.palette)
         try:
             lookup_table(palette)

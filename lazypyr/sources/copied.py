@@ -31,6 +31,8 @@ class CopiedArray:
         Never written to.
     fill : callable, optional
         Called once before the first chunk is read: it puts the values into an array that has only metadata yet.
+    taken : sequence of (int or slice), optional
+        Part of it that is served, by axis; an axis of which one entry is taken is dropped.
 
     Examples
     --------
@@ -40,12 +42,37 @@ class CopiedArray:
     array([0, 1, 2], dtype=int16)
     """
 
-    def __init__(self, array: Any, fill: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, array: Any, fill: Callable[[], None] | None = None, taken: Sequence[int | slice] | None = None
+    ) -> None:
         self._array, self._fill, self.key = array, fill, uuid.uuid4().hex
+        self._taken = tuple(slice(0, n) for n in array.shape) if taken is None else tuple(taken)
         self._made: dict[tuple[int, str], Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": {}}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Lengths of its dimensions, of those that have names."""
+        names = self._names or ()
+        return {name: n for name, n in zip(names, self._array.shape, strict=False) if name}
+
+    @property
+    def _names(self) -> Sequence[str | None] | None:
+        if not self._array.ndim:
+            return ()
+        declared = getattr(self._array.metadata, "dimension_names", None)
+        names: Sequence[str | None] | None = declared or self._array.attrs.get(_DIMENSIONS)
+        return names
+
+    def selected(self, parts: Mapping[str, int | slice]) -> CopiedArray:
+        """The part of it that is at an index, or in a range, of some of its dimensions."""
+        if not set(parts) & set(self.sizes):
+            return self
+        names = self._names or ()
+        taken = [parts.get(name or "", whole) for name, whole in zip(names, self._taken, strict=True)]
+        return CopiedArray(self._array, self._fill, taken)
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -85,10 +112,15 @@ class CopiedArray:
         target = Array(AsyncArray(metadata, StorePath(held), config=ArrayConfig("C", write_empty_chunks=True)))
         shape, chunks = tuple(target.shape), tuple(target.chunks)
         where = tuple(slice(a, b) for a, b in windows.chunk_window(tuple(index), chunks, shape))
+        inside = iter(where)
+        source = tuple(
+            part if isinstance(part, int) else slice(part.start + part_of.start, part.start + part_of.stop)
+            for part, part_of in ((part, slice(0) if isinstance(part, int) else next(inside)) for part in self._taken)
+        )
         try:
             if self._fill is not None:
                 self._fill()
-            target[where] = self._array[where]
+            target[where] = self._array[source]
         except Exception as error:
             msg = f"{self._array.path}: reading {where} failed: {type(error).__name__}: {error}"
             raise SourceError(msg, key=self._array.path) from error
@@ -111,9 +143,9 @@ class CopiedArray:
         source = self._array
         attributes, fill_value = dict(source.attrs), source.fill_value
         dtype = source.metadata.dtype if hasattr(source.metadata, "dtype") else source.metadata.data_type
-        names = getattr(source.metadata, "dimension_names", None) or attributes.get(_DIMENSIONS)
-        if not source.ndim:
-            names = ()
+        kept = [axis for axis, part in enumerate(self._taken) if isinstance(part, slice)]
+        names = None if self._names is None else [self._names[axis] for axis in kept]
+        shape = tuple(part.stop - part.start for part in self._taken if isinstance(part, slice))
         if zarr_format == 3 and source.metadata.zarr_format == 2 and attributes.pop(_DIMENSIONS, None) is not None:
             declared = _declared_fill(fill_value, np.dtype(source.dtype))
             if declared is not None:
@@ -131,8 +163,8 @@ class CopiedArray:
             warnings.simplefilter("ignore")  # zarr warns of each dtype that v3 doesn't standardise yet
             return zarr.create_array(
                 MemoryStore(),
-                shape=source.shape,
-                chunks=source.chunks if source.ndim else (),
+                shape=shape,
+                chunks=tuple(source.chunks[axis] for axis in kept),
                 dtype=dtype,
                 fill_value=fill_value,
                 attributes=attributes,

@@ -17,6 +17,8 @@ from lazypyr.sources.open_dataset import DatasetOpener
 from lazypyr.sources.open_path import PathOpener
 from lazypyr.sources.open_zarr import MappingOpener, NodeOpener, StoreOpener
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions
+from lazypyr.sources.selected import select, select_tree
+from lazypyr.sources.selection import Selection
 from lazypyr.sources.tiff import TiffOpener
 from lazypyr.sources.tree import SourceTree
 
@@ -149,6 +151,8 @@ def open_tree(
     allow_codecs: Iterable[str] = (),
     multiscale: int | str | None = None,
     variable: str | None = None,
+    sel: Mapping[str, Any] | None = None,
+    isel: Mapping[str, Any] | None = None,
     whole: bool = False,
 ) -> OpenedSource | SourceTree:
     """Open whatever a user calls a source, as the tree of its rasters where it holds several. Reads metadata, no pixel.
@@ -169,6 +173,8 @@ def open_tree(
         Which entry of several `multiscales` of a group, by number or name; by default the first.
     variable : str, optional
         Path of the raster to open, of several.
+    sel, isel : mapping, optional
+        Labels and indices by dimension, or slices of them: the part to open.
     whole : bool, optional
         Open also the labels of an image, and a tree of one raster as a tree.
 
@@ -191,6 +197,7 @@ def open_tree(
     if isinstance(allow_codecs, str):
         raise PlanError(f"allow_codecs: expected a list of names, got {allow_codecs!r}")
     allowed = tuple(name.removeprefix("numcodecs.") for name in allow_codecs)
+    selection = Selection.of(sel, isel)
     opener = _opener_of(src)
     if storage_options and not (opener and opener.takes_storage_options):
         raise PlanError(f"storage_options are for URLs, the source is {type(src).__name__}")
@@ -222,12 +229,13 @@ def open_tree(
         if multiscale is not None and opened.scales is None:
             raise PlanError(f"multiscale={multiscale!r}: {opened.sources[0].name} is no group with multiscale metadata")
         _record(opened, place, multiscale)
-        return opened
+        return select(opened, selection) if selection else opened
     for path, one in opened.rasters.items():
         _record(one, place, multiscale, path)
-    if variable is not None:
-        return opened.pick(variable)
-    return opened if whole or opened.single is None else opened.one()
+    if variable is not None or not (whole or opened.single is None):
+        chosen = opened.one(variable)
+        return select(chosen, selection) if selection else chosen
+    return select_tree(opened, selection) if selection else opened
 
 
 def _record(opened: OpenedSource, place: str | None, multiscale: int | str | None, variable: str | None = None) -> None:
