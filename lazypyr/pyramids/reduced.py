@@ -172,7 +172,8 @@ class ReducedPyramid(Reduction):
         return ReducedPyramid(stored_levels, self.reducer, **{**same, **changes})
 
     def refreshed(self) -> Pyramid:
-        return self._again(tuple(source.refreshed() for source in self.stored_levels))
+        before, fresh = self.stored_levels[0], tuple(source.refreshed() for source in self.stored_levels)
+        return self._again(fresh, nodata=fresh[0].nodata if self.nodata is before.nodata else self.nodata)
 
     def with_chunks(self, chunks: tuple[int, ...]) -> Pyramid:
         return self._again(self.stored_levels, chunks=chunks)

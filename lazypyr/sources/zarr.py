@@ -16,6 +16,8 @@ from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.projection import axis_projections, chunk_projections
 from lazypyr.geometry.windows import Window
 from lazypyr.metadata.dataset import EMPTY, DatasetMetadata
+from lazypyr.metadata.nodata import OF_NODATA
+from lazypyr.metadata.packing import read_packing
 from lazypyr.sources.array_metadata import ArrayMetadata, chunk_shape, shard_shape
 from lazypyr.sources.base import Source, native, placed_as
 from lazypyr.sources.chunk_bytes import byte_store_of
@@ -228,12 +230,23 @@ class ZarrSource(Source):
             reopen=self._reopen,
             owner=self._owner,
             location=self._location,
-            metadata=self.metadata.replaced(**members),
+            metadata=self.metadata.replaced(**{**members, **self._numbers_again(array)}),
             describe=self._describe,
             allow_codecs=self._allow_codecs,
         )
         fresh.opened_as, fresh.variable = self.opened_as, self.variable
         return placed_as(fresh, self)
+
+    def _numbers_again(self, array: Any) -> dict[str, Any]:
+        """Meaning of the numbers as it is declared now, unless the user said which values hold nothing."""
+        before = self.metadata.packing
+        if before is None or not before.is_declared:
+            return {}
+        group = self.metadata.group_attrs
+        attrs = {**{name: group[name] for name in OF_NODATA if name in group}, **array.attrs}
+        is_mask = array.metadata.zarr_format == 2
+        packing = read_packing(attrs, native(array.dtype), fill_value=array.fill_value, is_mask=is_mask)
+        return {"packing": packing, "nodata_values": packing.nodata_values}
 
     def _reopened(self) -> Any:
         import zarr

@@ -314,3 +314,17 @@ def test_packed_levels_are_written_and_read_again(kelvin, tmp_path):
         for level in range(len(again.levels)):
             np.testing.assert_array_equal(again.read(level), pyramid.read(level))
         np.testing.assert_allclose(again.unpacked.read(0), values, atol=1e-6)
+
+
+def test_a_refresh_reads_the_meaning_again(tmp_path):
+    array = zarr.create_array(tmp_path / "a.zarr", data=np.array([[1, 2], [3, 6]], "i2"), dimension_names=AXES)
+    array.attrs.update({"scale_factor": 1.0, "_FillValue": 6})
+    store = lazypyr.LazyPyramidStore(tmp_path / "a.zarr", method="mean", levels=2, layout="{level}/v")
+    given = lazypyr.LazyPyramidStore(tmp_path / "a.zarr", method="mean", levels=2, layout="{level}/v", nodata=1)
+    assert decoded(store, "1") == 2
+    array.attrs.update({"scale_factor": 10.0, "_FillValue": 1, "missing_value": [1, 2]})
+    for one in (store, given):
+        one.refresh()
+    assert decoded(store, "1") == 40  # of 3 and 6, half to even
+    assert store.pyramid.unpacked.read(1) == 40
+    assert decoded(given, "1") == 40  # of 2, 3 and 6
