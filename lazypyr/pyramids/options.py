@@ -22,8 +22,12 @@ class RecipeOptions(TypedDict, total=False):
     chunks: int | Sequence[int] | None
     factors: Mapping[str, int] | str | None
     nodata: Any
+    decode: bool
     bounds: Sequence[float] | None
     multiscale: int | str | None
+    variable: str | None
+    sel: Mapping[str, Any] | None
+    isel: Mapping[str, Any] | None
     allow_codecs: Iterable[str]
 
 
@@ -32,6 +36,3 @@ class PyramidOptions(RecipeOptions, total=False):
 
     levels: int | str | None
     storage_options: Mapping[str, Any] | None
-    variable: str | None
-    sel: Mapping[str, Any] | None
-    isel: Mapping[str, Any] | None

@@ -18,6 +18,7 @@ class WrittenStoreOptions(RecipeOptions, total=False):
     layout: str | StoreLayout
     dimension_separator: str
     legacy: bool
+    as_collection: bool | None
 
 
 class ServedStoreOptions(WrittenStoreOptions, PyramidOptions, total=False):
