@@ -10,12 +10,33 @@ from typing import Any
 import numcodecs
 import numpy as np
 import zarr
+from numcodecs.compat import ndarray_copy
 from zarr.abc.codec import ArrayBytesCodec, BytesBytesCodec
 from zarr.codecs import BytesCodec, ShardingCodec
 
-from lazypyr.sources.codecs import decode_at_most, is_bounded
+from lazypyr.sources.array_metadata import document_of
+from lazypyr.sources.codecs import check_codecs, decode_at_most, is_bounded
 
-__all__ = ["bounded_array"]
+__all__ = ["bounded_array", "checked_array"]
+
+# Codecs of text, which variables beside a raster may hold: they make strings and bytes.
+_TEXT = ("vlen-utf8", "vlen-bytes")
+
+
+def checked_array(array: Any) -> Any:
+    """The same array, to be read through zarr, whose codecs are known ones that make no more than is due.
+
+    Parameters
+    ----------
+    array : zarr.Array
+
+    Raises
+    ------
+    PlanError
+        With the name of a codec that may do more than decode.
+    """
+    check_codecs(document_of(array.metadata), array.path or str(array.store_path), _TEXT)
+    return bounded_array(array)
 
 
 def bounded_array(array: Any) -> Any:
@@ -28,12 +49,49 @@ def bounded_array(array: Any) -> Any:
     Returns
     -------
     zarr.Array
-        The array itself where its format is v2, whose chunks are decoded here.
+        Of text, whose length no metadata tell, only what is decoded before it is bounded.
     """
     if array.metadata.zarr_format == 2:
-        return array
-    metadata = dataclasses.replace(array.metadata, codecs=_bounded(array.metadata.codecs))
+        metadata = dataclasses.replace(array.metadata, compressor=_bounded_v2(array.metadata))
+    else:
+        metadata = dataclasses.replace(array.metadata, codecs=_bounded(array.metadata.codecs))
     return zarr.Array(zarr.AsyncArray(metadata, array.store_path, getattr(array, "config", None)))
+
+
+def _bounded_v2(metadata: Any) -> Any:
+    dtype, compressor = np.dtype(metadata.dtype.to_native_dtype()), metadata.compressor
+    if compressor is None or dtype.hasobject or not is_bounded(compressor.codec_id):
+        return compressor
+    n_bytes = math.prod(metadata.chunks) * dtype.itemsize
+    # What filters make may be longer than the chunk.
+    return _BoundedNumcodec(compressor, n_bytes + (n_bytes // 2 + 2**16 if metadata.filters else 0))
+
+
+class _BoundedNumcodec:
+    """Stands for a codec of numcodecs when it decodes."""
+
+    codec_id = "bounded"
+
+    def __init__(self, codec: Any, most: int) -> None:
+        self.codec_id, self._codec, self._most = codec.codec_id, codec, most
+
+    def get_config(self) -> dict[str, Any]:
+        """The codec's own document."""
+        return dict(self._codec.get_config())
+
+    @classmethod
+    def from_config(cls, config: Any) -> Any:
+        """The codec itself: a document knows no bound."""
+        return numcodecs.get_codec(config)
+
+    def encode(self, buf: Any) -> Any:
+        """Encode as the codec itself."""
+        return self._codec.encode(buf)
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        """Decode, at most the bytes that are due."""
+        got = decode_at_most(self._codec, buf, self._most)
+        return got if out is None else ndarray_copy(got, out)
 
 
 def _bounded(codecs: Iterable[Any]) -> list[Any]:

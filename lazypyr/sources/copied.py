@@ -107,6 +107,8 @@ class CopiedArray:
         from zarr.core.array_spec import ArrayConfig
         from zarr.storage import MemoryStore, StorePath
 
+        from lazypyr.sources.bounded import checked_array
+
         metadata = self._target(zarr_format, codec, separator).metadata
         held = MemoryStore()
         target = Array(AsyncArray(metadata, StorePath(held), config=ArrayConfig("C", write_empty_chunks=True)))
@@ -120,7 +122,7 @@ class CopiedArray:
         try:
             if self._fill is not None:
                 self._fill()
-            target[where] = self._array[source]
+            target[where] = checked_array(self._array)[source]
         except Exception as error:
             msg = f"{self._array.path}: reading {where} failed: {type(error).__name__}: {error}"
             raise SourceError(msg, key=self._array.path) from error

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr.errors import LazypyrError, PlanError
+from lazypyr.errors import LazypyrError, PlanError, SourceError
 from lazypyr.metadata.place import Surroundings
 from lazypyr.metadata.variables import Variable
 
@@ -38,7 +38,15 @@ def variable_of(array: Any, name: str) -> Variable:
 
 
 def _read_whole(array: Any) -> np.ndarray[Any, Any]:
-    return np.asarray(array[...])
+    from lazypyr.sources.bounded import checked_array
+
+    try:
+        return np.asarray(checked_array(array)[...])
+    except LazypyrError:
+        raise
+    except Exception as error:
+        msg = f"the variable {array.path} beside the raster can't be read: {type(error).__name__}: {error}"
+        raise SourceError(msg, key=array.path) from error
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ MUTANTS = tuple(
         ("H12", "server/routes_zarr.py", "serve_key", "snapshot, body = await read()",
          "await send({'type': 'http.response.start', 'status': 200, 'headers': []})\nsnapshot, body = await read()"),
         ("H13", "server/run.py", "Handle.close", "self._thread.is_alive()", "False"),
-        ("H14", _APP, "App._route", "name, _, rest = rest.partition('/')", "name, rest = rest.split('/', 1)"),
+        ("H14", _APP, "App._route", "first in self._pages", "True"),
         ("H15", "server/routes_zarr.py", "serve_key", "reply(scope, send, 404)", "reply(scope, send, 500)"),
         ("H16", "server/run.py", "hosts_of", "not allow_host", "False"),
         ("H17", "server/routes_viewer.py", "ViewerRoutes._static", "{**_OURS, **_BOKEH}.get(rest)",

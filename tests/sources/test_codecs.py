@@ -477,3 +477,64 @@ def test_zstd_of_unknown_size_before_filters_is_read(shuffled, tmp_path):
         filters=shuffled or None,
     )
     assert lazypyr.LazyPyramidStore(str(path), chunks=(512, 512))["0/c/0/0"] == np.asarray(plain).tobytes()
+
+
+BESIDE = """
+import lazypyr, sys
+def peak():
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
+good, *bad = sys.argv[1:]
+store = lazypyr.LazyPyramidStore(good)
+print([len(store[key]) for key in store if key.startswith("weights/") and key[-1] == "0"])
+before = peak()
+for path in bad:
+    try:
+        store = lazypyr.LazyPyramidStore(path)
+        print([store[key] for key in store if key.startswith("weights/") and key[-1] == "0"])
+    except lazypyr.SourceError as error:
+        print(round(peak() - before), error)
+"""
+
+
+@pytest.mark.fault("N9")
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_variables_beside_a_raster_are_bounded_too(zarr_format, tmp_path):
+    """Coordinates, and arrays that are served as they are, are read by zarr."""
+    compressors = {
+        "gzip": (numcodecs.GZip(), zarr.codecs.GzipCodec()),
+        "zstd": (numcodecs.Zstd(), zarr.codecs.ZstdCodec()),
+    }
+    bombs = {"gzip": numcodecs.GZip().encode(bytes(BOMB)), "zstd": zstd_frames([BOMB])}
+
+    def dataset(name, damaged, kind):
+        group = zarr.create_group(tmp_path / name, zarr_format=zarr_format)
+        options = {"compressors": compressors[kind][zarr_format - 2]}
+        for array, dims in (
+            ("dem", ["y", "x"]),
+            ("slope", ["y", "x"]),
+            ("y", ["y"]),
+            ("x", ["x"]),
+            ("weights", ["time"]),
+        ):
+            named = {"dimension_names": dims} if zarr_format == 3 else {"attributes": {"_ARRAY_DIMENSIONS": dims}}
+            made = group.create_array(
+                array, shape=(64,) * len(dims), chunks=(64,) * len(dims), dtype="f8", **named, **options
+            )
+            made[...] = np.broadcast_to(np.arange(64.0), made.shape)
+        if damaged:
+            (tmp_path / name / damaged / ("0" if zarr_format == 2 else "c/0")).write_bytes(bombs[kind])
+        return str(tmp_path / name)
+
+    paths = [dataset("good", None, "gzip")]
+    paths += [dataset(f"{kind} {name}", name, kind) for kind in compressors for name in ("x", "weights")]
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", BESIDE, *paths], capture_output=True, text=True, check=True
+    )
+    good, *told = run.stdout.splitlines()
+    assert good == "[512]"
+    assert len(told) == 4
+    for line in told:
+        grown, message = line.split(maxsplit=1)
+        assert int(grown) < 64, line
+        assert "expected 512 decoded bytes, got" in message, line
