@@ -14,6 +14,7 @@ from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
+from lazypyr.metadata.dataset import DatasetMetadata
 from lazypyr.metadata.variables import CoordArray
 from lazypyr.pyramids.base import Pyramid
 
@@ -32,6 +33,8 @@ __all__ = [
 
 Array = np.ndarray[Any, Any]
 Limits = tuple[float, float]
+# Units of pixels that are seen through a lens.
+_OF_IMAGES = frozenset({"millimeter", "micrometer", "nanometer", "picometer", "angstrom"})
 # Sides of the part of the coarsest level that limits are taken from.
 _SAMPLE_SIDE = 1024
 
@@ -64,9 +67,17 @@ def orientation_of(pyramid: Pyramid) -> Orientation:
     """
     metadata = pyramid.metadata
     y_ascends, x_ascends = (_ascends(metadata.along.get(axis)) for axis in SPATIAL_AXES)
-    placed = metadata.crs or any(key.startswith("spatial:") for key in (*metadata.group_attrs, *metadata.attrs))
-    is_image = metadata.ome is not None and not placed
-    return Orientation(flip_y=y_ascends is True and not is_image, flip_x=x_ascends is False)
+    return Orientation(flip_y=y_ascends is True and not _is_image(metadata), flip_x=x_ascends is False)
+
+
+def _is_image(metadata: DatasetMetadata) -> bool:
+    """True of OME images, unless something says that they lie on Earth: lazypyr serves rasters as OME-Zarr too."""
+    if metadata.ome is None or metadata.crs:
+        return False
+    y = metadata.along.get("y")
+    unit = y.unit if isinstance(y, Coord) else None
+    spatial = any(key.startswith("spatial:") for key in (*metadata.group_attrs, *metadata.attrs))
+    return unit in _OF_IMAGES or not spatial
 
 
 def _ascends(along: Coord | CoordArray | None) -> bool | None:

@@ -21,7 +21,7 @@ from lazypyr.display import (
 )
 from lazypyr.engine.engine import Engine
 from lazypyr.geometry.grid import Coord
-from lazypyr.metadata import DatasetMetadata
+from lazypyr.metadata import DatasetMetadata, OmeMetadata
 from lazypyr.metadata.variables import CoordArray
 from lazypyr.plot.viewport import Viewport
 from lazypyr.product import coherence, define
@@ -147,10 +147,16 @@ GAUSSIAN = array_of([-80.0, -50.0, 10.0, 70.0], units="degrees_north")
         ({"along": {"y": array_of(GAUSSIAN.values[::-1]), "x": array_of([9, 3, 2])}}, False, True, (True, True)),
         ({"along": {"y": array_of(np.array(["b", "c", "a"]))}}, False, False, (False, True)),
         ({"along": {"y": array_of(np.array(["2001", "2002", "2009"], "M8[D]"))}}, True, False, (False, False)),
-        ({"along": {"y": UP}, "ome": object()}, False, False, (False, True)),
-        ({"along": {"y": UP}, "ome": object(), "crs": "EPSG:4326"}, True, False, (False, False)),
-        ({"along": {"y": UP}, "ome": object(), "group_attrs": {"spatial:bbox": []}}, True, False, (False, False)),
-        ({"along": {"y": DOWN}, "ome": object()}, False, False, (False, False)),
+        ({"along": {"y": UP}, "ome": OmeMetadata("0.4")}, False, False, (False, True)),
+        ({"along": {"y": UP}, "ome": OmeMetadata("0.4"), "crs": "EPSG:4326"}, True, False, (False, False)),
+        ({"along": {"y": UP}, "ome": OmeMetadata("0.4"), "group_attrs": {"spatial:bbox": []}}, True, False, (False, False)),
+        (
+            {"along": {"y": Coord(0, 2, "micrometer")}, "ome": OmeMetadata("0.4"), "attrs": {"spatial:transform": []}},
+            False,
+            False,
+            (False, True),
+        ),
+        ({"along": {"y": DOWN}, "ome": OmeMetadata("0.4")}, False, False, (False, False)),
     ],
 )
 def test_north_is_up_and_images_run_downwards(said, flip_y, flip_x, inverted):
