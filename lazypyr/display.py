@@ -66,7 +66,7 @@ def orientation_of(pyramid: Pyramid) -> Orientation:
     (radar geometry), and those of images (OME-Zarr that lies nowhere on Earth), run downwards.
     """
     metadata = pyramid.metadata
-    y_ascends, x_ascends = (_ascends(metadata.along.get(axis)) for axis in SPATIAL_AXES)
+    y_ascends, x_ascends = (_ascends(_coordinates(metadata, axis)) for axis in SPATIAL_AXES)
     return Orientation(flip_y=y_ascends is True and not _is_image(metadata), flip_x=x_ascends is False)
 
 
@@ -74,10 +74,14 @@ def _is_image(metadata: DatasetMetadata) -> bool:
     """True of OME images, unless something says that they lie on Earth: lazypyr serves rasters as OME-Zarr too."""
     if metadata.ome is None or metadata.crs:
         return False
-    y = metadata.along.get("y")
-    unit = y.unit if isinstance(y, Coord) else None
+    y = metadata.coords.get("y")
+    unit = None if y is None else y.unit
     spatial = any(key.startswith("spatial:") for key in (*metadata.group_attrs, *metadata.attrs))
     return unit in _OF_IMAGES or not spatial
+
+
+def _coordinates(metadata: DatasetMetadata, axis: str) -> Coord | CoordArray | None:
+    return metadata.coords.get(axis) or metadata.coord_arrays.get(axis)
 
 
 def _ascends(along: Coord | CoordArray | None) -> bool | None:

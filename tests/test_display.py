@@ -149,7 +149,12 @@ GAUSSIAN = array_of([-80.0, -50.0, 10.0, 70.0], units="degrees_north")
         ({"along": {"y": array_of(np.array(["2001", "2002", "2009"], "M8[D]"))}}, True, False, (False, False)),
         ({"along": {"y": UP}, "ome": OmeMetadata("0.4")}, False, False, (False, True)),
         ({"along": {"y": UP}, "ome": OmeMetadata("0.4"), "crs": "EPSG:4326"}, True, False, (False, False)),
-        ({"along": {"y": UP}, "ome": OmeMetadata("0.4"), "group_attrs": {"spatial:bbox": []}}, True, False, (False, False)),
+        (
+            {"along": {"y": UP}, "ome": OmeMetadata("0.4"), "group_attrs": {"spatial:bbox": []}},
+            True,
+            False,
+            (False, False),
+        ),
         (
             {"along": {"y": Coord(0, 2, "micrometer")}, "ome": OmeMetadata("0.4"), "attrs": {"spatial:transform": []}},
             False,
