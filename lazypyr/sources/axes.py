@@ -126,7 +126,7 @@ def known_axes(
         "y" and "x" are the two whose roles or names say so, wherever they stand. By position they are the last two axes
         of those that aren't known to be something else (a time); the first two when all that follow have chunks of one
         pixel while these have larger ones (a stack of images with trailing channels), or when the only one that follows
-        has at most four pixels and the others more (RGB and RGBA).
+        has at most four pixels and the others more (RGB and RGBA); of four axes and more, not a last one of a single pixel.
 
     Raises
     ------
@@ -175,7 +175,11 @@ def _spatial(
         return left[-2], left[-1]
     stacked = ndim > 2 and all(c == 1 for c in chunks[2:]) and min(chunks[:2]) > 1
     trailing = stacked or (ndim == 3 and shape[2] <= 4 < min(shape[:2]))
-    return (0, 1) if trailing else (ndim - 2, ndim - 1)
+    if trailing:
+        return 0, 1
+    # A single section at the end, as of a volume (c, x, y, z), is no row of pixels.
+    single = ndim > 3 and shape[-1] == 1 and min(shape[-3:-1]) > 1
+    return (ndim - 3, ndim - 2) if single else (ndim - 2, ndim - 1)
 
 
 def _named(axis: str, said: Sequence[str | None], roles: Sequence[str | None]) -> int | None:

@@ -111,6 +111,9 @@ def test_cf_wins_over_names():
         ((70, 80, 50), "iyx"),
         ((2, 50, 60, 70), "ijyx"),
         ((70, 80), "yx"),
+        ((3, 70, 80, 1), "iyxj"),
+        ((2, 3, 70, 80, 1), "ijyxk"),
+        ((1, 1, 70, 1), "ijyx"),
     ],
 )
 def test_arrays_of_one_shape_have_the_same_axes(shape, axes):
