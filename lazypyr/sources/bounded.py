@@ -98,13 +98,15 @@ def _bounded(codecs: Iterable[Any]) -> list[Any]:
     """Codecs of an array, or of the chunks of a shard or its index, each that could make too much in a bounded one."""
     out: list[Any] = []
     serializer: Any = None
+    least = 0  # pixels of the smallest chunk in a shard
     for codec in codecs:
         made = _numcodec(codec)
         if isinstance(codec, ShardingCodec):
+            least = _least_pixels(codec)
             place: dict[str, Any] = {"chunk_shape": codec.chunk_shape, "index_location": codec.index_location}
             out.append(ShardingCodec(codecs=_bounded(codec.codecs), index_codecs=_bounded(codec.index_codecs), **place))
         elif isinstance(codec, BytesBytesCodec) and made is not None:
-            out.append(_BoundedBytes(codec, made, exact=isinstance(serializer, BytesCodec)))
+            out.append(_BoundedBytes(codec, made, isinstance(serializer, BytesCodec), least))
         elif isinstance(codec, ArrayBytesCodec) and made is not None:
             out.append(_BoundedNumbers(codec, made))
         else:
@@ -112,6 +114,12 @@ def _bounded(codecs: Iterable[Any]) -> list[Any]:
         # Only what is compressed first is as long as the chunk: what comes after it compresses compressed bytes.
         serializer = codec if isinstance(codec, ArrayBytesCodec) else None
     return out
+
+
+def _least_pixels(codec: ShardingCodec) -> int:
+    """Pixels of the smallest chunk in a shard, and in the shards in it."""
+    inside = [_least_pixels(inner) for inner in codec.codecs if isinstance(inner, ShardingCodec)]
+    return min([math.prod(codec.chunk_shape), *inside])
 
 
 def _numcodec(codec: Any) -> Any:
@@ -147,19 +155,19 @@ class _Bounded:
 
 @dataclasses.dataclass(frozen=True)
 class _BoundedBytes(_Bounded, BytesBytesCodec):
-    """Compressor; `exact` where it decodes to the bytes of the chunk, and nothing else was added."""
+    """Compressor; `exact` where it decodes to the bytes of the chunk, `least_pixels` of the smallest chunk where to shards."""
 
     exact: bool = False
+    least_pixels: int = 0
 
     async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
         pixels = math.prod(chunk_spec.shape)
         n_bytes = pixels * chunk_spec.dtype.to_native_dtype().itemsize
         if self.exact:
             got = decode_at_most(self.numcodec, chunk_bytes.as_numpy_array(), n_bytes, np.empty(n_bytes, "u1"))
-        else:  # of a shard the index too, of at most one chunk a pixel
-            got = decode_at_most(
-                self.numcodec, chunk_bytes.as_numpy_array(), n_bytes + n_bytes // 2 + 16 * pixels + 2**16
-            )
+        else:  # of shards the indices too
+            indices = 32 * pixels // self.least_pixels if self.least_pixels else 0
+            got = decode_at_most(self.numcodec, chunk_bytes.as_numpy_array(), n_bytes + n_bytes // 2 + indices + 2**16)
         return chunk_spec.prototype.buffer.from_bytes(bytes(got))
 
 

@@ -147,7 +147,7 @@ MUTANTS = tuple(
         ("N8", "sources/codec_guard.py", "_GuardedEntryPoint.load", "check_codec(self._entry.name, *reading)", ""),
         ("N9", "sources/codecs.py", "decode_at_most", "declared > n_bytes", "False"),
         ("N9", "sources/codecs.py", "_streamed", "n_bytes + 1 - got", "0"),
-        ("N9", "sources/bounded.py", "_bounded", "_BoundedBytes(codec, made, exact=isinstance(serializer, BytesCodec))", "codec"),
+        ("N9", "sources/bounded.py", "_bounded", "_BoundedBytes(codec, made, isinstance(serializer, BytesCodec), least)", "codec"),
         ("N9", "sources/bounded.py", "_bounded", "_BoundedNumbers(codec, made)", "codec"),
         ("N10", "pyramids/execute.py", "ReadPass._run", "at_once >= context.workers", "True"),
         ("N10", "engine/chunks.py", "warn_of_large_chunks", "warned.add(source.name)", ""),

@@ -413,6 +413,19 @@ def test_what_zarr_decodes_is_read_as_zarr_reads_it(name, tmp_path):
     assert pickle.loads(pickle.dumps(store))["0/c/0/0"] == PIXELS.tobytes()
 
 
+@pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec")
+def test_an_index_that_is_longer_than_its_chunks_is_read(tmp_path):
+    """Around shards of tiny chunks the bytes that are due are mostly those of the index."""
+    pixels = np.arange(64 * 64).astype("u1").reshape(64, 64)
+    shards = zarr.codecs.ShardingCodec(chunk_shape=(1, 1), codecs=[zarr.codecs.BytesCodec()])
+    options = {"serializer": shards, "compressors": zarr.codecs.GzipCodec()}
+    array = zarr.create_array(
+        tmp_path / "a.zarr", shape=(64, 64), chunks=(64, 64), dtype="u1", fill_value=None, **options
+    )
+    array[...] = pixels
+    assert LazyPyramidStore(array, chunks=(64, 64))["0/c/0/0"] == pixels.tobytes()
+
+
 @pytest.mark.parametrize("dtype", ["<f4", "<f8", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8"])
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_pcodec_of_every_type(dtype, zarr_format, tmp_path):
