@@ -272,6 +272,9 @@ class _Builder:
         """Arrays directly in a group that are rasters, by name."""
         if any("encoding-type" in self.groups.get(part, {}) for part in _above(folder)):
             return {}  # tables and shapes, as anndata and SpatialData write them
+        beside_ours = (self.groups[path] for path in self.images if path and path.rpartition("/")[0] == folder)
+        if any("fingerprint" in (attrs.get("lazypyr") or {}) for attrs in beside_ours):
+            return {}  # what `materialize` left as it was
         prefix = f"{folder}/" if folder else ""
         beside = {
             path[len(prefix) :]: member

@@ -77,6 +77,7 @@ def build_hierarchy(
         )
         _folder(root, path.rpartition("/")[0])[path.rpartition("/")[2]] = node
         arrays[path] = ServedArray(node, pyramid, level)
+        copies.pop(path, None)  # a coordinate that lies beside the levels of what lazypyr wrote
 
     for group, pyramid in pyramids.items():
         prefix = f"{group}/" if group else ""

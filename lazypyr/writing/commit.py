@@ -37,7 +37,7 @@ def documents_of(job: Job, stages: int) -> dict[str, bytes]:
     }
     if not paths:
         return {}
-    documents = dict(build_hierarchy(job.pyramids, job.layout, only=paths, stamped=True).documents)
+    documents = dict(build_hierarchy(job.pyramids, job.layout, job.surroundings, only=paths, stamped=True).documents)
     if job.shards is None:
         return documents
     shapes = {path: unit_shape(pyramid, job.shards) for path, pyramid in paths.items()}
@@ -63,7 +63,8 @@ def declare(job: Job) -> None:
     """Write the documents of all arrays, no group's, where chunks are taken of arrays only that are there."""
     if job.kvstore.is_transaction:
         wanted = documents_of(job, len(job.stages))
-        for key in sorted(f"{path}/zarr.json" for array in job.arrays for path in array.paths.values()):
+        paths = [path for array in job.arrays for path in array.paths.values()]
+        for key in sorted(f"{path}/zarr.json" for path in (*paths, *job.surroundings.arrays)):
             if key in wanted:
                 put(job.kvstore, key, wanted[key], atomic=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from lazypyr.errors import DestinationError
 from lazypyr.geometry.windows import Window
 from lazypyr.kvstore.base import HIDDEN, KVStore
 from lazypyr.pyramids.base import Pyramid
+from lazypyr.sources.copied import Surroundings
 from lazypyr.store.chunk_bytes import bytes_of, encoded
 from lazypyr.store.hierarchy import build_hierarchy
 from lazypyr.store.keys import Keys
@@ -73,6 +74,8 @@ class Job:
     kvstore : KVStore
     region_bytes : int
         What a region may hold in memory.
+    surroundings : Surroundings
+        Groups and arrays that are written as they are; no worker needs them.
     """
 
     pyramids: dict[str, Pyramid]
@@ -82,10 +85,12 @@ class Job:
     shards: tuple[int, int] | None
     kvstore: KVStore
     region_bytes: int
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
     def __getstate__(self) -> dict[str, Any]:
         cached = ("keys", "encoder", "engine", "edge_chunks")
-        return {k: v for k, v in self.__dict__.items() if k not in cached}
+        kept = {k: v for k, v in self.__dict__.items() if k not in cached}
+        return {**kept, "surroundings": Surroundings()}
 
     @cached_property
     def keys(self) -> Keys:

@@ -22,6 +22,7 @@ from lazypyr.pyramids.open import open_pyramid
 from lazypyr.registry import check_options
 from lazypyr.store.options import WrittenStoreOptions
 from lazypyr.store.store import LazyPyramidStore
+from lazypyr.writing.around import copy_around
 from lazypyr.writing.checkpoint import Checkpoint
 from lazypyr.writing.commit import check_apart, check_whole, commit, complete, declare, withdraw
 from lazypyr.writing.executors import Executor, FuturesExecutor, ThreadExecutor, executor_of
@@ -180,7 +181,7 @@ def plan_job(
     for array in arrays:
         unit_shape(array.pyramid, pair)
     stages = plan_stages(arrays, shards=pair, region_bytes=region_bytes, workers=workers)
-    return Job(pyramids, layout, arrays, stages, pair, kvstore, region_bytes)
+    return Job(pyramids, layout, arrays, stages, pair, kvstore, region_bytes, store.surroundings)
 
 
 def _shards(shards: Any, zarr_format: int) -> tuple[int, int] | None:
@@ -273,6 +274,8 @@ def _write_stages(
 ) -> Summary:
     kvstore = job.kvstore
     totals, regions, skipped = [0, 0, 0], 0, 0
+    if not checkpoint.finished:
+        copy_around(job)
     counts = [math.prod(s.counts(job.arrays[s.array].pyramid)) for s in job.stages]
     left = [_stage_bytes(job, s) for s in job.stages[checkpoint.finished :]]
     with progress_bar(sum(left), f"materialize {kvstore.name}", show=shown, in_bytes=True) as advance:

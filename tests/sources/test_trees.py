@@ -203,3 +203,39 @@ def test_collections_hold_datasets():
     store = lazypyr.collection({"power": dataset(), "b": A[0]})
     assert list(store.pyramids) == ["power/A", "power/B", "b"]
     xr.testing.assert_identical(xr.open_zarr(store, group="power")["station"].load(), dataset()["station"])
+
+
+@pytest.mark.parametrize("zarr_format, options", [(2, {}), (3, {}), (3, {"shards": 128})])
+def test_materialize_writes_the_whole_dataset(zarr_format, options, tmp_path):
+    dataset().to_zarr(tmp_path / "a.zarr", zarr_format=3)
+    options = {"zarr_format": zarr_format, "method": "mean", "chunks": 64, "progress": False, **options}
+    lazypyr.materialize(tmp_path / "a.zarr", tmp_path / "b.zarr", **options)
+    written = xr.open_zarr(tmp_path / "b.zarr")
+    assert written.attrs == dataset().attrs
+    for name in AROUND:
+        xr.testing.assert_identical(written[name].reset_coords(drop=True), dataset()[name].reset_coords(drop=True))
+    lazy = LazyPyramidStore(tmp_path / "a.zarr", method="mean", chunks=64)
+    again = LazyPyramidStore(tmp_path / "b.zarr")
+    assert list(again.pyramids) == ["A", "B"]
+    for path, pyramid in lazy.pyramids.items():
+        for level in range(len(pyramid.levels)):
+            stored = zarr.open_array(tmp_path / "b.zarr" / path / str(level), mode="r")[...]
+            np.testing.assert_array_equal(stored, pyramid.read(level))
+            np.testing.assert_array_equal(again.pyramids[path].read(level), stored)
+    assert {key: len(again[key]) for key in again}  # every key has a value
+    assert lazypyr.materialize(tmp_path / "a.zarr", tmp_path / "b.zarr", **options).chunks == 0
+
+
+def test_what_was_copied_before_an_interruption_is_not_copied_again(tmp_path, monkeypatch):
+    dataset().to_zarr(tmp_path / "a.zarr", zarr_format=3)
+    options = {"chunks": 64, "progress": False}
+    with monkeypatch.context() as patch:
+        patch.setattr("lazypyr.writing.run.commit", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            lazypyr.materialize(tmp_path / "a.zarr", tmp_path / "b.zarr", **options)
+    assert not (tmp_path / "b.zarr" / "zarr.json").exists()
+    copied = tmp_path / "b.zarr" / "lat_bnds" / "c" / "0" / "0"
+    before = copied.stat().st_mtime_ns
+    lazypyr.materialize(tmp_path / "a.zarr", tmp_path / "b.zarr", **options)
+    assert copied.stat().st_mtime_ns == before
+    assert list(xr.open_zarr(tmp_path / "b.zarr")["station"].values) == ["ab", "cde"]
