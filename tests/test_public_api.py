@@ -17,6 +17,7 @@ NAMES = [
     "LazyPyramidStore",
     "LazypyrError",
     "MissingExtra",
+    "Overlay",
     "PlanError",
     "PointsPyramid",
     "Product",
@@ -55,7 +56,7 @@ def test_tab_on_a_pyramid_shows_what_users_need():
     cloud = lazypyr.from_points([0, 1], [0, 1], [0, 1], resolution=1)
     common = [
         "attrs", "axes", "chunks", "companion_arrays", "coords", "crs", "description", "display", "downsampling", "dtype",
-        "explain", "fill_value", "fingerprint", "grid", "levels", "map", "method", "name", "ndim", "nodata", "parents",
+        "explain", "fill_value", "fingerprint", "grid", "levels", "map", "metadata", "method", "name", "ndim", "nodata", "parents",
         "read", "shape", "sources", "to_dask", "to_datatree", "to_recipe", "to_xarray",
     ]  # fmt: skip
     shown = {
