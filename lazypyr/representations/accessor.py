@@ -1,4 +1,4 @@
-"""Accessor ``da.lazypyr`` of DataArrays, registered once both xarray and lazypyr are imported, in either order."""
+"""Accessors ``da.lazypyr`` of DataArrays and ``ds.lazypyr`` of Datasets, registered once both xarray and lazypyr are imported, in either order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-__all__ = ["PyramidAccessor", "register_with_xarray"]
+__all__ = ["DatasetAccessor", "PyramidAccessor", "register_with_xarray"]
 
 
 class PyramidAccessor:
@@ -113,6 +113,50 @@ class PyramidAccessor:
         return str(self.pyramid()._repr_html_())
 
 
+class DatasetAccessor:
+    """Pyramids of all rasters of a Dataset, as ``ds.lazypyr``.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Any that `lazypyr.LazyPyramidStore` opens.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr, lazypyr
+    >>> plane = (("lat", "lon"), np.ones((600, 400)))
+    >>> list(xr.Dataset({"t2m": plane, "rain": plane}).lazypyr.store().pyramids)
+    ['t2m', 'rain']
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+
+    def store(self, **options: Any) -> Any:
+        """Zarr store of the pyramids, each in the group of its variable.
+
+        Parameters
+        ----------
+        **options
+            For `lazypyr.LazyPyramidStore`.
+        """
+        from lazypyr.store import LazyPyramidStore
+
+        return LazyPyramidStore(self._dataset, **options)
+
+    def serve(self, **options: Any) -> Any:
+        """Server of the pyramids under the name "dataset", in the background.
+
+        Parameters
+        ----------
+        **options
+            For `lazypyr.serve`.
+        """
+        from lazypyr.server import serve
+
+        return serve({"dataset": self._dataset}, **{"background": True, **options})
+
+
 def register_with_xarray() -> None:
     """Register the accessor: now where xarray is imported, else as soon as somebody imports it."""
     module = sys.modules.get("xarray")
@@ -125,6 +169,7 @@ def register_with_xarray() -> None:
 def _register(xarray: ModuleType) -> None:
     if not hasattr(xarray.DataArray, "lazypyr"):
         xarray.register_dataarray_accessor("lazypyr")(PyramidAccessor)
+        xarray.register_dataset_accessor("lazypyr")(DatasetAccessor)
 
 
 class _AtImport(importlib.abc.MetaPathFinder):

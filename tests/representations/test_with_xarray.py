@@ -176,3 +176,12 @@ def test_what_the_accessor_makes():
         np.testing.assert_array_equal(
             xr.open_dataset(f"{handle.url}/t2m/", engine="zarr", drop_variables=["1"])["0"], DATA[0]
         )
+
+
+def test_datasets_have_an_accessor_too():
+    plane = (("lat", "lon"), DATA[0])
+    dataset = xr.Dataset({"t2m": plane, "rain": plane})
+    assert list(dataset.lazypyr.store(chunks=32).pyramids) == ["t2m", "rain"]
+    with dataset.lazypyr.serve(port=0) as handle:
+        tree = xr.open_datatree(f"{handle.url}/xarray/dataset/", engine="zarr", chunks={})
+        np.testing.assert_array_equal(tree["rain/0/image"], DATA[0])
