@@ -46,6 +46,7 @@ ASYNC = (
     "store/",
     "server/",
     "kvstore/",
+    "sources/bounded.py",
     "sources/walk.py",
     "sources/mapping_store.py",
     "sources/read_only_store.py",
