@@ -13,7 +13,7 @@ from lazypyr.products.cast import cast
 from lazypyr.products.coherence import coherence
 from lazypyr.products.color import colormap, composite
 from lazypyr.products.define import define
-from lazypyr.products.embeddings import Dequantize, pca, premultiply, unpremultiply
+from lazypyr.products.embeddings import Dequantize, dequantize, pca, premultiply, unpremultiply
 from lazypyr.products.expression import expression
 from lazypyr.products.fitted import map_pyramids, map_sources
 from lazypyr.products.insar import amplitude, intensity, intf, phase
@@ -32,6 +32,7 @@ __all__ = [
     "PRODUCTS",
     "apply",
     "apply_to_source",
+    "dequantize",
     "offered_products",
     "product_again",
     "product_of",

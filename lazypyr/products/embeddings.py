@@ -10,7 +10,6 @@ import numpy as np
 
 from lazypyr._util.checks import whole_number
 from lazypyr.errors import PlanError
-from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.products.base import Array, BuiltInProduct, Input, Output, Product, ProductContext, Ranges, Read, need_real
 from lazypyr.products.color import RGBA_DISPLAY, ColorPlanes, band_axis, chosen_planes, read_as
 from lazypyr.products.fitted import map_pyramids, map_sources
@@ -35,8 +34,13 @@ class Dequantize(BuiltInProduct):
         codes, scales = inputs
         for source in inputs:
             need_real(self.name, source)
-        if scales.channel_axes:
-            raise PlanError(f"dequantize: the scales {scales.name} have axes {scales.axes}; expected y and x only")
+        sizes = dict(zip(codes.channel_axes, codes.channel_shape, strict=True))
+        shared = zip(scales.channel_axes, scales.channel_shape, strict=True)
+        if any(sizes.get(axis) != n for axis, n in shared) or len(scales.channel_axes) >= max(len(sizes), 1):
+            raise PlanError(
+                f"dequantize: the scales {scales.name} have axes {scales.axes}; expected y and x only, or besides them axes "
+                f"of the codes but for their bands, of the same sizes ({codes.axes}, {sizes})"
+            )
         dtype = np.dtype("f8" if max(codes.dtype.itemsize, scales.dtype.itemsize) > 4 else "f4")
         return Output(codes.axes, dtype, units=scales.units)
 
@@ -45,10 +49,10 @@ class Dequantize(BuiltInProduct):
     ) -> Array:
         codes, scales = inputs
         ranges = dict(zip(codes.axes, where, strict=True))
-        order = tuple(a for a in codes.axes if a in SPATIAL_AXES)
+        order = tuple(a for a in codes.axes if a in scales.axes)
         factor = read_as(scales, read, ranges, order, n=1)
         missing = scales.invalid(factor)
-        wide = tuple(len(r) if a in SPATIAL_AXES else 1 for a, r in ranges.items())
+        wide = tuple(len(r) if a in scales.axes else 1 for a, r in ranges.items())
         block = read(0, where)
         result = np.multiply(block, factor.reshape(wide), dtype=out.dtype)
         result[np.broadcast_to(missing.reshape(wide), result.shape) | codes.invalid(block)] = np.nan
@@ -56,12 +60,13 @@ class Dequantize(BuiltInProduct):
 
 
 def dequantize(codes: P, scales: P) -> P:
-    """Codes (y, x, bands) times a scale for each pixel (y, x): floats, NaN where the scale isn't finite.
+    """Codes (y, x, bands) times a scale for each pixel (y, x), of each date perhaps: floats, NaN where the scale isn't finite.
 
     Parameters
     ----------
     codes, scales : two Pyramids, or two Sources
-        Integers (int8 in embeddings) and floats over the same y and x. A code of 0 is a value like any other. Of sources
+        Integers (int8 in embeddings) and floats over the same y and x. Scales may have axes of the codes besides (a time),
+        but for that of the bands. A code of 0 is a value like any other. Of sources
         the result is a source: the product is reduced afterwards, not its factors.
 
     Returns

@@ -15,6 +15,7 @@ from lazypyr.geometry.axes import SPATIAL_AXES, axes_label
 from lazypyr.geometry.grid import Grid
 from lazypyr.pyramids.assemble import assembled
 from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.embeddings import dequantized
 from lazypyr.pyramids.function import FunctionPyramid
 from lazypyr.pyramids.level_source import LevelSource
 from lazypyr.pyramids.products import ProductLike, mapped
@@ -152,6 +153,7 @@ def open_pyramid(
         storage_options=storage_options,
         allow_codecs=allow_codecs,
         **selecting,
+        joined=dequantized,
         variable=None if source is not src else variable,
     )
     return assembled(opened, product=product, source_product=source_product, order=order, **making)  # type: ignore[arg-type]

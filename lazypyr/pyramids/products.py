@@ -40,6 +40,9 @@ class Products(Protocol):
     def unpacked(self, pyramid: Any, /) -> Any:
         """The pyramid in the values that its packed numbers mean."""
 
+    def dequantize(self, codes: Any, scales: Any, /) -> Any:
+        """Codes times the scale of their pixel, of two sources."""
+
     def product_again(self, entry: Mapping[str, Any], /) -> Any:
         """The product that a recipe has as `entry`."""
 

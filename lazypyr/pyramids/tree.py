@@ -9,6 +9,7 @@ from typing import Any
 from lazypyr.errors import PlanError
 from lazypyr.pyramids.assemble import assembled
 from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.embeddings import dequantized
 from lazypyr.pyramids.open import open_pyramid, opened_otherwise
 from lazypyr.registry import check_options
 from lazypyr.sources.copied import Surroundings
@@ -69,7 +70,7 @@ def open_pyramids(src: Any, *, as_collection: bool | None = None, **options: Any
     check_options("open_pyramid", options, open_pyramid)
     given = {name: value for name, value in options.items() if name in _OF_SOURCES}
     rest = {name: value for name, value in options.items() if name not in _OF_SOURCES}
-    opened = open_tree(src, whole=True, **given)
+    opened = open_tree(src, whole=True, joined=dequantized, **given)
     if isinstance(opened, OpenedSource):
         name = opened.name or "image"
         return PyramidTree({name if as_collection else "": assembled(opened, **rest)})

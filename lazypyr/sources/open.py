@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from lazypyr._names import public_name
@@ -154,6 +154,7 @@ def open_tree(
     sel: Mapping[str, Any] | None = None,
     isel: Mapping[str, Any] | None = None,
     whole: bool = False,
+    joined: Callable[[SourceTree], SourceTree] = lambda tree: tree,
 ) -> OpenedSource | SourceTree:
     """Open whatever a user calls a source, as the tree of its rasters where it holds several. Reads metadata, no pixel.
 
@@ -177,6 +178,8 @@ def open_tree(
         Labels and indices by dimension, or slices of them: the part to open.
     whole : bool, optional
         Open also the labels of an image, and a tree of one raster as a tree.
+    joined : callable, optional
+        Makes one raster of those of a tree that belong together.
 
     Returns
     -------
@@ -232,6 +235,7 @@ def open_tree(
         return select(opened, selection) if selection else opened
     for path, one in opened.rasters.items():
         _record(one, place, multiscale, path)
+    opened = joined(opened)
     if variable is not None or not (whole or opened.single is None):
         chosen = opened.one(variable)
         return select(chosen, selection) if selection else chosen
