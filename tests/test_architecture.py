@@ -26,6 +26,7 @@ OPTIONAL = {
     "uvicorn": {"server", "cli"},
     "xarray": {"sources", "representations"},
     "h5py": {"sources"},
+    "pyproj": {"metadata"},
     "rasterio": {"sources"},
     "tifffile": {"sources"},
     "imagecodecs": {"sources"},

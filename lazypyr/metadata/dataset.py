@@ -22,9 +22,6 @@ class DatasetMetadata:
     ----------
     along : Mapping[str, Coord or CoordArray]
         World coordinates by axis, as the source has them: an origin and a step, or an array.
-    affine : Mapping[str, Coord]
-        World coordinates by axis that a transform states. They hold for axes without coordinates, and for those whose
-        coordinates are no more than numbers of pixels.
     variables : Mapping[str, Variable]
         Further variables that belong to the array, by path in its group: bounds, scalars, grid mappings, longitudes and
         latitudes of two axes.
@@ -58,7 +55,6 @@ class DatasetMetadata:
     """
 
     along: Mapping[str, Coord | CoordArray] = field(default_factory=dict)
-    affine: Mapping[str, Coord] = field(default_factory=dict)
     variables: Mapping[str, Variable] = field(default_factory=dict)
     crs: str | None = None
     grid_mapping: str | None = None
@@ -74,21 +70,13 @@ class DatasetMetadata:
     @property
     def coords(self) -> dict[str, Coord]:
         """World coordinates of the axes that are even. Reads arrays of coordinates, once."""
-        known = {axis: self.coordinate(axis) for axis in {**self.affine, **self.along}}
-        even = {axis: c.even if isinstance(c, CoordArray) else c for axis, c in known.items()}
+        even = {axis: c.even if isinstance(c, CoordArray) else c for axis, c in self.along.items()}
         return {axis: coord for axis, coord in even.items() if coord is not None}
 
     @property
     def coord_arrays(self) -> dict[str, CoordArray]:
         """World coordinates of the axes that aren't even: one value a pixel. Reads arrays of coordinates, once."""
         return {axis: c for axis, c in self.along.items() if isinstance(c, CoordArray) and c.even is None}
-
-    def coordinate(self, axis: str) -> Coord | CoordArray | None:
-        """World coordinate of an axis: the array of it, where there is one, also of an even axis. None if it isn't known."""
-        known, stated = self.along.get(axis), self.affine.get(axis)
-        if known is None or (stated is not None and isinstance(known, CoordArray) and known.counts_pixels):
-            return stated
-        return known
 
     @property
     def nodata(self) -> Any:
@@ -119,12 +107,12 @@ class DatasetMetadata:
         """
         along: dict[str, Coord | CoordArray] = {}
         for axis, shape, scale, shift in zip(axes, level.shape, level.scale, level.translation, strict=True):
-            known = self.coordinate(axis)
+            known = self.along.get(axis)
             if isinstance(known, CoordArray):
                 along[axis] = known.at(shape, scale, shift)
             elif known is not None:
                 along[axis] = Coord(known.at(shift), known.step * scale, known.unit)
-        return replace(self, along=along, affine={})
+        return replace(self, along=along)
 
     def placed(self, coords: Mapping[str, Coord]) -> DatasetMetadata:
         """Same facts with other coordinates of some axes."""
@@ -139,7 +127,7 @@ class DatasetMetadata:
             Fields, and besides `coords` (of all axes) and `nodata` (the only one, or None).
         """
         if "coords" in members:
-            members["along"], members["affine"] = dict(members.pop("coords")), {}
+            members["along"] = dict(members.pop("coords"))
         if "nodata" in members:
             nodata = members.pop("nodata")
             members["nodata_values"] = () if nodata is None else (nodata,)

@@ -50,7 +50,7 @@ class Surroundings:
     --------
     >>> around = Surroundings({"proj:code": "EPSG:32633"}, ("lat", "lon"), (10, 20), groups=[{"transform": [10, 0, 0, 0, -10, 99]}])
     >>> members = around.members(("y", "x"))
-    >>> members["crs"], members["affine"]["y"], members["dims"]
+    >>> members["crs"], members["along"]["y"], members["dims"]
     ('EPSG:32633', Coord(origin=94.0, step=-10.0, unit=None), {'y': 'lat', 'x': 'lon'})
     """
 
@@ -99,13 +99,15 @@ class Surroundings:
                 return variable
         return None
 
-    def members(self, axes: Sequence[str]) -> dict[str, Any]:
+    def members(self, axes: Sequence[str], stated: Mapping[str, Coord] | None = None) -> dict[str, Any]:
         """Members of `DatasetMetadata` about the place of the array.
 
         Parameters
         ----------
         axes : sequence of str
             Our name of each dimension.
+        stated : Mapping[str, Coord], optional
+            Coordinates by axis that other metadata state, in place of those of a transform.
 
         Raises
         ------
@@ -114,21 +116,22 @@ class Surroundings:
         """
         by_dim = self.coordinates()
         mapping = self._mapping(by_dim)
-        along = {axis: by_dim[dim] for axis, dim in zip(axes, self.dims, strict=False) if dim in by_dim}
-        others = [name for name in self._named() if name not in {c.name for c in along.values()}]
+        arrays = {axis: by_dim[dim] for axis, dim in zip(axes, self.dims, strict=False) if dim in by_dim}
+        others = [name for name in self._named() if name not in {c.name for c in arrays.values()}]
         found = {name: variable for name in others if (variable := self.find(name)) is not None}
-        for coordinate in along.values():
+        for coordinate in arrays.values():
             name = coordinate.attrs.get("bounds")
             if isinstance(name, str) and (bounds := self.find(name)) is not None:
                 found[name] = bounds
         if mapping is not None:
             found[mapping.name] = mapping
+        transform = {**self._affine(axes, mapping), **(stated or {})}
+        placed = {axis: c.or_stated(transform[axis]) if axis in transform else c for axis, c in arrays.items()}
         merged: dict[str, Any] = {}
         for attrs in reversed(self.groups):
             merged |= attrs
         return {
-            "along": along,
-            "affine": self._affine(axes, mapping),
+            "along": {**transform, **placed},
             "variables": found,
             "crs": self._crs(mapping),
             "grid_mapping": None if mapping is None else mapping.name,

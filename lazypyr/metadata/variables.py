@@ -148,10 +148,10 @@ class CoordArray(Variable):
         """True for dates, and numbers that are counted from one."""
         return self.dtype.kind == "M" or " since " in str(self.attrs.get("units", ""))
 
-    @property
-    def counts_pixels(self) -> bool:
-        """True for 0, 1, 2, ... without a unit: numbers of pixels, which say nothing of a place. Reads the values."""
-        return self.even == Coord()
+    def or_stated(self, coord: Coord) -> CoordArray:
+        """Coordinates that a transform states where the values are no more than numbers of pixels: 0, 1, 2, ... without unit."""
+        dtype = np.dtype("f8") if self.dtype.kind in "iu" else self.dtype
+        return replace(self, dtype=dtype, read=partial(_or_stated, self, coord, dtype))
 
     @property
     def _scale(self) -> float:
@@ -167,6 +167,12 @@ class CoordArray(Variable):
         offset = self.attrs.get("add_offset", 0.0)
         numbers: Array = values.astype("f8") * self._scale + (offset if isinstance(offset, int | float) else 0.0)
         return numbers if np.isfinite(numbers).all() else None
+
+
+def _or_stated(array: CoordArray, coord: Coord, dtype: np.dtype[Any]) -> Array:
+    if array.even != Coord():
+        return array.values.astype(dtype)
+    return np.asarray(coord.origin + coord.step * np.arange(array.shape[0]), dtype)
 
 
 def _resampled(array: CoordArray, shape: int, scale: float, translation: float, dtype: np.dtype[Any]) -> Array:

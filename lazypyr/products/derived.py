@@ -24,7 +24,6 @@ def derived_metadata(parent: Described, product: Product, out: Output, first: In
     members: dict[str, Any] = {} if not product.description else {"ome": same.ome and same.ome.of_other_values()}
     return same.replaced(
         along={a: c for a, c in same.along.items() if a in out.axes and a not in out.sizes},
-        affine={a: c for a, c in same.affine.items() if a in out.axes and a not in out.sizes},
         dims={a: d for a, d in same.dims.items() if a in out.axes and a not in out.sizes},
         attrs=_attrs(same.attrs, product, out),
         packing=None,

@@ -39,7 +39,7 @@ class Coordinates(Pyramid):
     has_fill_value = False
 
     def __init__(self, parent: Pyramid, axis: str, n_levels: int) -> None:
-        coordinate = parent.metadata.coordinate(axis)
+        coordinate = parent.metadata.along.get(axis)
         assert coordinate is not None, "that is what arrays_of looks at"
         self._parent, self._coord = parent, coordinate
         position = parent.axes.index(axis)
@@ -99,7 +99,7 @@ def arrays_of(pyramid: Pyramid, layout: str) -> Mapping[str, Pyramid]:
 
 
 def _is_served(pyramid: Pyramid, axis: str, *, by_level: bool) -> bool:
-    coordinate = pyramid.metadata.coordinate(axis)
+    coordinate = pyramid.metadata.along.get(axis)
     if not isinstance(coordinate, CoordArray):
         return by_level and coordinate is not None
     is_told = coordinate.even is not None and not coordinate.is_time

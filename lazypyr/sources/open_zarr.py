@@ -202,10 +202,9 @@ def _level_members(around: Around, multiscales: Multiscales, axes: tuple[str, ..
     if group.metadata.consolidated_metadata is None and array.path.rpartition("/")[0] == group.path:
         # Coordinates of OME images are in their metadata: nobody asks for arrays of them one by one.
         dataset = replace(dataset, find=no_variable)
-    members = dataset.members(axes)
+    members = dataset.members(axes, multiscales.coords)
     return {
         **members,
-        "affine": {**members["affine"], **multiscales.coords},
         "crs": multiscales.crs or members["crs"],
         "group_attrs": {**members["group_attrs"], **group.attrs},
     }

@@ -13,6 +13,7 @@ import numpy as np
 from lazypyr.errors import LazypyrError, PlanError, SourceError
 from lazypyr.metadata.place import Surroundings
 from lazypyr.metadata.variables import Variable
+from lazypyr.sources.far.store import FarStore
 
 __all__ = ["Around", "ZarrSurroundings", "declared_dims", "variable_of"]
 
@@ -128,7 +129,12 @@ class ZarrSurroundings:
         path = self._array.path
         if self.groups and self.groups[0].store is self._array.store:
             path = path.removeprefix(f"{self.groups[0].path}/")
-        return Surroundings(attrs, dims, self._array.shape, groups, self.find, path or self._array.name.strip("/"))
+        return Surroundings(attrs, dims, self._array.shape, groups, self.find, path or _last_name(self._array))
+
+
+def _last_name(array: Any) -> str:
+    """Name of an array at the root of its store, in the folder around it."""
+    return str(array.store_path).rstrip("/").rpartition("/")[2]
 
 
 def _groups_between(array: Any, group: Any) -> list[Any]:
@@ -221,9 +227,11 @@ def _store_above(store: Any) -> Any:
     if isinstance(store, LocalStore):
         folder = store.root.resolve()
         return LocalStore(folder.parent, read_only=True) if folder.parent != folder else None
-    if isinstance(store, FsspecStore):
-        parent, _, name = store.path.rstrip("/").rpartition("/")
-        if not name or not parent or parent.endswith((":", "/")) or "?" in store.path or "::" in store.path:
-            return None
-        return FsspecStore(store.fs, path=parent, read_only=True)
-    return None
+    if isinstance(store, FarStore):
+        return store.above
+    if not isinstance(store, FsspecStore):
+        return None
+    parent, _, name = store.path.rstrip("/").rpartition("/")
+    if not name or not parent or parent.endswith((":", "/")) or "?" in store.path or "::" in store.path:
+        return None
+    return FsspecStore(store.fs, path=parent, read_only=True)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from lazypyr.sources.far.clients import ByteRange, Client, Fetched, OwnStoreClient
@@ -62,6 +62,12 @@ class FarStore(ReadOnlyStore):
     def path(self) -> str:
         """The URL."""
         return self.url
+
+    @cached_property
+    def above(self) -> FarStore | None:
+        """Store of the folder around it; None where a URL has none, or is signed."""
+        parent, _, name = self.url.rstrip("/").rpartition("/")
+        return None if not name or parent.endswith((":", "/")) or "?" in self.url else far_store(parent, self.options)
 
     # Documents
 
@@ -195,8 +201,12 @@ def opening(store: Any, path: str = "") -> Iterator[None]:
     if not isinstance(store, FarStore):
         yield
         return
-    with store.opening():
+    with store.opening(), contextlib.ExitStack() as above:
         store.expect([path], _DOCUMENTS)
+        if not path and store.above is not None:
+            # An array may have been opened by its own URL, in a group that says more of it.
+            above.enter_context(store.above.opening())
+            store.above.expect([path], _DOCUMENTS)
         yield
 
 
