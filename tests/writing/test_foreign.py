@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import zarr
 from fsspec.implementations.memory import MemoryFileSystem
+from zarr.storage import MemoryStore
 
 from lazypyr import LazyPyramidStore, materialize
 from lazypyr.kvstore.open import open_kvstore
+from lazypyr.kvstore.zarr import ZarrKVStore
 from lazypyr.writing.checkpoint import Checkpoint
 
 MARK = Checkpoint.mark
@@ -83,3 +85,16 @@ def test_files_of_others_survive_the_disk_cache(tmp_path, place):
     store.refresh()
     assert zarr.open(store)["0"][0, 0] == -1
     assert [key for key in FOREIGN[:-2] if kvstore.get(key) != bytes(2 * limit)] == []
+
+
+@pytest.mark.fault("W2")
+def test_a_value_of_ours_that_a_kill_has_left_without_its_bytes_is_found_and_deleted():
+    """In a zarr store it is an array of one chunk, whose document is written first."""
+    kvstore = ZarrKVStore(MemoryStore())
+    for name in ("whole", "torn"):
+        kvstore.put(f".lazypyr/done/{name}", b"done 0 0\n")
+    del kvstore.store._store_dict[".lazypyr/done/torn/c/0"]
+    assert dict(kvstore.list_sizes(".lazypyr/done")) == {".lazypyr/done/whole": 9, ".lazypyr/done/torn": 0}
+    assert kvstore.read_log(".lazypyr/done") == [b"done 0 0"]
+    kvstore.clear(".lazypyr/done", "whole|torn")
+    assert not kvstore.store._store_dict
