@@ -35,7 +35,7 @@ def evaluate(
 
 
 class _Enough(Exception):
-    """As many inputs have been asked for as the product is known to ask for."""
+    """Sign that as many inputs have been asked for as the product is known to ask for."""
 
 
 def asked_first(

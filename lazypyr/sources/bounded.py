@@ -145,7 +145,7 @@ class _Bounded:
         return document
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: Any) -> int:
-        """As of the codec itself."""
+        """Size as the codec itself computes it."""
         return int(self.codec.compute_encoded_size(input_byte_length, chunk_spec))
 
     def evolve_from_array_spec(self, array_spec: Any) -> Any:

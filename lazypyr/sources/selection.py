@@ -64,7 +64,7 @@ class Selection:
         return (*self.sel, *self.isel)
 
     def among(self, dims: Sequence[str]) -> Selection:
-        """What of it is along these dimensions."""
+        """Selection of the same along these dimensions only."""
         kept = [{dim: value for dim, value in given.items() if dim in dims} for given in (self.sel, self.isel)]
         return Selection(*kept)
 

@@ -1,4 +1,4 @@
-"""What a store is made of: sources by the path of their group, and an engine."""
+"""Content of a store: sources by the path of their group, and an engine."""
 
 from __future__ import annotations
 

@@ -69,8 +69,8 @@ class ObstoreClient(Client):
             data = memoryview(await result.bytes_async())
         except FileNotFoundError:
             return None
-        except Exception as error:
-            if not options or type(error).__name__ != "NotSupportedError":
+        except need("obstore.exceptions", feature=f"reading {self.url}", extra="remote").NotSupportedError:
+            if not options:
                 raise
             self._cuts = False  # a server that hands out whole files only
             return await self.get(key, part)

@@ -83,7 +83,7 @@ class ShardTables:
 
 @dataclass
 class Runs:
-    """What to fetch of one shard: spans of bytes ``(start, stop, parts)`` with ``(offset, length, who)`` in them."""
+    """Bytes to fetch of one shard: spans of bytes ``(start, stop, parts)`` with ``(offset, length, who)`` in them."""
 
     spans: list[tuple[int, int, list[tuple[int, int, Any]]]] = field(default_factory=list)
     absent: list[Any] = field(default_factory=list)

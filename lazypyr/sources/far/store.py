@@ -24,7 +24,7 @@ _DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
 class FarStore(ReadOnlyStore):
-    """What lies below a URL, read-only.
+    """Store of what lies below a URL, read-only.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class FarStore(ReadOnlyStore):
 
     @property
     def client(self) -> Client:
-        """What asks for values: by obstore, or by fsspec."""
+        """Client that asks for values: by obstore, or by fsspec."""
         return self.requests.client
 
     def __reduce__(self) -> tuple[Any, ...]:
