@@ -82,7 +82,8 @@ def open_hierarchy(group: Any, name: str, location: str, open_array: OpenArray, 
     nodes = walk(group)
     attributes = {path: dict(node.attrs) for path, node in nodes.groups.items()}
     known = {array.path: array for array in nodes.arrays.values()}
-    around = {path: Around(_upwards(path, nodes.groups), known) for path in nodes.groups}
+    readers: dict[str, Callable[[], Any]] = {}
+    around = {path: Around(_upwards(path, nodes.groups), known, readers) for path in nodes.groups}
     members = {
         path: _member(array, partial(open_array, path, array, around[path.rpartition("/")[0]]))
         for path, array in nodes.arrays.items()

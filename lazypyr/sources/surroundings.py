@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -30,12 +31,12 @@ def declared_dims(array: Any) -> tuple[str | None, ...] | None:
     return tuple(name if isinstance(name, str) else None for name in declared)
 
 
-def variable_of(array: Any, name: str) -> Variable:
-    """A zarr array as a variable, of which no value is read."""
+def variable_of(array: Any, name: str, read: Callable[[], Any] | None = None) -> Variable:
+    """A zarr array as a variable, of which no value is read; `read` does so, where several share it."""
     attrs = {key: value for key, value in array.attrs.items() if key != "_ARRAY_DIMENSIONS"}
     dims = declared_dims(array) or ()
     named = tuple(dim or "" for dim in dims)
-    return Variable(name, named, tuple(array.shape), np.dtype(array.dtype), partial(_read_whole, array), attrs)
+    return Variable(name, named, tuple(array.shape), np.dtype(array.dtype), read or partial(_read_whole, array), attrs)
 
 
 def _read_whole(array: Any) -> np.ndarray[Any, Any]:
@@ -50,6 +51,23 @@ def _read_whole(array: Any) -> np.ndarray[Any, Any]:
         raise SourceError(msg, key=array.path) from error
 
 
+class _ReadOnce:
+    """Values of an array that are read at the first call; a pickled copy reads them anew."""
+
+    def __init__(self, array: Any) -> None:
+        self._array, self._lock = array, threading.Lock()
+        self._values: np.ndarray[Any, Any] | None = None
+
+    def __call__(self) -> Any:
+        with self._lock:
+            if self._values is None:
+                self._values = _read_whole(self._array)
+            return self._values
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._array,)
+
+
 @dataclass(frozen=True)
 class Around:
     """Nodes around an array that are open already.
@@ -60,10 +78,17 @@ class Around:
         Groups around it, the nearest first.
     arrays : Mapping[str, zarr.Array] or None
         All arrays in these groups by their path in the store; None where that isn't known.
+    readers : dict or None
+        Readers of arrays by their path, which all rasters of a dataset share: a coordinate is read once for all.
     """
 
     groups: tuple[Any, ...]
     arrays: Mapping[str, Any] | None = None
+    readers: dict[str, Callable[[], Any]] | None = None
+
+    def reader(self, array: Any) -> Callable[[], Any] | None:
+        """Shared reader of an array; None where nothing is shared."""
+        return None if self.readers is None else self.readers.setdefault(array.path, _ReadOnce(array))
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -118,7 +143,7 @@ class ZarrSurroundings:
             known = self._around.arrays if is_known else None
             node = _child(group, name) if known is None else known.get(f"{group.path}/{name}".strip("/"))
             if node is not None and hasattr(node, "shape"):
-                return variable_of(node, name.rpartition("/")[2])
+                return variable_of(node, name.rpartition("/")[2], self._around.reader(node) if is_known else None)
         return None
 
     def described(self) -> Surroundings:

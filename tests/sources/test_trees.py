@@ -2,12 +2,13 @@
 
 import json
 import pickle
+from collections import Counter
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from zarr.storage import MemoryStore
+from zarr.storage import MemoryStore, WrapperStore
 
 import lazypyr
 from lazypyr import LazyPyramidStore, PlanError, open_pyramid
@@ -86,6 +87,37 @@ def test_every_key_that_is_listed_is_there(zarr_format, separator, compressor):
     assert set(store.names if hasattr(store, "names") else keys) <= set(keys)
     assert {"A", "crs", "lat"} <= set(zarr.open_group(store, mode="r", use_consolidated=False).keys())
     assert "crs/c/0" not in store and "lat/c/7" not in store
+
+
+class Counted(WrapperStore):
+    """Counts what is asked for."""
+
+    def __init__(self, store):
+        super().__init__(store)
+        self.asked = Counter()
+
+    async def get(self, key, *args, **options):
+        self.asked[key] += 1
+        return await self._store.get(key, *args, **options)
+
+    def with_read_only(self, read_only=False):
+        return self
+
+
+@pytest.mark.parametrize("consolidated", [True, False])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_opening_reads_coordinates_once_for_all_variables_and_no_pixel(zarr_format, consolidated):
+    store = Counted(MemoryStore())
+    wide = dataset().assign({f"V{n}": (("time", "lat", "lon"), A) for n in range(5)})
+    wide.to_zarr(store._store, zarr_format=zarr_format, consolidated=consolidated)
+    served = LazyPyramidStore(store)
+    assert len(served.pyramids) == 7
+    chunks = {key: n for key, n in store.asked.items() if key.rpartition("/")[2][0].isdecimal() or key.endswith("/c")}
+    assert not {key for key in chunks if key[0] in "ABV"}
+    assert max(chunks.values()) == 1
+    if consolidated:  # the root, and what tells whether an array is still the one that was opened
+        documents = [key for key in store.asked if key.endswith(("zarr.json", ".zarray", ".zattrs", ".zgroup"))]
+        assert not {key for key in documents if key.startswith(("lat", "lon", "time", "crs", "station"))}
 
 
 def test_a_store_of_several_is_pickled_with_what_lies_around_it(tmp_path):
