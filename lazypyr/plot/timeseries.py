@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import textwrap
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ import numpy as np
 from lazypyr.display import other_axes
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import ComputeError, PlanError, SourceError
+from lazypyr.geometry import windows
+from lazypyr.geometry.windows import Window
 from lazypyr.plot.raster import open_for_plot
 from lazypyr.plot.selection import gather_values
 from lazypyr.plot.style import dimension
@@ -214,8 +217,16 @@ class _PixelPicker:
         window = tuple(
             (position[a], position[a] + 1) if a in position else (0, self.length) for a in self._pyramid.axes
         )
-        values = self._engine.read(self._pyramid, 0, window).reshape(self.length)
+        values = self._read(window).reshape(self.length)
         return np.where(values == self._pyramid.nodata, np.nan, values) if has_nodata_value(self._pyramid) else values
+
+    def _read(self, window: Window) -> Array:
+        """Pixels by chunks that the plot keeps, unless all that hold them hold less: chunks of many dates and few pixels."""
+        pyramid = self._pyramid
+        kept = windows.touched_chunks(window, pyramid.chunks) * math.prod(pyramid.chunks) * pyramid.dtype.itemsize
+        if 0 < pyramid.decoded_bytes(self.length) < kept:
+            return pyramid.read(0, window)
+        return self._engine.read(pyramid, 0, window)
 
     def array(self) -> Array:
         raise PlanError("post_proc: a function of point numbers needs points, not a raster")

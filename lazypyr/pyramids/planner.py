@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 from lazypyr.geometry import windows
+from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import ComputeContext, Reduction
 from lazypyr.pyramids.plan import BlockPlan, ReadPlan, Strategy
@@ -16,6 +18,8 @@ __all__ = ["plan_reduced"]
 Index = tuple[int, ...]
 # From this many levels on, the first one is not cached on the way.
 _KEEP_FIRST_LEVEL_BELOW = 3
+# Bytes of a cached chunk besides its pixels.
+_ENTRY_BYTES = 1024
 
 
 def plan_reduced(p: Reduction, level: int, window: Window, context: ComputeContext) -> ReadPlan:
@@ -27,8 +31,11 @@ def plan_reduced(p: Reduction, level: int, window: Window, context: ComputeConte
         finest = _finest_cached_level(p, level, region, context)
         blocks = _plan_blocks(p, depth, region, finest, context)
     elif strategy is Strategy.STORED and not p.stored_levels[level].cheap_stride:
-        region = _expanded(p, p.stored_levels[level], level, window, 0, context.cache_budget_bytes // 2)
-    need = p.working_bytes(level, window, context.task_bytes * context.workers)
+        region = _expanded(p, p.stored_levels[level], level, window, 0, context.cache_budget_bytes)
+    need = max(
+        p.working_bytes(level, window, context.task_bytes * context.workers),
+        windows.pixels_in(region) * p.dtype.itemsize,
+    )
     return ReadPlan(level, window, region, need, finest, strategy, blocks)
 
 
@@ -44,16 +51,39 @@ def _strategy(p: Reduction, level: int) -> Strategy:
 
 
 def _expanded(p: Reduction, base: Source, level: int, window: Window, depth: int, most: int) -> Window:
-    """Window of a level with all chunks that lie whole in the stored chunks under it, if they take `most` bytes at most."""
+    """Window of a level with the chunks that lie whole in the stored chunks under it: as many as take `most` bytes in the cache."""
     wide = []
-    for (a, b), chunk, stored, s, n in zip(
-        window, p.chunks, base.chunks, p.between(level - depth, level), p.levels[level].shape, strict=True
+    for (a, b), chunk, stored, f, n in zip(
+        window, p.chunks, base.chunks, p.factors, p.levels[level].shape, strict=True
     ):
+        s = f**depth
         low, high = a * s // stored * stored, windows.ceil_div(b * s, stored) * stored
         first = min(windows.ceil_div(windows.ceil_div(low, s), chunk) * chunk, a)
         last = n if high >= n * s else max(high // s // chunk * chunk, b)
         wide.append((first, last))
-    return tuple(wide) if windows.pixels_in(tuple(wide)) * p.dtype.itemsize <= most else window
+    if tuple(wide) == window:
+        return window
+    room = most // (math.prod(p.chunks) * p.dtype.itemsize + _ENTRY_BYTES)
+    return _within(room, p, window, wide)
+
+
+def _within(room: int, p: Reduction, window: Window, wide: Sequence[tuple[int, int]]) -> Window:
+    """Window as wide as `room` chunks allow: along y and x first, which a screen shows, then along the last of the other axes."""
+    region = list(window)
+    counts = [windows.ceil_div(b, c) - a // c for (a, b), c in zip(window, p.chunks, strict=True)]
+    for axis in sorted(range(len(region)), key=lambda axis: (p.axes[axis] not in SPATIAL_AXES, -axis)):
+        (a, b), (first, last), chunk = window[axis], wide[axis], p.chunks[axis]
+        fitting = room * counts[axis] // math.prod(counts)
+        whole = windows.ceil_div(last, chunk) - first // chunk
+        if fitting < whole:
+            # Groups of as many chunks lie side by side, so that neighbours have the same one.
+            start = first + (a - first) // (fitting * chunk) * fitting * chunk if fitting > counts[axis] else a
+            first, last = start, min(start + fitting * chunk, last)
+            if (start == a and fitting <= counts[axis]) or not (first <= a and b <= last):
+                continue
+        region[axis] = first, last
+        counts[axis] = min(fitting, whole)
+    return tuple(region)
 
 
 def _plan_blocks(p: Reduction, depth: int, region: Window, finest: int, context: ComputeContext) -> BlockPlan:

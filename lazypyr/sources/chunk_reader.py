@@ -146,7 +146,7 @@ class ChunkReader:
         """
         chunks, memory = self._chunks, present_memory()
         keeps = not (whole or memory is None or self._decoder.raw) and memory.room_for_decoded(self._decoder.n_bytes)
-        if keeps and memory is not None:
+        if memory is not None and not self._decoder.raw:
             kept = memory.peek_decoded(self._kept_key(index))
             if kept is not None:
                 self._consumed(index)
