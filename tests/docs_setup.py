@@ -36,6 +36,13 @@ def large_stack(folder: Path) -> dict:
     return dict(zip("xyz", np.random.default_rng(0).uniform(0, 50, (3, 1000)), strict=True))
 
 
+def with_bands(folder: Path) -> dict:
+    """As `large_stack`, and a group ``bands.zarr``."""
+    group = zarr.create_group(folder / "bands.zarr")
+    group.create_array("0", data=np.random.default_rng(0).normal(size=(600, 400)), chunks=(256, 256))
+    return {**large_stack(folder), "lazypyr": lazypyr}
+
+
 def stack(folder: Path) -> dict:
     """``slc.zarr``."""
     _write(folder, looks(4))
@@ -104,7 +111,7 @@ SETUP = {
     "docs/extending.md": to_extend,
     "README.md": large_stack,
     "docs/quickstart.md": large_stack,
-    "docs/materialize.md": large_stack,
+    "docs/materialize.md": with_bands,
     "docs/recipes.md": large_stack,
     "docs/scaling.md": stack,
     "docs/points.md": stadium,

@@ -24,7 +24,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "the same command continues.",
     )
     add = parser.add_argument
-    add("dest", metavar="DEST", help="a new path or URL, or that of an interrupted job")
+    add("dest", metavar="DEST", nargs="?", help="a new path or URL, or that of an interrupted job")
+    add(
+        "--into-source",
+        action="store_true",
+        help="instead of DEST: add the missing levels, or a product, to the group of SRC",
+    )
+    add("--name", metavar="NAME", help="with --into-source: path of the product's array in that group")
     add("--only", type=_numbers, metavar="N,N-M", help="the levels to write (default: all)")
     add("--no-base", action="store_true", help="leave level 0 out: read it from SRC, with DEST as overlay")
     add("--shards", type=_chunks, metavar="N | NY,NX", help="pixels of a shard, multiples of the tile")
@@ -67,6 +73,8 @@ def run(args: argparse.Namespace) -> None:
             workers=args.workers,
             inflight_bytes=int(args.memory * 2**20),
             copy_base=not args.no_base,
+            into_source=args.into_source,
+            name=args.name,
             progress=not (args.quiet or args.dry_run),
             dry_run=args.dry_run,
             storage_options=dict(args.dest_option) or None,

@@ -17,14 +17,14 @@ from lazypyr.sources.copied import Surroundings
 from lazypyr.store.keys import Keys, ServedArray, ServedCopy
 from lazypyr.store.layout import StoreLayout
 
-__all__ = ["build_hierarchy"]
+__all__ = ["SomeLevels", "build_hierarchy"]
 
 # Clients that append names to a URL as they are send nothing of what follows "#", and in a query "+" for a blank. They must
 # not be told by metadata of the root of chunks that they will then not find, and take for fill values.
 _LOST = re.compile(r"#|\?.*\+")
 
 
-class _Levels:
+class SomeLevels:
     """Pyramid with some of its levels, for its metadata."""
 
     def __init__(self, pyramid: Pyramid, numbers: Sequence[int]) -> None:
@@ -89,7 +89,7 @@ def build_hierarchy(
         for path, (name, mapping) in _grid_mappings(pyramid, layout, present).items():
             _folder(root, (prefix + path).strip("/")).setdefault(name, mapping)
         if present:
-            visible = pyramid if only is None else cast("Pyramid", _Levels(pyramid, present))
+            visible = pyramid if only is None else cast("Pyramid", SomeLevels(pyramid, present))
             made = _attributes(visible, [paths[k] for k in present], layout, stamped=stamped)
             attributes[group] = {**attributes.get(group, {}), **made}
     consolidated = not any(_LOST.search(path) for path in arrays)

@@ -15,9 +15,9 @@ from lazypyr.errors import BusyError
 from lazypyr.kvstore.base import HIDDEN, KVStore
 from lazypyr.writing.job import DestinationLost
 
-__all__ = ["WriterLock"]
+__all__ = ["LOCK", "WriterLock"]
 
-_LOCK = f"{HIDDEN}/lock"
+LOCK = f"{HIDDEN}/lock"
 # A lease is renewed that often, and lapses when it has not been for so long.
 _RENEW_S = 10.0
 _LEASE_S = 60.0
@@ -49,7 +49,7 @@ class WriterLock:
     def _owner(self) -> dict[str, Any] | None:
         """Facts of the lock that is there, None if there is none, {} if it can't be read."""
         for _ in range(_LOOKS):
-            content = self._kvstore.get(_LOCK)
+            content = self._kvstore.get(LOCK)
             try:
                 owner = None if content is None else json.loads(content)
                 return owner if isinstance(owner, dict) or owner is None else {}
@@ -60,12 +60,12 @@ class WriterLock:
     def __enter__(self) -> WriterLock:
         with contextlib.ExitStack() as stack:
             try:
-                file = stack.enter_context(self._kvstore.lock(_LOCK, wait=False))
+                file = stack.enter_context(self._kvstore.lock(LOCK, wait=False))
             except TimeoutError:
                 raise self._busy(self._owner() or {}) from None
             if file is None:
                 self._wait_for_lapse()
-                self._kvstore.put_atomic(_LOCK, self._record())
+                self._kvstore.put_atomic(LOCK, self._record())
             else:
                 file.write(self._record())
             _held.add(self._nonce)
@@ -97,7 +97,7 @@ class WriterLock:
         owner = self._owner()
         if owner is None:
             raise DestinationLost(
-                f"{self._kvstore.name}: {_LOCK} is gone: the destination was removed, or unmounted, while it was written to"
+                f"{self._kvstore.name}: {LOCK} is gone: the destination was removed, or unmounted, while it was written to"
             )
         if owner.get("nonce") != self._nonce:
             raise self._busy(owner)
@@ -106,7 +106,7 @@ class WriterLock:
         _held.discard(self._nonce)
         with contextlib.suppress(Exception):  # the work is done or its own error is being raised
             if (self._owner() or {}).get("nonce") == self._nonce:
-                self._kvstore.delete(_LOCK)
+                self._kvstore.delete(LOCK)
 
     def _wait_for_lapse(self) -> None:
         """Return when no other process has a lease."""
@@ -127,7 +127,7 @@ class WriterLock:
         while not stop.wait(_RENEW_S):
             with contextlib.suppress(Exception):  # what fails for long lapses, and is found by `check`
                 if (self._owner() or {}).get("nonce") == self._nonce:
-                    self._kvstore.put_atomic(_LOCK, self._record())
+                    self._kvstore.put_atomic(LOCK, self._record())
 
     def _busy(self, owner: dict[str, Any]) -> BusyError:
         renewed = owner.get("renewed")

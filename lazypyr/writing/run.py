@@ -26,6 +26,7 @@ from lazypyr.writing.around import copy_around
 from lazypyr.writing.checkpoint import Checkpoint
 from lazypyr.writing.commit import check_apart, check_whole, commit, complete, declare, withdraw
 from lazypyr.writing.executors import Executor, FuturesExecutor, ThreadExecutor, executor_of
+from lazypyr.writing.into_source import plan_addition
 from lazypyr.writing.job import DestinationLost, Job, RegionResult, clear_spilled, destination_error
 from lazypyr.writing.lock import WriterLock
 from lazypyr.writing.source_watch import SourceWatch
@@ -42,7 +43,7 @@ _MAX_FAILED = 20
 
 def materialize(
     src: Any,
-    dest: Any,
+    dest: Any = None,
     *,
     levels: Collection[int] | None = None,
     shards: int | tuple[int, int] | None = None,
@@ -51,6 +52,8 @@ def materialize(
     workers: int | None = None,
     inflight_bytes: int = DEFAULT_INFLIGHT_BYTES,
     copy_base: bool = True,
+    into_source: bool = False,
+    name: str | None = None,
     progress: bool = True,
     dry_run: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -67,7 +70,7 @@ def materialize(
     src : LazyPyramidStore, Pyramid, or any source of `LazyPyramidStore`
         Pyramid to write.
     dest : path, URL (fsspec), mapping of bytes, or zarr store
-        Destination: empty, or with an interrupted run of the same job.
+        Destination: empty, or with an interrupted run of the same job. None with `into_source`.
     levels : collection of int, optional
         Numbers of the levels to write; all by default.
     shards : int or (int, int), optional
@@ -82,6 +85,11 @@ def materialize(
         Bound of the memory in use at once, in bytes, for each process.
     copy_base : bool, optional
         False leaves level 0 out: ``LazyPyramidStore(src, overlay=dest)`` then serves all levels.
+    into_source : bool, optional
+        Add the levels that the source lacks to its own Zarr group, or a product as one array. Nothing that is there is
+        written anew but the group's metadata, last.
+    name : str, optional
+        Path of a product's array in that group; by default the product's name.
     progress : bool, optional
         Show a progress bar and a summary on stderr.
     dry_run : bool, optional
@@ -129,7 +137,19 @@ def materialize(
     check_options("materialize", options, materialize, LazyPyramidStore, open_pyramid)
     store = _store_of(src, compressor, options)
     regions_executor, region_bytes = executor_of(executor, workers, inflight_bytes)
-    kvstore = open_kvstore(dest, storage_options)
+    if into_source == (dest is not None) or (name is not None and not into_source):
+        raise PlanError("give either a destination, or into_source=True (with name= for a product)")
+    addition = None
+    if into_source:
+        store, addition = plan_addition(store, name, storage_options)
+        levels = addition.chosen(levels)
+        if not levels or addition.is_done():
+            if addition.was_left():
+                with WriterLock(addition.base):
+                    addition.clear()
+                _tidy(addition.base)
+            return Summary(addition.base.name, {})
+    kvstore = open_kvstore(dest, storage_options) if addition is None else addition.kvstore
     job = plan_job(store, kvstore, levels, shards, region_bytes, regions_executor.workers, copy_base=copy_base)
     arrays = _sizes(job)
     total = {"chunks": sum(n for n, _ in arrays.values()), "pixel_bytes": sum(size for _, size in arrays.values())}
@@ -141,7 +161,9 @@ def materialize(
         with _os_errors(kvstore), WriterLock(kvstore) as lock:
             kvstore.hold()
             summary = _run(job, regions_executor, lock, arrays, began, shown=progress)
-        _tidy(job)
+            if addition is not None:
+                addition.finish()
+        _tidy(kvstore)
     if progress:
         print(summary, file=sys.stderr, flush=True)  # noqa: T201 - that is what progress=True asks for
     return summary
@@ -372,9 +394,9 @@ def _stage_bytes(job: Job, stage: Stage) -> int:
     )
 
 
-def _tidy(job: Job) -> None:
+def _tidy(kvstore: KVStore) -> None:
     """Remove our empty folders beside a hierarchy that is whole."""
-    local = job.kvstore.local
+    local = kvstore.local
     if local is not None:
         for folder in (local / HIDDEN / "partial", local / HIDDEN / "spill", local / HIDDEN):
             with contextlib.suppress(OSError):  # other things are in it
