@@ -175,7 +175,6 @@ def bands(n=512):
 def test_topozarr_levels_are_used_where_they_lie(tmp_path):
     from topozarr import create_pyramid
 
-    pytest.importorskip("xproj")
     made = create_pyramid(bands().proj.assign_crs(spatial_ref="EPSG:32633", allow_override=True), levels=3)
     made.dt.to_zarr(tmp_path / "t.zarr", zarr_format=3, encoding=made.encoding)
     for source in (tmp_path / "t.zarr", made.dt):
