@@ -57,6 +57,10 @@ class OmeMetadata:
         kind = self.axis(name).get("type")
         return kind if isinstance(kind, str) else None
 
+    def is_channel(self, name: str) -> bool:
+        """True for an axis of channels, whose settings `omero` has: as stated, else one called "c" (0.3)."""
+        return (self.type_of(name) or ("channel" if name == "c" else "space")) not in ("space", "time")
+
     def members(self, version: str) -> dict[str, Any]:
         """Members of `ome` (0.5), or of the group's attributes (0.4), beside `multiscales`, as they were read.
 

@@ -15,6 +15,7 @@ from lazypyr._util.optional import need
 from lazypyr.errors import PlanError
 from lazypyr.geometry.grid import Coord
 from lazypyr.metadata.dataset import DatasetMetadata
+from lazypyr.metadata.ome_metadata import OmeMetadata
 from lazypyr.metadata.variables import CoordArray, Variable
 
 __all__ = ["Selection", "Taken", "selected_metadata"]
@@ -187,7 +188,15 @@ def selected_metadata(metadata: DatasetMetadata, taken: Mapping[str, Taken]) -> 
         elif isinstance(coordinate, CoordArray):
             variables[coordinate.name] = _scalar(coordinate, part)
     dims = {axis: dim for axis, dim in metadata.dims.items() if not isinstance(taken.get(axis), int)}
-    return metadata.replaced(along=along, variables=variables, dims=dims)
+    return metadata.replaced(along=along, variables=variables, dims=dims, ome=_ome(metadata.ome, taken))
+
+
+def _ome(ome: OmeMetadata | None, taken: Mapping[str, Taken]) -> OmeMetadata | None:
+    """OME metadata with the settings of the channels that are taken."""
+    for axis, part in taken.items():
+        if ome is not None and part != slice(None) and ome.is_channel(axis):
+            ome = ome.with_channels(range(part.start, part.stop) if isinstance(part, slice) else [part])
+    return ome
 
 
 def _along(coordinate: Coord | CoordArray, part: slice) -> Coord | CoordArray:

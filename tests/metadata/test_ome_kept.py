@@ -101,7 +101,7 @@ def test_what_ome_zarr_py_writes_is_kept(written, tmp_path, there, here, how):
         for mine, stored in zip(one["datasets"], other["datasets"], strict=False):
             for a, b in zip(mine["coordinateTransformations"], stored["coordinateTransformations"], strict=False):
                 np.testing.assert_allclose(a[a["type"]], b[b["type"]])
-        assert (dict(zarr.open_group(node, mode="r").attrs).get("microscope") == {"lab": 3}) is (key == "omero")
+        assert dict(zarr.open_group(node, mode="r").attrs)["microscope"] == {"lab": 3}  # that of the groups around, too
         whole = json.loads(json.dumps(dict(zarr.open_group(node, mode="r").attrs)))
         ngff_zarr.validate(whole, version=version, model="label" if key != "omero" else "image")
         ome_zarr_models.open_ome_zarr(zarr.open_group(node, mode="r"))
@@ -272,6 +272,25 @@ def test_any_metadata_come_back(image, zarr_format):
     assert again.ome.axes == found.ome.axes
     # Where x has a place y has one, too, if only its pixels' numbers.
     assert all(again.coords.get(name, Coord()) == found.coords.get(name, Coord()) for name in names)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize(
+    ("part", "labels"),
+    [
+        ({"c": slice(0, 1)}, ["DAPI"]),
+        ({"c": 1}, ["GFP"]),
+        ({"c": -1}, ["GFP"]),
+        ({"z": 0}, ["DAPI", "GFP"]),
+        ({"c": slice(1, None), "z": 1}, ["GFP"]),
+    ],
+)
+def test_a_selection_has_the_settings_of_its_channels(written, zarr_format, part, labels):
+    for there in (2, 3):
+        pyramid = open_pyramid(str(written / f"{there}.zarr"), isel=part)
+        ome = ome_of(LazyPyramidStore(pyramid, zarr_format=zarr_format), zarr_format)
+        assert [channel["label"] for channel in ome["omero"]["channels"]] == labels
+        assert ome["multiscales"][0]["name"] == "cells"
 
 
 def test_channels_of_a_selection():
