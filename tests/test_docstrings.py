@@ -39,6 +39,7 @@ PUBLIC = {
     "lazypyr.server.run": ["Handle"],
     "lazypyr.sources.base": ["Source"],
     "lazypyr.sources.open": ["OpenedSource", "open_source"],
+    "lazypyr.testing": None,
     "lazypyr.viewers": None,
     "lazypyr.writing": None,
 }

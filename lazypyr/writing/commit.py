@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -9,13 +10,14 @@ from typing import Any
 
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
+from lazypyr.kvstore.base import HIDDEN, KVStore
 from lazypyr.metadata.conventions import level_keys, text_keys
 from lazypyr.store.hierarchy import build_hierarchy
 from lazypyr.writing.job import DestinationLost, Job, put
 from lazypyr.writing.sharding import sharded
 from lazypyr.writing.stages import unit_shape
 
-__all__ = ["check_apart", "check_whole", "commit", "complete", "declare", "withdraw"]
+__all__ = ["check_apart", "check_whole", "commit", "complete", "declare", "tidy", "withdraw"]
 
 
 # Keys of documents that hold attributes. Among them are names of the source as somebody spelled it; the fingerprint
@@ -160,3 +162,12 @@ def check_apart(job: Job) -> None:
                 raise PlanError(
                     f"the destination {job.kvstore.name} is the source {source.name}, lies in it, or around it"
                 )
+
+
+def tidy(kvstore: KVStore) -> None:
+    """Remove our empty folders beside a hierarchy that is whole."""
+    local = kvstore.local
+    if local is not None:
+        for folder in (local / HIDDEN / "partial", local / HIDDEN / "spill", local / HIDDEN):
+            with contextlib.suppress(OSError):  # other things are in it
+                folder.rmdir()

@@ -11,7 +11,6 @@ from dataclasses import astuple, replace
 from typing import Any, Unpack
 
 from lazypyr._names import without_secrets
-from lazypyr._util.checks import one_or_two
 from lazypyr._util.progress import progress_bar
 from lazypyr.engine.engine import DEFAULT_INFLIGHT_BYTES
 from lazypyr.errors import BusyError, ComputeError, LazypyrError, PlanError, SourceError
@@ -24,11 +23,12 @@ from lazypyr.store.options import WrittenStoreOptions
 from lazypyr.store.store import LazyPyramidStore
 from lazypyr.writing.around import copy_around
 from lazypyr.writing.checkpoint import Checkpoint
-from lazypyr.writing.commit import check_apart, check_whole, commit, complete, declare, withdraw
+from lazypyr.writing.commit import check_apart, check_whole, commit, complete, declare, tidy, withdraw
 from lazypyr.writing.executors import Executor, FuturesExecutor, ThreadExecutor, executor_of
 from lazypyr.writing.into_source import plan_addition
 from lazypyr.writing.job import DestinationLost, Job, RegionResult, clear_spilled, destination_error
 from lazypyr.writing.lock import WriterLock
+from lazypyr.writing.sharding import shard_pair
 from lazypyr.writing.source_watch import SourceWatch
 from lazypyr.writing.stages import Stage, arrays_to_write, plan_stages, unit_shape
 from lazypyr.writing.summary import Summary
@@ -147,7 +147,7 @@ def materialize(
             if addition.was_left():
                 with WriterLock(addition.base):
                     addition.clear()
-                _tidy(addition.base)
+                tidy(addition.base)
             return Summary(addition.base.name, {})
     kvstore = open_kvstore(dest, storage_options) if addition is None else addition.kvstore
     job = plan_job(store, kvstore, levels, shards, region_bytes, regions_executor.workers, copy_base=copy_base)
@@ -163,7 +163,7 @@ def materialize(
             summary = _run(job, regions_executor, lock, arrays, began, shown=progress)
             if addition is not None:
                 addition.finish()
-        _tidy(kvstore)
+        tidy(kvstore)
     if progress:
         print(summary, file=sys.stderr, flush=True)  # noqa: T201 - that is what progress=True asks for
     return summary
@@ -199,19 +199,11 @@ def plan_job(
     arrays = arrays_to_write(pyramids, layout, None if wanted == set(present) else wanted)
     if not arrays:
         raise PlanError("levels: there is nothing left to write")
-    pair = _shards(shards, layout.zarr_format)
+    pair = shard_pair(shards, layout.zarr_format)
     for array in arrays:
         unit_shape(array.pyramid, pair)
     stages = plan_stages(arrays, shards=pair, region_bytes=region_bytes, workers=workers)
     return Job(pyramids, layout, arrays, stages, pair, kvstore, region_bytes, store.surroundings)
-
-
-def _shards(shards: Any, zarr_format: int) -> tuple[int, int] | None:
-    if shards is None:
-        return None
-    if zarr_format != 3:
-        raise PlanError("shards: are of zarr v3, the store is zarr_format=2")
-    return one_or_two(shards, "shards: expected pixels along y and x")
 
 
 def _sizes(job: Job) -> dict[str, tuple[int, int]]:
@@ -392,15 +384,6 @@ def _stage_bytes(job: Job, stage: Stage) -> int:
         for k in range(stage.lo, stage.hi + 1)
         if k in array.paths
     )
-
-
-def _tidy(kvstore: KVStore) -> None:
-    """Remove our empty folders beside a hierarchy that is whole."""
-    local = kvstore.local
-    if local is not None:
-        for folder in (local / HIDDEN / "partial", local / HIDDEN / "spill", local / HIDDEN):
-            with contextlib.suppress(OSError):  # other things are in it
-                folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.checks import one_or_two
+from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.metadata.json_values import dump
 
-__all__ = ["shard_of", "sharded"]
+__all__ = ["shard_of", "shard_pair", "sharded"]
 
 _EMPTY = 2**64 - 1
 
@@ -71,3 +73,12 @@ def sharded(documents: Mapping[str, bytes], shards: Mapping[str, Sequence[int]])
         root["consolidated_metadata"]["metadata"][path] = document
     out["zarr.json"] = dump(root)
     return out
+
+
+def shard_pair(shards: Any, zarr_format: int) -> tuple[int, int] | None:
+    """Pixels of a shard along y and x, None without shards; PlanError for anything else."""
+    if shards is None:
+        return None
+    if zarr_format != 3:
+        raise PlanError("shards: are of zarr v3, the store is zarr_format=2")
+    return one_or_two(shards, "shards: expected pixels along y and x")
