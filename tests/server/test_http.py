@@ -423,7 +423,7 @@ def test_port_in_use():
         lazypyr.serve({"img": IMAGE}, port=busy.getsockname()[1], background=True)
 
 
-@pytest.mark.parametrize("name", ["v2", "a/b", "..", "", "a b", "stats", ".x"])
+@pytest.mark.parametrize("name", ["v2", "v2/b", "a//b", "a/..", "..", "", "a b", "stats", ".x"])
 def test_names_that_would_hide_something(name):
     with pytest.raises(PlanError, match="name of a source"):
         lazypyr.serve({name: IMAGE}, port=0, background=True)
