@@ -39,7 +39,11 @@ def crs_of_mapping(attrs: Mapping[str, Any]) -> str | None:
     text = crs_of(attrs)
     if text is not None or not isinstance(attrs.get("grid_mapping_name"), str):
         return text
-    return _of_cf(json.dumps({key: value for key, value in attrs.items() if _is_plain(value)}))
+    parameters = {key: value for key, value in attrs.items() if _is_plain(value)}
+    if "semi_major_axis" in parameters and not {"semi_minor_axis", "inverse_flattening"} & set(parameters):
+        # A sphere: pyproj would take WGS 84.
+        parameters["semi_minor_axis"] = parameters["semi_major_axis"]
+    return _of_cf(json.dumps(parameters))
 
 
 def mapping_attributes(crs: str) -> dict[str, Any]:

@@ -295,6 +295,23 @@ def test_the_crs_is_the_one_that_rioxarray_and_pyproj_read(tmp_path, kind, store
     assert dict(pyramid.coords) == {"y": Coord(4999995.0, -10.0), "x": Coord(300005.0, 10.0)}
 
 
+@pytest.mark.parametrize(
+    ("said", "semi_major", "inverse_flattening"),
+    [
+        ({"earth_radius": 6371229.0}, 6371229.0, 0.0),
+        ({"semi_major_axis": 6371229.0}, 6371229.0, 0.0),
+        ({"semi_major_axis": 6378137.0, "inverse_flattening": 298.257223563}, 6378137.0, 298.257223563),
+    ],
+)
+def test_the_figure_of_the_earth_is_the_one_of_the_grid_mapping(said, semi_major, inverse_flattening):
+    import pyproj
+
+    mapping = xr.Variable((), 0, {"grid_mapping_name": "latitude_longitude", **said})
+    array = xr.DataArray(np.zeros((4, 4)), dims=("lat", "lon"), coords={"crs": mapping}, attrs={"grid_mapping": "crs"})
+    ellipsoid = pyproj.CRS(lazypyr.open_pyramid(array).crs).ellipsoid
+    assert (ellipsoid.semi_major_metre, ellipsoid.inverse_flattening) == (semi_major, inverse_flattening)
+
+
 def test_the_crs_of_an_index_is_read():
     """As xproj keeps it: an index over a scalar coordinate without attributes."""
     import pyproj
