@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from lazypyr.engine.engine import Engine
 from lazypyr.sources.base import counters
+from lazypyr.sources.far.requests import all_stats
 
 __all__ = ["Stats"]
 
@@ -60,6 +61,7 @@ class Stats:
             "latency_s": self.latency(),
             "memory_bytes": _resident(),
             "absent_chunks": counters.absent_chunks,
+            "far": all_stats().as_dict(),
             "sources": {
                 name: {**asdict(engine.cache_info()), "inflight_bytes": engine.inflight_used}
                 for name, engine in engines.items()
@@ -78,6 +80,7 @@ class Stats:
             ("open_bytes", "gauge", self.open_bytes),
             ("memory_bytes", "gauge", _resident()),
             ("absent_chunks_total", "counter", counters.absent_chunks),
+            *_far_metrics(),
         ):
             lines += [f"# TYPE lazypyr_{name} {kind}", f"lazypyr_{name} {value}"]
         infos = {name: (engine.cache_info(), engine.inflight_used) for name, engine in engines.items()}
@@ -94,6 +97,13 @@ class Stats:
         lines += ["# TYPE lazypyr_inflight_bytes gauge"]
         lines += [f'lazypyr_inflight_bytes{{source="{n}"}} {used}' for n, (_, used) in infos.items()]
         return "\n".join(lines) + "\n"
+
+
+def _far_metrics() -> Iterator[tuple[str, str, float]]:
+    """Requests to stores that are far, and open: their counts, and those that are on their way."""
+    for name, value in all_stats().as_dict().items():
+        gauge = name.endswith("in_flight")
+        yield f"far_{name}" if gauge else f"far_{name}_total", "gauge" if gauge else "counter", value
 
 
 def _resident() -> int:
