@@ -196,7 +196,11 @@ def build_tree(
     if not rasters:
         why = "".join(f"; {path or 'it'} can't be opened: {reason}" for path, reason in list(failed.items())[:3])
         inside = listed(sorted({*members, *(path for path in groups if path)})) or "nothing"
-        raise PlanError(f"{location}: a group without multiscale metadata and without a raster; it holds {inside}{why}")
+        columns = any(len(member.shape) == 1 for member in members.values())
+        hint = "; columns of points are opened by lazypyr.read_points(path, resolution=...)" if columns else ""
+        raise PlanError(
+            f"{location}: a group without multiscale metadata and without a raster; it holds {inside}{why}{hint}"
+        )
     around = copies(builder.left)
     kept = {path: attrs for path, attrs in around.groups.items() if path not in builder.images}
     for path in builder.split:

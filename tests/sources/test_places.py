@@ -289,3 +289,9 @@ def test_a_file_of_no_kind_is_told_so(content, name, tmp_path, capsys):
 def test_what_is_not_there_is_a_plan_error(src):
     with pytest.raises(PlanError):
         open_pyramid(src)
+
+
+def test_a_group_of_columns_names_the_call_for_points(tmp_path):
+    zarr.save_group(str(tmp_path / "cloud.zarr"), x=np.arange(5.0), y=np.arange(5.0), height=np.arange(5.0))
+    with pytest.raises(PlanError, match=r"lazypyr\.read_points\(path, resolution="):
+        open_pyramid(tmp_path / "cloud.zarr")
