@@ -27,6 +27,7 @@ class Far:
     def __init__(self, latency=0.0):
         self.root = Path(tempfile.mkdtemp())
         self.latency, self.fault, self.headers, self.tags = latency, lambda path, times: None, {}, {}
+        self.now = 0
         self.reset()
         self._loop = asyncio.new_event_loop()
         started = threading.Event()
@@ -35,7 +36,8 @@ class Far:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def reset(self):
-        self.keys, self.bytes, self.now, self.most, self.gone, self.log, self.times = Counter(), 0, 0, 0, 0, [], []
+        # Those that are still there are counted on.
+        self.keys, self.bytes, self.most, self.gone, self.log, self.times = Counter(), 0, self.now, 0, [], []
 
     @property
     def chunks(self):
