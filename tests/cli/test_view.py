@@ -162,9 +162,12 @@ def test_opens_without_reading_a_pixel():
     assert not read
 
 
-def test_a_zarr_group_with_several_arrays_is_told_apart(tmp_path, capsys):
+def test_a_zarr_group_with_several_rasters_shows_each(tmp_path, monkeypatch):
     group = zarr.open_group(tmp_path / "g.zarr", mode="w")
     group.create_array("a", data=np.ones((4, 4)))
     group.create_array("b", data=np.ones((5, 5)))
-    assert main(["view", str(tmp_path / "g.zarr"), "--no-browser"]) == 1
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    shown = {}
+    monkeypatch.setattr("lazypyr.plot.view", lambda sources, **options: shown.update(sources))
+    assert main(["view", str(tmp_path / "g.zarr"), "--no-browser"]) == 0
+    assert {name.rpartition("/")[2]: pyramid.shape for name, pyramid in shown.items()} == {"a": (4, 4), "b": (5, 5)}
+    assert main(["view", str(tmp_path / "g.zarr"), "--variable", "b", "--no-browser"]) == 0

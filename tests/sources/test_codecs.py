@@ -55,7 +55,8 @@ def v2_array(folder, chunk=None, **changes):
 
 
 def test_every_codec_of_numcodecs_is_on_the_list_or_refused():
-    assert set(codec_registry) - DECODING_CODECS <= set(REFUSED)
+    own = {name for name, codec in codec_registry.items() if codec.__module__.startswith("numcodecs.")}
+    assert own - DECODING_CODECS <= set(REFUSED)
     names = {value.codec_name for value in vars(v3_numcodecs).values() if getattr(value, "codec_name", None)}
     assert {name.removeprefix("numcodecs.") for name in names} <= DECODING_CODECS
 
