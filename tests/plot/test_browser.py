@@ -307,7 +307,7 @@ def _expect_pixels(served, grid, data, cmap):
 
 def test_radar_stack_first_view_wheel_pan_slider_taps(serve, demo_data):
     slc = zarr.open_array(str(demo_data / "sar_gotcha_xband" / "slc.zarr" / "slc"), mode="r")[:]
-    pyramid = lazypyr.open_pyramid(demo_data / "sar_gotcha_xband" / "slc.zarr" / "slc", axes="yxi", chunks=(128, 128))
+    pyramid = lazypyr.open_pyramid(slc, axes="yxi", chunks=(128, 128))  # without its coordinates: rows and columns
     served = serve(pyramid, product="intf_0")
     picture, series = served.figures()
     assert picture.x == [-0.5, 511.5] and picture.y == [511.5, -0.5]  # radar geometry: row 0 at the top
