@@ -52,7 +52,9 @@ def _open_url(place: Place, options: OpenOptions) -> OpenedSource | SourceTree:
         if reads(url):
             store = far_store(url, given)
         else:
-            store = FsspecStore.from_url(url, storage_options=dict(given), read_only=True)
+            store = FsspecStore.from_url(
+                url, storage_options=dict(given), read_only=True, allowed_exceptions=_absent_by(url)
+            )
     except ImportError as error:
         scheme = text.rpartition("::")[2].partition("://")[0]
         if scheme not in _READERS:
@@ -62,6 +64,13 @@ def _open_url(place: Place, options: OpenOptions) -> OpenedSource | SourceTree:
         raise PlanError(f"can't open {text}: {error}") from error
     with opening(store):
         return open_store(store, options, name=public_name(text), location=text)
+
+
+def _absent_by(url: str) -> tuple[type[Exception], ...]:
+    """Errors by which file systems tell that a key is absent."""
+    # Archives in fsspec pass on what zipfile raises.
+    of_archives = (KeyError,) if url.startswith("zip::") else ()
+    return FileNotFoundError, IsADirectoryError, NotADirectoryError, *of_archives
 
 
 def _open_local(text: str, options: OpenOptions) -> OpenedSource | SourceTree:
