@@ -14,7 +14,6 @@ from lazypyr._util.optional import need
 from lazypyr._util.places import head_of, is_url, local_path, place_of
 from lazypyr.errors import PlanError
 from lazypyr.sources.file_tree import Array, ArrayInFile, FileTree, opened_file, plain
-from lazypyr.sources.mapping_store import MappingStore
 from lazypyr.sources.open_path import file_and_inside
 from lazypyr.sources.open_zarr import open_store
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions
@@ -138,6 +137,10 @@ class NetcdfOpener(Opener):
         return _format_of(head_of(file_and_inside(local_path(place.text))[0], _USER_BLOCK + 8)) is not None
 
     def open(self, src: Any, options: OpenOptions) -> OpenedSource | SourceTree:
+        from lazypyr.sources.mapping_store import (
+            MappingStore,
+        )  # needs zarr 3, which reading a store under zarr 2 does not
+
         place = place_of(src)
         assert place is not None, "that is what can_open says"
         if is_url(place.text):

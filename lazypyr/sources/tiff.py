@@ -12,7 +12,6 @@ from lazypyr._util.optional import need
 from lazypyr._util.places import head_of, is_url, local_path, place_of
 from lazypyr.errors import PlanError
 from lazypyr.sources.file_tree import FileMapping
-from lazypyr.sources.mapping_store import MappingStore
 from lazypyr.sources.open_zarr import open_store
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions
 from lazypyr.sources.tree import SourceTree
@@ -40,6 +39,10 @@ class TiffOpener(Opener):
         return head_of(src).startswith(_HEADS)
 
     def open(self, src: Any, options: OpenOptions) -> OpenedSource | SourceTree:
+        from lazypyr.sources.mapping_store import (
+            MappingStore,
+        )  # needs zarr 3, which reading a store under zarr 2 does not
+
         place = place_of(src)
         assert place is not None, "that is what can_open says"
         remote = is_url(place.text)
