@@ -26,7 +26,9 @@ NAMES = ["plain.zarr", "two words ü 細胞 #1 %20?.zarr"]
 
 
 def written(path):
-    group = zarr.create_group(str(path), attributes={"multiscales": [{"version": "0.1", "datasets": [{"path": "0"}]}]})
+    group = zarr.create_group(
+        zarr.storage.LocalStore(path), attributes={"multiscales": [{"version": "0.1", "datasets": [{"path": "0"}]}]}
+    )
     group.create_array("0", data=PIXELS, chunks=(4, 4), dimension_names=("y", "x"))
     return path
 
