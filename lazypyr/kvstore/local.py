@@ -74,16 +74,15 @@ class LocalKVStore(KVStore):
 
     def _make_folder(self, folder: str) -> None:
         """Make a folder and those around it; but never the root anew, once it is held."""
+        if self._held is not None and len(folder) <= len(self._root):
+            return
         try:
             os.mkdir(folder)  # noqa: PTH102
         except FileExistsError:
             if os.path.isfile(folder):  # noqa: PTH113
                 raise
         except FileNotFoundError:
-            parent = os.path.dirname(folder)  # noqa: PTH120
-            if self._held is not None and len(parent) <= len(self._root):
-                raise
-            self._make_folder(parent)
+            self._make_folder(os.path.dirname(folder))  # noqa: PTH120
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)  # noqa: PTH102
 

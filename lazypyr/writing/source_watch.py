@@ -62,7 +62,8 @@ class SourceWatch:
         """
         for fingerprint, source in {source.fingerprint: source for source in sources}.items():
             stamp = self.stamps[fingerprint]
-            if source.has_changed() if stamp is None else _stamp(source) != stamp:
+            changed = source.has_changed() if stamp is None else _stamp(source) != stamp
+            if changed:
                 raise SourceError(
                     f"{source.name} was written to while {self._name} was made of it; levels that are visible there were whole "
                     f"before. Delete {self._name}, and run again when nothing writes to the source"

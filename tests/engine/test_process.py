@@ -135,7 +135,6 @@ if __name__ == "__main__":
 @pytest.mark.fault("P3")
 def test_dask_processes(path):
     """A store goes to the processes of a dask cluster and works there."""
-    pytest.importorskip("distributed")
     assert python(DASK, path).splitlines()[-1] == "True"
 
 

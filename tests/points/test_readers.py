@@ -132,17 +132,20 @@ def test_a_failing_chunk_is_an_error_and_the_next_read_tries_again(rng, tmp_path
 def test_dask_xarray_and_pandas_columns(rng):
     x, y = cloud(rng, n=1000)
     expected = from_points(x, y, x, resolution=1.0).read(1)
-    da = pytest.importorskip("dask.array")
+    import dask.array as da
+
     lazy = from_points(
         da.from_array(x, chunks=300), da.from_array(y, chunks=300), da.from_array(x, chunks=100), resolution=1.0
     )
     np.testing.assert_array_equal(lazy.read(1), expected)
-    xr = pytest.importorskip("xarray")
+    import xarray as xr
+
     array = xr.DataArray(x, dims="point")
     np.testing.assert_array_equal(
         from_points(array, xr.DataArray(y, dims="point"), array, resolution=1.0).read(1), expected
     )
-    pd = pytest.importorskip("pandas")
+    import pandas as pd
+
     frame = pd.DataFrame({"x": x, "y": y})
     np.testing.assert_array_equal(from_points(frame.x, frame.y, frame["x"], resolution=1.0).read(1), expected)
 
@@ -205,7 +208,8 @@ def test_yx_and_the_names_of_coordinates(rng, tmp_path):
 
 @pytest.fixture
 def las_file(tmp_path):
-    laspy = pytest.importorskip("laspy", reason="the extra 'points' is not installed")
+    import laspy
+
     header = laspy.LasHeader(point_format=7, version="1.4")
     header.scales, header.offsets = [0.01] * 3, [1000.0, 2000.0, 0.0]
     las = laspy.LasData(header)
@@ -245,14 +249,14 @@ def test_las_is_taken_apart_some_records_at_a_time(las_file, monkeypatch):
 
 
 def test_las_without_a_point(tmp_path):
-    laspy = pytest.importorskip("laspy", reason="the extra 'points' is not installed")
+    import laspy
+
     laspy.LasData(laspy.LasHeader(point_format=6, version="1.4")).write(tmp_path / "none.las")
     with pytest.raises(PlanError, match="the cloud is empty"):
         read_points(tmp_path / "none.las", resolution=1.0)
 
 
 def test_copc_as_another_writer_made_it(tmp_path):
-    pytest.importorskip("laspy", reason="the extra 'points' is not installed")
     pyramid = read_points(COPC, resolution=1.0)
     number = pyramid.raw["intensity"].read(((0, 600),)).astype(int)
     # it brings the points node by node of its octree
@@ -289,8 +293,8 @@ def test_truncated_las_is_an_error(las_file, suffix):
 
 
 def test_csv_and_parquet(rng, tmp_path):
-    pd = pytest.importorskip("pandas", reason="pandas is not installed")
-    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    import pandas as pd
+
     x, y = cloud(rng, n=200)
     frame = pd.DataFrame({"x": x, "y": y, "values": np.arange(200), "name": "a"})
     frame.to_csv(tmp_path / "p.csv", index=False)
@@ -316,7 +320,8 @@ def test_text_by_what_stands_between_its_columns(tmp_path, mark):
 
 
 def test_numbers_that_may_be_missing(tmp_path):
-    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    import pandas as pd
+
     frame = pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0]})
     frame["whole"], frame["gap"] = pd.array([1, 2], dtype="Int16"), pd.array([1, None], dtype="Int64")
     frame.to_parquet(tmp_path / "p.parquet")

@@ -240,13 +240,14 @@ def test_an_estimate_of_a_broken_source_says_so():
 
 @pytest.mark.parametrize("name", ["viridis", "twilight", "magma_r", "tab10"])
 def test_colours_equal_matplotlib(name):
-    matplotlib = pytest.importorskip("matplotlib")
+    import matplotlib as mpl
+
     z = image()[..., 0]
     z[2, 3] = np.nan
     product = opened(z).map("colormap", name=name, vmin=50, vmax=180)
     assert (product.axes, product.shape, product.chunks) == (("c", "y", "x"), (4, 40, 50), (1, 16, 16))
     norm = np.clip((z.astype("f8") - 50) / 130, 0, 1)
-    wanted = matplotlib.colormaps[name](norm, bytes=True)
+    wanted = mpl.colormaps[name](norm, bytes=True)
     wanted[2, 3] = 0
     np.testing.assert_array_equal(product.read(0), np.moveaxis(wanted, -1, 0))
     assert product.read(0)[3, 2, 3] == 0

@@ -7,6 +7,7 @@ import http.server
 import threading
 import zipfile
 
+import dask.array as da
 import fsspec
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ SOURCES = {
     "numpy, a view with negative strides": lambda f: SOURCE[::-1, ::-1].copy()[::-1, ::-1],
     "numpy, big-endian": lambda f: SOURCE.astype(">f4"),
     "memmap": lambda f: memmap(f),
-    "dask": lambda f: pytest.importorskip("dask.array").from_array(SOURCE, chunks=(13, 40)),
+    "dask": lambda f: da.from_array(SOURCE, chunks=(13, 40)),
     "xarray over numpy": lambda f: xr.DataArray(SOURCE, dims=("lat", "lon")),
     "xarray over dask": lambda f: xr.DataArray(SOURCE, dims=("y", "x")).chunk({"y": 13}),
     "xarray over a file": lazy_backend,

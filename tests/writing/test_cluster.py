@@ -219,7 +219,6 @@ def test_pixels_in_memory_travel_only_while_they_are_few(tmp_path):
 
 @pytest.fixture(scope="module")
 def s3():
-    pytest.importorskip("s3fs")
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
