@@ -137,9 +137,8 @@ class NetcdfOpener(Opener):
         return _format_of(head_of(file_and_inside(local_path(place.text))[0], _USER_BLOCK + 8)) is not None
 
     def open(self, src: Any, options: OpenOptions) -> OpenedSource | SourceTree:
-        from lazypyr.sources.mapping_store import (
-            MappingStore,
-        )  # needs zarr 3, which reading a store under zarr 2 does not
+        # Needs zarr 3, which reading a store under zarr 2 does not.
+        from lazypyr.sources.mapping_store import MappingStore
 
         place = place_of(src)
         assert place is not None, "that is what can_open says"

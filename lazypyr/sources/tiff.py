@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lazypyr._names import public_name
 from lazypyr._util.optional import need
 from lazypyr._util.places import head_of, is_url, local_path, place_of
@@ -39,9 +41,8 @@ class TiffOpener(Opener):
         return head_of(src).startswith(_HEADS)
 
     def open(self, src: Any, options: OpenOptions) -> OpenedSource | SourceTree:
-        from lazypyr.sources.mapping_store import (
-            MappingStore,
-        )  # needs zarr 3, which reading a store under zarr 2 does not
+        # Needs zarr 3, which reading a store under zarr 2 does not.
+        from lazypyr.sources.mapping_store import MappingStore
 
         place = place_of(src)
         assert place is not None, "that is what can_open says"
@@ -65,11 +66,11 @@ class TiffImage(FileMapping):
         store = series.aszarr()
         levels = [str(k) for k in range(len(series.levels))]
         # An image without levels is an array at the root there.
-        prefixes = ["" if _value(store, ".zarray") else f"{level}/" for level in levels]
+        prefixes = ["" if _array_document(store, "") else f"{level}/" for level in levels]
         names = _axis_names(series.axes)
         documents = {".zgroup": b'{"zarr_format": 2}'}
         for level, prefix in zip(levels, prefixes, strict=True):
-            documents[f"{level}/.zarray"] = _value(store, f"{prefix}.zarray") or b""
+            documents[f"{level}/.zarray"] = _array_document(store, prefix) or b""
             documents[f"{level}/.zattrs"] = json.dumps({"_ARRAY_DIMENSIONS": names}).encode()
         shapes = [level.shape for level in series.levels]
         pixels = _ome_pixels(file, tifffile)
@@ -81,12 +82,14 @@ class TiffImage(FileMapping):
         if key in documents:
             return bytes(documents[key])
         level, _, chunk = key.partition("/")
-        value = (
-            _value(store, f"{level}/{chunk}" if first else chunk) if chunk and f"{level}/.zarray" in documents else None
-        )
-        if value is None or chunk.startswith("."):
+        if f"{level}/.zarray" not in documents or not chunk or chunk.startswith("."):
             raise KeyError(key)
-        return value
+        prefix = f"{level}/" if first else ""
+        for name in (chunk, "c/" + chunk.replace(".", "/")):
+            value = _value(store, f"{prefix}{name}")
+            if value is not None:
+                return value
+        raise KeyError(key)
 
     def __contains__(self, key: object) -> bool:
         return key in self.content()[2]
@@ -109,6 +112,31 @@ def _value(store: Any, key: str) -> bytes | None:
         return None if done.value is None else bytes(done.value.to_bytes())
     step.close()
     raise RuntimeError(f"{store!r} waits for something")
+
+
+def _array_document(store: Any, prefix: str) -> bytes | None:
+    """``.zarray`` of a level; releases of tifffile since 2026.4 write zarr v3, whose chunks hold the same bytes."""
+    found = _value(store, f"{prefix}.zarray")
+    document = None if found else _value(store, f"{prefix}zarr.json")
+    if document is None:
+        return found
+    array = json.loads(document)
+    if array["node_type"] != "array":
+        return None
+    (codec,) = array["codecs"]
+    order = {"little": "<", "big": ">"}[codec.get("configuration", {}).get("endian", "little")]
+    return json.dumps(
+        {
+            "zarr_format": 2,
+            "shape": array["shape"],
+            "chunks": array["chunk_grid"]["configuration"]["chunk_shape"],
+            "dtype": np.dtype(array["data_type"]).newbyteorder(order).str,
+            "compressor": None,
+            "filters": None,
+            "order": "C",
+            "fill_value": array["fill_value"],
+        }
+    ).encode()
 
 
 def _axis_names(axes: str) -> list[str]:
