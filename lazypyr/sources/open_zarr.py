@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -84,8 +85,10 @@ def _is_zarr(src: Any, kind: str) -> bool:
 
 
 def _name_of(store: Any, path: str = "") -> str:
-    text = str(getattr(store, "path", None) or store)
-    return public_name(path or (type(store).__name__ if " object at 0x" in text else text))
+    place = getattr(store, "path", None)
+    text = str(place or store)
+    # Texts of stores that say no place are for people: some have several lines.
+    return public_name(path or (text if place or re.match(r"[\w+.-]+://", text) else type(store).__name__))
 
 
 def open_store(

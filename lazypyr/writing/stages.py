@@ -252,6 +252,7 @@ class _Planner:
         while lo <= top:
             if last_whole is not None and lo > last_whole:
                 # Each chunk by itself, in as many reads as its boxes need.
+                self._check_boxes(array, lo)
                 self.stages.append(Stage(number, lo, lo, self._unit(array.pyramid), (), ((),) * len(array.reductions)))
                 lo += 1
                 continue
@@ -272,6 +273,16 @@ class _Planner:
                 next_inputs.append(len(self.stages) if levels else None if reduction.reducer.composable else earlier)
             self.stages.append(Stage(number, lo, hi, region_shape, inputs, tuple(spills)))
             inputs, lo = tuple(next_inputs), hi + 1
+
+    def _check_boxes(self, array: ArrayLevels, level: int) -> None:
+        for reduction in array.reductions:
+            box = math.prod(reduction.between(reduction.last_stored_level, level)) * reduction.dtype.itemsize
+            if not reduction.reducer.composable and box > self.region_bytes:
+                raise PlanError(
+                    f"{array.pyramid.name}: one pixel of level {level} by {reduction.reducer.name!r} needs {box} bytes of level "
+                    f"{reduction.last_stored_level} at once, a region may hold {self.region_bytes}; raise inflight_bytes, "
+                    f"or take fewer levels="
+                )
 
     def _depth(
         self, array: ArrayLevels, lo: int, top: int, inputs: tuple[int | None, ...], base: int

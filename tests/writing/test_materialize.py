@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorstore as ts
 import zarr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from zarr.storage import LocalStore, MemoryStore
 
@@ -151,6 +151,7 @@ def test_a_collection(tmp_path):
 
 
 @settings(max_examples=12)
+@example(shape=(18, 129), chunks=(1, 1), tile=8, method="median", inflight=3000, workers=1, constant=False)
 @given(
     shape=st.tuples(st.integers(1, 150), st.integers(1, 150)),
     chunks=st.tuples(st.integers(1, 90), st.integers(1, 90)),
