@@ -124,7 +124,7 @@ class ReadPass:
         if box > self.context.task_bytes * 4 * self.context.workers:
             msg = (
                 f"{p.name}: one pixel of level {level} by {p.reducer.name!r} needs {box} bytes of level {p.last_stored_level} at "
-                f"once, inflight_bytes allows {self.context.task_bytes * 4 * self.context.workers}: raise inflight_bytes, or take fewer levels="
+                f"once, inflight_bytes allows {self.context.task_bytes * 4 * self.context.workers}: raise it, or take fewer levels="
             )
             raise PlanError(msg)
         out = np.empty(windows.window_shape(window), p.dtype)
