@@ -285,6 +285,23 @@ def test_top_level_holds_what_was_agreed():
     }
 
 
+def test_links_of_the_readme_are_whole():
+    """A registry shows it without the files beside it; below the sites that pyproject.toml names lie the files of this tree."""
+    root = PACKAGE.parent
+    text, facts = (
+        (root / "README.md").read_text(encoding="utf-8"),
+        (root / "pyproject.toml").read_text(encoding="utf-8"),
+    )
+    docs, code = (re.search(rf'^{name} = "(.*)"$', facts, re.MULTILINE)[1] for name in ("Documentation", "Source"))
+    for link in re.findall(r"\]\(([^)#\s]+)", text):
+        assert "://" in link, link
+        if link.startswith(docs):
+            assert (root / "docs" / f"{link.removeprefix(docs).strip('/') or 'index'}.md").is_file(), link
+        elif link.startswith(code):
+            _, branch, path = link.removeprefix(f"{code}/").split("/", 2)
+            assert branch == "main" and (root / path).exists(), link
+
+
 def test_links_of_the_docs_lead_somewhere():
     root = PACKAGE.parent
     pages = [root / "README.md", *(root / "docs").rglob("*.md"), *(root / "benchmarks").glob("*.md")]

@@ -28,6 +28,7 @@ from lazypyr.pyramids.recipes import is_recipe
 from lazypyr.server.app import RESERVED, App
 from lazypyr.server.dataset import ServedDataset
 from lazypyr.server.limits import MAX_CONNECTIONS, TimeoutH11Protocol
+from lazypyr.server.workers import run_workers
 from lazypyr.store import LazyPyramidStore
 
 __all__ = ["LOOPBACK", "Handle", "build_app", "check_processes", "checked_hosts", "hosts_of", "name_of", "run_app"]
@@ -144,9 +145,7 @@ def run_app(app: App, host: str, port: int, *, workers: int, background: bool, o
     if open_browser:
         threading.Timer(0.5, webbrowser.open, [url]).start()
     if workers > 1:
-        from uvicorn.supervisors import Multiprocess
-
-        Multiprocess(config, sockets=[listener]).run()
+        run_workers(config, listener)
     else:
         uvicorn.Server(config).run([listener])
     return None

@@ -77,6 +77,11 @@ def test_a_command_without_its_extra(name, package, extra, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_the_package_itself_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "lazypyr", "--version"], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"lazypyr {lazypyr.__version__}\n", "")
+
+
 def test_the_installed_command_is_this_one():
     from importlib.metadata import entry_points
 

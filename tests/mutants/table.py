@@ -130,6 +130,7 @@ MUTANTS = tuple(
         # Plot and command line
         ("X1", "plot/viewport.py", "Viewport._read", "stale()", "False"),
         ("X2", "cli/__init__.py", "main", "_complain('interrupted', 130)", "_complain('interrupted', 1)"),
+        ("X2", "server/workers.py", "_interrupts_held", "{signal.SIGINT}", "set()"),
         # Found later
         ("N1", "sources/chunk_bytes.py", "LocalByteStore.stamps", "yield None", ""),
         ("N1", "sources/chunk_bytes.py", "_folders", "[folder for parent in folders for folder in _folders_in(parent)]",

@@ -327,9 +327,10 @@ assert begun.wait(60)
     assert "Traceback" not in done.stderr
 
 
-def command(*args):
+def command(*args, **options):
     return subprocess.Popen(
-        [sys.executable, "-m", "lazypyr.cli", "serve", *map(str, args)],
+        [sys.executable, "-m", "lazypyr", "serve", *map(str, args)],
+        **options,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -355,6 +356,22 @@ def test_command_serves_until_interrupted(tmp_path):
         server.kill()
     assert server.returncode == 130
     assert complaint.splitlines()[-1] == "lazypyr: interrupted"
+
+
+@pytest.mark.fault("X2")
+@pytest.mark.parametrize("seconds", [0, 1.5])
+def test_ctrl_c_while_processes_still_start(tmp_path, seconds):
+    zarr.save_array(tmp_path / "a.zarr", IMAGE)
+    server = command(tmp_path / "a.zarr", "--port", 0, "--workers", 2, start_new_session=True)
+    try:
+        server.stdout.readline()  # and now they import
+        time.sleep(seconds)
+        os.killpg(server.pid, signal.SIGINT)  # as of a terminal: to all of them
+        _, complaint = server.communicate(timeout=60)
+    finally:
+        server.kill()
+    assert server.returncode == 130
+    assert complaint.splitlines() == ["lazypyr: interrupted"]
 
 
 def test_command_with_several_processes(tmp_path):
