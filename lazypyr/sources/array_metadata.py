@@ -16,7 +16,7 @@ from lazypyr.errors import SourceError
 from lazypyr.sources.chunk_bytes import ByteStore
 from lazypyr.sources.codec_guard import known_codecs_only
 
-__all__ = ["ArrayMetadata", "chunk_shape", "document_of", "shard_shape"]
+__all__ = ["ArrayMetadata", "chunk_shape", "document_of", "same_layout", "shard_shape", "written_document"]
 
 # Stores that can't be asked cheaply are asked this often.
 _VERIFY_EVERY_S = 1.0
@@ -157,6 +157,20 @@ def document_of(metadata: Any) -> dict[str, Any]:
     """Metadata of zarr, v2 or v3, as a JSON document has them."""
     document: dict[str, Any] = json.loads(json.dumps(metadata.to_dict(), default=_plain))
     return document
+
+
+def written_document(metadata: Any) -> bytes:
+    """Document of an array as zarr-python writes it: of one that consolidated metadata tell, nobody asks for its own."""
+    from zarr.core.buffer import default_buffer_prototype
+
+    key = "zarr.json" if metadata.zarr_format == 3 else ".zarray"
+    document = json.loads(metadata.to_buffer_dict(default_buffer_prototype())[key].to_bytes())
+    return json.dumps(document, indent=2).encode()
+
+
+def same_layout(one: Any, other: Any) -> bool:
+    """True for two arrays of zarr whose chunks are found and decoded in the same way."""
+    return not _differences(document_of(one.metadata), document_of(other.metadata))
 
 
 def _plain(value: Any) -> Any:

@@ -156,6 +156,7 @@ def _open_array(
             **_numbers_of(array, around.attrs if around else {}, options)
         ),
         describe=partial(_members, names),
+        within=None if around is None else around.consolidated_in,
     )
     return OpenedSource((source,))
 
@@ -264,6 +265,7 @@ def _open_levels(
                 ome=multiscales.ome and multiscales.ome.named(names),
             ).replaced(**_numbers_of(array, group.attrs, options)),
             describe=partial(_level_members_again, group.path, names, options.multiscale),
+            within=around.consolidated_in,
         )
         for level, (dataset, array) in enumerate(levels)
     )

@@ -91,6 +91,12 @@ class Around:
         return None if self.readers is None else self.readers.setdefault(array.path, _ReadOnce(array))
 
     @property
+    def consolidated_in(self) -> str | None:
+        """Path of the outermost group, if it has the metadata of all below it."""
+        group = self.groups[-1] if self.groups else None
+        return group.path if group is not None and _is_consolidated(group) else None
+
+    @property
     def attrs(self) -> dict[str, Any]:
         """Attributes of the groups; those of the nearest one win."""
         merged: dict[str, Any] = {}

@@ -18,7 +18,7 @@ from lazypyr.geometry.windows import Window
 from lazypyr.metadata.dataset import EMPTY, DatasetMetadata
 from lazypyr.metadata.nodata import OF_NODATA
 from lazypyr.metadata.packing import read_packing
-from lazypyr.sources.array_metadata import ArrayMetadata, chunk_shape, shard_shape
+from lazypyr.sources.array_metadata import ArrayMetadata, chunk_shape, same_layout, shard_shape, written_document
 from lazypyr.sources.base import Source, native, placed_as
 from lazypyr.sources.chunk_bytes import byte_store_of
 from lazypyr.sources.chunk_reader import ChunkReader, ShardIndices, StoredChunks, read_error
@@ -62,6 +62,8 @@ class ZarrSource(Source):
         Gives the members of `metadata` that may have changed when the array has been opened anew, for `refreshed`.
     allow_codecs : tuple of str, optional
         Codecs besides those that only decode numbers.
+    within : str, optional
+        Path of the group whose consolidated metadata tell of it: where its store is far, its own document isn't asked for.
 
     Raises
     ------
@@ -82,13 +84,14 @@ class ZarrSource(Source):
         metadata: DatasetMetadata | None = None,
         describe: Callable[[Any], Mapping[str, Any]] | None = None,
         allow_codecs: tuple[str, ...] = (),
+        within: str | None = None,
     ) -> None:
         self.array, self.axes, self.name, self.mapping = array, axes, name, mapping
         self._owner = array.store if owner is None else owner
         self._location = location or str(array.store_path)
         self.shape, self.dtype = tuple(array.shape), native(array.dtype)
         self.metadata = metadata or EMPTY.replaced(attrs=dict(array.attrs))
-        self._reopen, self._describe, self._allow_codecs = reopen, describe, allow_codecs
+        self._reopen, self._describe, self._allow_codecs, self._within = reopen, describe, allow_codecs, within
         fill = array.fill_value
         if fill is None:  # v2 leaves it open; zarr-python hands out NaT for times, else zero
             fill = np.array("NaT" if self.dtype.kind in "mM" else 0, self.dtype)
@@ -102,6 +105,8 @@ class ZarrSource(Source):
         array = self.array
         stored, shards = chunk_shape(array), shard_shape(array)
         store = byte_store_of(array, self.mapping)
+        if version is None and self._within is not None and store.requests is not None:
+            version = written_document(array.metadata)
         self._metadata = ArrayMetadata(array, store, self.name, version)
         check_codecs(self._metadata.document, self.name, self._allow_codecs)
         decoder = decoder_of(self._metadata.document, np.dtype(array.dtype), stored, shards)
@@ -233,6 +238,7 @@ class ZarrSource(Source):
             metadata=self.metadata.replaced(**{**members, **self._numbers_again(array)}),
             describe=self._describe,
             allow_codecs=self._allow_codecs,
+            within=self._within,
         )
         fresh.opened_as, fresh.variable = self.opened_as, self.variable
         return placed_as(fresh, self)
@@ -254,7 +260,16 @@ class ZarrSource(Source):
         metadata = self._metadata
         # What is gone may have been written anew in the other format.
         zarr_format = metadata.document["zarr_format"] if metadata.is_there() else None
-        return zarr.open_array(store=self.array.store, path=self.array.path, mode="r", zarr_format=zarr_format)
+        array = zarr.open_array(store=self.array.store, path=self.array.path, mode="r", zarr_format=zarr_format)
+        if self._within is None or self._store.requests is None:
+            return array
+        with contextlib.suppress(FileNotFoundError, KeyError):
+            group = zarr.open_group(self.array.store, path=self._within, mode="r")
+            if group.metadata.consolidated_metadata is not None:
+                told = group[self.array.path.removeprefix(f"{self._within}/")]
+                # Who writes an array anew may leave the consolidated metadata as they are.
+                return told if same_layout(told, array) else array
+        return array
 
     def read(self, window: Window, step: Sequence[int] | None = None) -> Array:
         steps = tuple(step) if step else (1,) * len(window)

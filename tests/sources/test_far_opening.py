@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -40,22 +41,60 @@ def far():
                 group.create_array(str(k), data=PIXELS[:: 2**k, :: 2**k], chunks=(128, 128), **axes)
             if name == "consolidated":
                 zarr.consolidate_metadata(str(far.root / f"{name}{zarr_format}"), zarr_format=zarr_format)
+        group = zarr.open_group(str(far.root / f"geo{zarr_format}"), mode="w", zarr_format=zarr_format)
+        for name, dims, values in (
+            ("h", "yx", PIXELS),
+            ("q", "yx", PIXELS),
+            ("y", "y", np.arange(600.0)),
+            ("x", "x", np.arange(500.0)),
+        ):
+            dims = (
+                {"dimension_names": tuple(dims)}
+                if zarr_format == 3
+                else {"attributes": {"_ARRAY_DIMENSIONS": list(dims)}}
+            )
+            group.create_array(name, data=values, chunks=(128,) * values.ndim, **dims)
+        zarr.consolidate_metadata(str(far.root / f"geo{zarr_format}"), zarr_format=zarr_format)
     return far
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
-@pytest.mark.parametrize(("what", "trips"), [("array", 1), ("plain", 2), ("consolidated", 2)])
+@pytest.mark.parametrize(("what", "trips"), [("array", 1), ("plain", 2), ("consolidated", 1), ("geo", 1)])
 def test_opening_takes_few_round_trips_and_no_key_twice(far, what, trips, zarr_format):
     far.reset()
     far.latency = 0.6
-    store = lazypyr.LazyPyramidStore(f"{far.url}/{what}{zarr_format}")
+    pyramid = lazypyr.open_pyramid(f"{far.url}/{what}{zarr_format}", variable="h" if what == "geo" else None)
     far.latency = 0.0
     assert set(far.metadata.values()) == {1}, far.metadata.most_common(3)
     assert len(far.starts(0.45)) == trips, far.log
+    assert not far.chunks, "values of coordinates are read when something asks for the place"
     far.reset()
+    store = lazypyr.LazyPyramidStore(pyramid)
     assert store["0/c/0/0"] == np.ascontiguousarray(PIXELS[:256, :256]).tobytes()
     assert not far.metadata
     np.testing.assert_array_equal(store.pyramid.read(1), PIXELS[::2, ::2])
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_consolidated_documents_make_the_same_fingerprint_as_those_of_the_levels(far, zarr_format):
+    """Overlays of before, when each level was asked for its own document, go on; so do sources of other stores."""
+    url = f"{far.url}/consolidated{zarr_format}"
+    by_url = lazypyr.open_pyramid(url)
+    by_zarr = lazypyr.open_pyramid(zarr.storage.FsspecStore.from_url(url, read_only=True))
+    alone = lazypyr.open_pyramid(zarr.open_group(url, mode="r", use_consolidated=False))
+    assert by_url.fingerprint == by_zarr.fingerprint == alone.fingerprint
+    assert not any(source.has_changed() for source in by_url.sources)
+
+
+def test_a_level_that_was_written_anew_is_found_though_the_consolidated_metadata_were_left(far):
+    root = far.root / "stale"
+    shutil.copytree(far.root / "consolidated3", root)
+    pyramid = lazypyr.open_pyramid(f"{far.url}/stale")
+    zarr.open_array(str(root / "0")).attrs["note"] = "of the level alone"
+    assert not pyramid.sources[0].has_changed(), "readers of consolidated metadata don't see it"
+    zarr.create_array(str(root / "0"), data=PIXELS + 1, chunks=(200, 200), overwrite=True, dimension_names=("y", "x"))
+    assert pyramid.sources[0].has_changed()
+    np.testing.assert_array_equal(pyramid.sources[0].refreshed().read(((0, 300), (0, 300))), PIXELS[:300, :300] + 1)
 
 
 @pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])

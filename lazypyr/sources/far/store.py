@@ -211,10 +211,8 @@ def opening(store: Any, path: str = "") -> Iterator[None]:
 
 
 def expect_children(group: Any, names: Iterable[str]) -> None:
-    """Ask at once for the documents of the arrays of a zarr group, if it is far."""
-    if not isinstance(group.store, FarStore):
+    """Ask at once for the documents of the arrays of a zarr group, if it is far and doesn't have them."""
+    if not isinstance(group.store, FarStore) or group.metadata.consolidated_metadata is not None:
         return
-    consolidated = group.metadata.consolidated_metadata
-    there = [name for name in names if consolidated is None or name in consolidated.metadata]
     documents = ("zarr.json",) if group.metadata.zarr_format == 3 else (".zarray", ".zgroup", ".zattrs")
-    group.store.expect([f"{group.path}/{name}".lstrip("/") for name in there], documents)
+    group.store.expect([f"{group.path}/{name}".lstrip("/") for name in names], documents)
