@@ -13,6 +13,7 @@ import numpy as np
 from lazypyr._util.optional import need
 from lazypyr.errors import LazypyrError, PlanError, SourceError
 from lazypyr.points.columns import Column, ColumnSlice, ScaledColumn, StackedColumns, as_column, in_memory
+from lazypyr.points.frames import read_csv
 from lazypyr.points.materialized import MaterializedCloud, read_materialized
 from lazypyr.sources.array_metadata import document_of
 from lazypyr.sources.base import Source
@@ -197,18 +198,6 @@ def _pandas_table(read: Callable[[Any, str, dict[str, Any]], Any]) -> Callable[.
     return read_columns
 
 
-def _csv_frame(pd: Any, path: str, options: dict[str, Any]) -> Any:
-    names = [str(name) for name in pd.read_csv(path, nrows=0, **options).columns]
-    return pd.read_csv(path, sep=_separator(names), **options)
-
-
-def _separator(names: list[str]) -> str:
-    """Separator of the columns of a text whose first line, split at commas, gave these names."""
-    if len(names) > 1:
-        return ","
-    return next((mark for mark in ";\t|" if mark in names[0]), r"\s+" if " " in names[0].strip() else ",")
-
-
 def _numbers(series: Any) -> Array:
     """A column of a data frame; NaN where one of pandas' own dtypes has nothing."""
     array: Array = series.to_numpy()
@@ -287,6 +276,6 @@ def _read_vectors(path: str, group: Any) -> Table:
 # Suffixes of paths, and the function that reads such a file.
 FORMATS: dict[tuple[str, ...], Callable[[str, Mapping[str, Any] | None], Table]] = {
     (".las", ".laz"): _read_las,
-    (".csv", ".csv.gz", ".txt", ".tsv"): _pandas_table(_csv_frame),
+    (".csv", ".csv.gz", ".txt", ".tsv"): _pandas_table(read_csv),
     (".parquet", ".pq"): _pandas_table(lambda pd, path, options: pd.read_parquet(path, **options)),
 }
