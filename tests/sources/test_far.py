@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorstore as ts
 import zarr
 
 import lazypyr
 from lazypyr.sources.far import requests
+from lazypyr.sources.far.shards import ShardTable, runs_of
 from support.far import METADATA, Far
 
 PIXELS = np.random.default_rng(0).random((1000, 1200), dtype="f4").round(1)
@@ -116,6 +118,45 @@ def test_shards_are_read_by_their_index_and_by_ranges(far, index_location):
     far.reset()
     screen(store, 0, 2, 4)
     assert not [key for key in far.chunks if "c/0/0" in key and ("=0-" in key or "=-" in key)], "its index is known"
+
+
+@pytest.mark.parametrize("shards", [(1024, 1024), (2048, 2048)])
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_screen_over_shards_takes_at_most_one_request_more_a_shard_than_tensorstore(far, shards, level):
+    name = f"big-{shards[0]}"
+    if not (far.root / name).exists():
+        pixels = np.random.default_rng(1).random((2048, 2048), dtype="f4")
+        stored(far, name, pixels, chunks=(512, 512), shards=shards, compressors=None)
+    size = min(768, 2048 >> level), min(1024, 2048 >> level)
+    spec = {"driver": "zarr3", "kvstore": {"driver": "http", "base_url": far.url, "path": f"/{name}/"}}
+    theirs = ts.downsample(ts.open(spec).result(), [2**level] * 2, "stride")[: size[0], : size[1]]
+    far.reset()
+    expected = theirs.read().result()
+    n_theirs, opened, n_bytes = sum(far.chunks.values()), {key.split()[1] for key in far.chunks}, far.bytes
+    store = lazypyr.LazyPyramidStore(f"{far.url}/{name}", workers=2)
+    far.reset()
+    with zarr.config.set({"async.concurrency": 64}):
+        got = zarr.open_group(store, mode="r")[str(level)][: size[0], : size[1]]
+    np.testing.assert_array_equal(got, expected)
+    assert sum(far.chunks.values()) <= n_theirs + len(opened), far.log
+    assert far.bytes <= 1.05 * n_bytes
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_much_of_a_shard_comes_in_at_most_one_span_more_than_it_has_runs(seed):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 2**20, 64)
+    starts = np.concatenate([[0], np.cumsum(lengths + rng.choice([0, 2**18 + 1], 64, p=(0.9, 0.1)))[:-1]])
+    table = ShardTable(np.stack([starts, lengths], 1).astype("u8"), None)
+    wanted = sorted(rng.choice(64, 48, replace=False))
+    spans = runs_of(table, [(n, n) for n in rng.permutation(wanted)]).spans
+    ends = {n: starts[n] + lengths[n] for n in wanted}
+    n_runs = 1 + sum(starts[b] - ends[a] > 2**18 for a, b in zip(wanted, wanted[1:], strict=False))
+    assert len(spans) <= n_runs + 1
+    assert sorted(n for _, _, parts in spans for _, _, n in parts) == wanted
+    for start, stop, parts in spans:
+        assert [(offset, length) for offset, length, _ in parts] == [(starts[n], lengths[n]) for _, _, n in parts]
+        assert (start, stop) == (parts[0][0], parts[-1][0] + parts[-1][1])
 
 
 def test_absent_chunks_are_asked_for_once(far):

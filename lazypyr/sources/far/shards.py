@@ -17,9 +17,11 @@ from lazypyr.sources.far.requests import Requests
 __all__ = ["Runs", "ShardTable", "ShardTables", "runs_of"]
 
 Index = tuple[int, ...]
-# Neighbours in one request: what lies between costs less than another request; larger spans come faster side by side.
+# Neighbours in one request: what lies between costs less than another request.
 _GAP_BYTES = 256 * 2**10
+# What is much is fetched in two halves, side by side: more requests a shard would cost more than they bring.
 _SPAN_BYTES = 4 * 2**20
+_LONGEST_SPAN_BYTES = 32 * 2**20
 _TABLE_BYTES = 32 * 2**20
 _ABSENT = 2**64 - 1
 
@@ -98,9 +100,12 @@ def runs_of(table: ShardTable | None, wanted: Sequence[tuple[int, Any]]) -> Runs
             runs.absent.append(who)
         else:
             parts.append((offset, length, who))
+    lengths = [length for _, length, _ in parts]
+    # No span is full before it has more than half of all: they are at most one more than if none were.
+    most = min(_LONGEST_SPAN_BYTES, max(_SPAN_BYTES, sum(lengths) // 2 + max(lengths, default=0)))
     for offset, length, who in sorted(parts, key=lambda part: part[:2]):
         start, stop, together = runs.spans[-1] if runs.spans else (0, 0, [])
-        if runs.spans and offset - stop <= _GAP_BYTES and offset + length - start <= _SPAN_BYTES:
+        if runs.spans and offset - stop <= _GAP_BYTES and offset + length - start <= most:
             together.append((offset, length, who))
             runs.spans[-1] = start, max(stop, offset + length), together
         else:
