@@ -129,7 +129,8 @@ class ZarrSource(Source):
         key_of = self.array.metadata.encode_chunk_key
         fetcher = None
         if store.requests is not None:
-            array = FarArray(self._fingerprint, lambda index: store.name_of(key_of(index)), decoder, per_shard)
+            grid = windows.chunk_count(self.shape, decoder.shape)
+            array = FarArray(self._fingerprint, lambda index: store.name_of(key_of(index)), decoder, per_shard, grid)
             fetcher = ChunkFetcher(array, store.requests)
         # An option of zarr 3.2 and newer; before, what is absent is fill value.
         lenient = getattr(getattr(self.array, "config", None), "read_missing_chunks", True)

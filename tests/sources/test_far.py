@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorstore as ts
 import zarr
+from zarr.codecs import ShardingCodec
 
 import lazypyr
 from lazypyr.sources.far import requests
@@ -98,8 +99,6 @@ def test_a_plain_read_asks_ahead_as_well(far, method):
 @pytest.mark.parametrize("index_location", ["start", "end"])
 def test_shards_are_read_by_their_index_and_by_ranges(far, index_location):
     """The index once, neighbours in one range, nothing of what isn't needed."""
-    from zarr.codecs import ShardingCodec
-
     name = f"shards-{index_location}"
     if not (far.root / name).exists():
         codec = ShardingCodec(chunk_shape=(128, 128), index_location=index_location)
@@ -140,6 +139,32 @@ def test_a_screen_over_shards_takes_at_most_one_request_more_a_shard_than_tensor
     np.testing.assert_array_equal(got, expected)
     assert sum(far.chunks.values()) <= n_theirs + len(opened), far.log
     assert far.bytes <= 1.05 * n_bytes
+
+
+@pytest.mark.parametrize("index_location", ["start", "end"])
+def test_a_small_shard_of_which_all_is_wanted_comes_in_one_request(far, index_location):
+    name = f"whole-{index_location}"
+    if not (far.root / name).exists():
+        codec = ShardingCodec(chunk_shape=(128, 128), index_location=index_location)
+        options = {"chunks": (256, 256), "serializer": codec, "compressors": None, "filters": None}
+        pixels = PIXELS[:600, :500].copy()
+        pixels[:128, :128] = 0  # absent
+        array = zarr.create_array(
+            str(far.root / name), shape=(600, 500), dtype="f4", dimension_names=("y", "x"), **options
+        )
+        array[...] = pixels
+    expected = zarr.open_array(str(far.root / name), mode="r")[...]
+    store = lazypyr.LazyPyramidStore(f"{far.url}/{name}", method="mean", workers=2)
+    far.reset()
+    _, got = screen(store, 0, 3, 2)
+    np.testing.assert_array_equal(got, expected)
+    assert set(far.chunks) == {f"GET /{name}/c/{i}/{j}" for i in range(3) for j in range(2)}
+    assert set(far.chunks.values()) == {1}
+    far.reset()
+    store.engine.clear()
+    assert not np.any(store.pyramid[0][:100, :100])
+    np.testing.assert_array_equal(store.pyramid[0][300:310, 300:310], expected[300:310, 300:310])
+    assert sum(far.chunks.values()) == 1, "its index is known, and what is absent"
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -99,12 +99,15 @@ class FarArray:
     decoder : ChunkDecoder
     per_shard : tuple of int
         Chunks of a shard, by axis; () where there are none.
+    grid : tuple of int
+        Chunks of the array, by axis.
     """
 
     token: str
     key_of: Any
     decoder: ChunkDecoder
     per_shard: Index
+    grid: Index
 
 
 class ChunkFetcher:
@@ -130,7 +133,7 @@ class ChunkFetcher:
     def _start(self) -> None:
         sharding = self.array.decoder.sharding
         self.flights: dict[Index, Flight] = {}
-        self.shards = None if sharding is None else ShardTables(self.array.per_shard, sharding)
+        self.shards = None if sharding is None else ShardTables(self.array.per_shard, self.array.grid, sharding)
         self._absent: set[Index] = set()
         self._tags: dict[str, str] = {}
         self._sizes = (0, 0)
@@ -222,6 +225,8 @@ class ChunkFetcher:
         try:
             # The tiles of a screen come one by one.
             await asyncio.sleep(_TOGETHER_S)
+            if await self._fetched_whole(key, shard, priority):
+                return
             table = await self.shards.table(key, self.requests, priority)
         except BaseException as error:
             for flight in self._queues.pop(shard):
@@ -236,6 +241,32 @@ class ChunkFetcher:
         for run in runs.spans:
             _while_wanted(asyncio.ensure_future(self._fetch_run(key, run, priority)), [who for _, _, who in run[2]])
 
+    async def _fetched_whole(self, key: str, shard: Index, priority: int) -> bool:
+        """Fetch a shard in one request if all of it is wanted; False where it is to be read by its index."""
+        assert self.shards is not None
+        queue = [flight for flight in self._queues[shard] if not flight.future.done()]
+        if not self.shards.comes_whole(key, shard, [flight.index for flight in queue], self.expected_bytes):
+            return False
+        asked = asyncio.ensure_future(
+            self.requests.get(key, n_bytes=len(queue) * self.expected_bytes, priority=priority)
+        )
+        _while_wanted(asked, queue)
+        try:
+            got = await asked
+        except asyncio.CancelledError:
+            if not asked.cancelled():
+                raise
+            return False  # nobody wanted it any more; who has come since then does
+        table = None if got is None else self.shards.table_in(key, got)
+        self._seen(key, got)
+        runs = runs_of(table, [(self.shards.shard_of(flight.index)[1], flight) for flight in self._queues.pop(shard)])
+        for flight in runs.absent:
+            self._arrived(flight, None)
+        for _, _, parts in runs.spans:
+            assert got is not None
+            self._hand_out(got, 0, parts)
+        return True
+
     async def _fetch_run(self, key: str, run: tuple[int, int, list[tuple[int, int, Flight]]], priority: int) -> None:
         start, stop, parts = run
         try:
@@ -249,10 +280,19 @@ class ChunkFetcher:
                 self._failed(flight, error)
             return
         self._seen(key, got)
+        self._hand_out(got, start, parts)
+
+    def _hand_out(self, got: Fetched, start: int, parts: list[tuple[int, int, Flight]]) -> None:
+        """Give the chunks their parts of bytes that begin at `start` in the shard."""
         for offset, length, flight in parts:
             part = got.data[offset - start : offset - start + length]
+            if len(part) != length:
+                msg = f"a chunk of {length} bytes at {offset} reaches beyond its shard of {start + len(got.data)} bytes"
+                self._failed(flight, ValueError(msg))
+                continue
             # A copy: a part of it would keep all of the span.
-            self._arrived(flight, got if len(parts) == 1 else Fetched(memoryview(bytes(part)), got.tag))
+            whole = len(part) == len(got.data)
+            self._arrived(flight, got if whole else Fetched(memoryview(bytes(part)), got.tag))
 
     def _arrived(self, flight: Flight, got: Fetched | None) -> None:
         if got is None:
@@ -295,7 +335,7 @@ class ChunkFetcher:
             self.shards.clear()
 
 
-def _while_wanted(task: asyncio.Task[None], flights: Sequence[Flight]) -> None:
+def _while_wanted(task: asyncio.Future[Any], flights: Sequence[Flight]) -> None:
     """Stop a task once none of the flights that it serves needs it any more."""
     wanted = len(flights)
 

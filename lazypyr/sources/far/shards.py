@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from lazypyr.sources.decoder import Sharding
-from lazypyr.sources.far.clients import ByteRange
+from lazypyr.sources.far.clients import ByteRange, Fetched
 from lazypyr.sources.far.requests import Requests
 
 __all__ = ["Runs", "ShardTable", "ShardTables", "runs_of"]
@@ -22,6 +23,8 @@ _GAP_BYTES = 256 * 2**10
 # What is much is fetched in two halves, side by side: more requests a shard would cost more than they bring.
 _SPAN_BYTES = 4 * 2**20
 _LONGEST_SPAN_BYTES = 32 * 2**20
+# All of a shard comes about as soon by itself as by its index and in two halves, up to this size.
+_WHOLE_BYTES = 16 * 2**20
 _TABLE_BYTES = 32 * 2**20
 _ABSENT = 2**64 - 1
 
@@ -39,21 +42,37 @@ class ShardTables:
 
     Parameters
     ----------
-    per_shard : tuple of int
-        Chunks of a shard, by axis.
+    per_shard, grid : tuple of int
+        Chunks of a shard, and of the array, by axis.
     sharding : Sharding
     """
 
-    def __init__(self, per_shard: Index, sharding: Sharding) -> None:
-        self.per_shard, self._sharding = per_shard, sharding
+    def __init__(self, per_shard: Index, grid: Index, sharding: Sharding) -> None:
+        self.per_shard, self._grid, self._sharding = per_shard, grid, sharding
         self._most = max(1, _TABLE_BYTES // (16 * sharding.count))
-        self._tables: OrderedDict[str, asyncio.Task[ShardTable | None]] = OrderedDict()
+        self._tables: OrderedDict[str, asyncio.Future[ShardTable | None]] = OrderedDict()
 
     def shard_of(self, index: Index) -> tuple[Index, int]:
         """Index of the shard that holds a chunk, and the chunk's number within it."""
         inside = [i % n for i, n in zip(index, self.per_shard, strict=True)]
         shard = tuple(i // n for i, n in zip(index, self.per_shard, strict=True))
         return shard, int(np.ravel_multi_index(inside, self.per_shard))
+
+    def comes_whole(self, key: str, shard: Index, wanted: Iterable[Index], chunk_bytes: int) -> bool:
+        """True for a shard that is fetched in one: all of it is wanted, which isn't much, and its index isn't here."""
+        axes = zip(shard, self.per_shard, self._grid, strict=True)
+        count = math.prod(min(n, all_ - i * n) for i, n, all_ in axes)
+        return key not in self._tables and count * chunk_bytes <= _WHOLE_BYTES and len(set(wanted)) == count
+
+    def table_in(self, key: str, got: Fetched) -> ShardTable:
+        """Index of a shard that is here whole; it is kept."""
+        size = self._sharding.index_size
+        data = got.data[-size:] if self._sharding.at_end else got.data[:size]
+        table = ShardTable(self._sharding.index_of(bytes(data)), got.tag)
+        done: asyncio.Future[ShardTable | None] = asyncio.get_running_loop().create_future()
+        done.set_result(table)
+        self._tables[key] = done
+        return table
 
     async def table(self, key: str, requests: Requests, priority: int) -> ShardTable | None:
         """Index of a shard, None where there is no shard."""
