@@ -18,8 +18,9 @@ from lazypyr._version import __version__
 from lazypyr.engine.pools import DaemonThreadPool
 from lazypyr.errors import BusyError
 from lazypyr.store import LazyPyramidStore
+from lazypyr.store.layout import tree_path
 
-__all__ = ["XARRAY", "ServedDataset", "Snapshot", "named_dataset", "tree_path"]
+__all__ = ["XARRAY", "ServedDataset", "Snapshot", "named_dataset"]
 
 T = TypeVar("T")
 XARRAY = "xarray"
@@ -27,12 +28,6 @@ XARRAY = "xarray"
 _MAX_READS = 5
 # Lengths of compressed chunks to remember, for HEAD.
 _MAX_LENGTHS = 100_000
-
-
-def tree_path(level_path: str) -> str:
-    """Path of a level's array in the hierarchy that xarray opens: the one there is, if it has a group for each level."""
-    folder, _, name = level_path.rpartition("/")
-    return level_path if "{level}" in folder and "{level}" not in name else "{level}/image"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from lazypyr._util.text import size_text
 from lazypyr.geometry import windows
 from lazypyr.metadata.conventions.ome import why_not_ome
 from lazypyr.pyramids.base import Pyramid
-from lazypyr.server.dataset import tree_path
-from lazypyr.store.layout import StoreLayout
+from lazypyr.store.layout import StoreLayout, tree_path
 
 __all__ = ["NEUROGLANCER_DTYPES", "index_page", "view_page"]
 

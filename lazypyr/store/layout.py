@@ -9,7 +9,7 @@ from typing import Any
 from lazypyr.errors import PlanError
 from lazypyr.metadata import Codec
 
-__all__ = ["StoreLayout", "is_path"]
+__all__ = ["StoreLayout", "is_path", "tree_path"]
 
 # What zarr, or a client of HTTP, takes for something else: separators, control characters, escapes.
 _AMBIGUOUS = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff]|%[0-9A-Fa-f]{2}")
@@ -20,6 +20,12 @@ _RESERVED = ("", ".", "..", "c", "zarr.json", ".zarray", ".zgroup", ".zattrs", "
 def is_path(path: str) -> bool:
     """True for a path whose names every reader takes as they are, in a process and over HTTP."""
     return not any(part in _RESERVED for part in path.split("/")) and not _AMBIGUOUS.search(path)
+
+
+def tree_path(level_path: str) -> str:
+    """Path of a level's array in the hierarchy that xarray opens: the one there is, if it has a group for each level."""
+    folder, _, name = level_path.rpartition("/")
+    return level_path if "{level}" in folder and "{level}" not in name else "{level}/image"
 
 
 @dataclass(frozen=True)
