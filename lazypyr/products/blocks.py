@@ -160,6 +160,8 @@ class Channels(np.lib.mixins.NDArrayOperatorsMixin):
 class SlicedLevel:
     """A level as an array that is read where it is sliced: integers, slices of step 1 and ``...``, nothing else.
 
+    Each read gives an array of its own, which may be written to.
+
     Attributes
     ----------
     shape : tuple[int, ...]
@@ -193,7 +195,9 @@ class SlicedLevel:
                 ranges.append(_single(_inside(part, n, "index")))
                 keep.append(0)
         wanted = tuple(ranges)
-        return self._blocks.get(wanted, wanted)[tuple(keep)]
+        # moraine's users mask what they have read in place, as they may of a zarr array
+        got: Array = self._blocks.get(wanted, wanted)[tuple(keep)].copy()
+        return got
 
 
 def _single(i: int) -> range:

@@ -39,8 +39,8 @@ def define(
     is the 2-D block of channel i, read only if asked for (`lazypyr.product.Channels`).
     ``f(data, xslice, yslice, *kdims) -> ndarray (y, x)``, known by those names: `data` is the whole level, read where it is
     sliced; this is moraine's signature, x before y. With `channels`, ``f(block) -> ndarray (y, x, *channels)``: `block` has
-    axes y, x and all channels of the input. Arguments are read-only; of a plain raster `z` itself is the block. The function should be pure: the same pixels from the
-    same input, in any thread.
+    axes y, x and all channels of the input. Blocks are read-only, except for what is sliced of `data`, which is a copy; of a plain
+    raster `z` itself is the block. The function should be pure: the same pixels from the same input, in any thread.
 
     Keyword-only parameters of these names are given facts of the level that is computed: `spacing`, the distance of pixels along
     y and x in units of the coordinates (in pixels of level 0 without any), which grows with the level; `coords`, the coordinates
