@@ -106,11 +106,15 @@ class Multiscales:
         """
         if self.trimmed:
             return tuple(_of_boxes(shapes[0], shape, axes) for shape in shapes)
-        stated = [_by_axis((d.scale, d.translation), axes) for d in datasets]
+        stated = self.stated(datasets, axes)
         others = [_by_axis(d.otherwise or (None, None), axes) for d in datasets]
         if all(others) and not _fit(stated, shapes) and _fit(others, shapes):
             stated = others
         return tuple(stated)
+
+    def stated(self, datasets: Sequence[Dataset], axes: Sequence[str]) -> list[Placement | None]:
+        """Place of each of these levels by the metadata alone; None where they don't say."""
+        return [_by_axis((d.scale, d.translation), axes) for d in datasets]
 
 
 def _by_axis(step: tuple[tuple[float, ...] | None, tuple[float, ...] | None], axes: Sequence[str]) -> Placement | None:

@@ -108,6 +108,10 @@ class OmeMetadata:
         """Metadata that stay true of the image when its pixels became other values: those of its axes."""
         return OmeMetadata(self.version, axes=self.axes, further=self.further)
 
+    def of_one_level(self) -> OmeMetadata:
+        """The same, of one level by itself: the method that made it of finer ones says nothing of levels made of it."""
+        return replace(self, made=None)
+
     def with_channels(self, numbers: Sequence[int]) -> OmeMetadata:
         """The same for some of the channels.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from lazypyr.errors import PlanError
@@ -12,10 +13,10 @@ from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
 from lazypyr.metadata.crs import crs_of_mapping
 from lazypyr.metadata.georeference import crs_of, georeference
-from lazypyr.metadata.read import read_multiscales, spatial_coords
+from lazypyr.metadata.read import Multiscales, coords_of_level, read_multiscales, spatial_coords
 from lazypyr.metadata.variables import CoordArray, Variable
 
-__all__ = ["Surroundings", "no_variable"]
+__all__ = ["Level", "Surroundings", "no_variable"]
 
 Find = Callable[[str], Variable | None]
 
@@ -23,6 +24,41 @@ Find = Callable[[str], Variable | None]
 def no_variable(name: str) -> Variable | None:
     """Stand for a dataset without variables beside the array."""
     return None
+
+
+@dataclass(frozen=True)
+class Level:
+    """Level of a multiscale image, as the metadata around it say.
+
+    Parameters
+    ----------
+    multiscales : Multiscales
+    attrs : Mapping[str, Any]
+        Of the group of the image.
+    path : str
+        Of the level, as the metadata have it.
+
+    Examples
+    --------
+    >>> attrs = {"multiscales": [{"version": "0.4", "axes": [{"name": "z"}, {"name": "x"}], "datasets": [{"path": "0"}]}]}
+    >>> Level(read_multiscales(attrs), attrs, "0").axes(2)
+    ('z', 'x')
+    """
+
+    multiscales: Multiscales
+    attrs: Mapping[str, Any]
+    path: str
+
+    def axes(self, ndim: int) -> tuple[str, ...] | None:
+        """Names of the axes; None where there aren't as many."""
+        for names in (self.multiscales.axes, self.multiscales.implied_axes):
+            if names and len(names) == ndim:
+                return names
+        return None
+
+    def coords(self, axes: Sequence[str]) -> dict[str, Coord]:
+        """Coordinates of the level."""
+        return coords_of_level(self.multiscales, self.attrs, self.path, axes)
 
 
 @dataclass(frozen=True)
@@ -41,8 +77,8 @@ class Surroundings:
         Attributes of the groups around it, the nearest one first.
     find : callable
         Gives the variable of a name that lies beside the array, or in a group above it; None where there is none.
-    path : str
-        Of the array below the nearest group.
+    paths : sequence of str
+        Of the array below each of the groups, as far as they are known.
     named : sequence of str, optional
         Names of its coordinates that aren't named like a dimension, instead of those that its attributes name.
 
@@ -59,7 +95,7 @@ class Surroundings:
     shape: Sequence[int]
     groups: Sequence[Mapping[str, Any]] = ()
     find: Find = field(default=no_variable)
-    path: str = ""
+    paths: Sequence[str] = ()
     named: Sequence[str] | None = None
 
     def coordinates(self) -> dict[str, CoordArray]:
@@ -81,6 +117,22 @@ class Surroundings:
             if dim not in found and variable.shape == (sizes[dim],):
                 found[dim] = _along(variable, dim)
         return found
+
+    @cached_property
+    def level(self) -> Level | None:
+        """Multiscale image that the array is a level of; None where no group around it lists it as one."""
+        for attrs, path in zip(self.groups, self.paths, strict=False):
+            try:
+                multiscales = read_multiscales(attrs)
+            except PlanError:  # of a group that was not asked for
+                continue
+            if multiscales is None:
+                continue
+            listed = {dataset.path for dataset in multiscales.datasets}
+            at = next((p for p in (path, path.rpartition("/")[0]) if p in listed), None)
+            if at is not None:
+                return Level(multiscales, attrs, at)
+        return None
 
     def _named(self) -> list[str]:
         """Names of the auxiliary coordinates."""
@@ -125,6 +177,8 @@ class Surroundings:
                 found[name] = bounds
         if mapping is not None:
             found[mapping.name] = mapping
+        if stated is None and self.level is not None:
+            stated = self.level.coords(axes)
         transform = {**self._affine(axes, mapping), **(stated or {})}
         placed = {axis: c.or_stated(transform[axis]) if axis in transform else c for axis, c in arrays.items()}
         merged: dict[str, Any] = {}
@@ -159,7 +213,7 @@ class Surroundings:
             yield mapping.attrs
         for depth, attrs in enumerate(self.groups):
             if not self._is_about_others(attrs) and (depth == 0 or "spatial:shape" in attrs):
-                yield _of_level(attrs, self.path) if depth == 0 else attrs
+                yield _of_level(attrs, self.paths[0] if self.paths else "") if depth == 0 else attrs
 
     def _is_about_others(self, attrs: Mapping[str, Any]) -> bool:
         """True of attributes of a group that are about arrays with other dimensions."""

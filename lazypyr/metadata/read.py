@@ -13,7 +13,7 @@ from lazypyr.metadata.multiscales import Dataset, Multiscales
 from lazypyr.metadata.read_layout import read_layout
 from lazypyr.metadata.read_ome import read_ome
 
-__all__ = ["Dataset", "Multiscales", "read_multiscales", "spatial_coords"]
+__all__ = ["Dataset", "Multiscales", "coords_of_level", "read_multiscales", "spatial_coords"]
 
 
 def read_multiscales(attrs: Mapping[str, Any], choice: int | str | None = None) -> Multiscales | None:
@@ -79,3 +79,51 @@ def spatial_coords(attrs: Mapping[str, Any], path: str, *, of_level: bool = Fals
     if "spatial:transform" in attrs and not of_level:
         return affine_coords(numbers(attrs["spatial:transform"], "spatial:transform", (6, 9)), node=node)
     return {}
+
+
+def coords_of_level(
+    multiscales: Multiscales, attrs: Mapping[str, Any], path: str, axes: Sequence[str]
+) -> dict[str, Coord]:
+    """Coordinates of one level by the metadata of its group, as far as these say where it lies.
+
+    Parameters
+    ----------
+    multiscales : Multiscales
+        Read of `attrs`.
+    attrs : Mapping
+        Attributes of the group.
+    path : str
+        Of the level, as the metadata have it.
+    axes : sequence of str
+        Names of the axes of its array.
+
+    Returns
+    -------
+    dict[str, Coord]
+        By axis, pixel centres.
+
+    Examples
+    --------
+    >>> steps = [[{"type": "scale", "scale": [s, s]}, {"type": "translation", "translation": [t, t]}] for s, t in ((2.0, 0.0), (4.0, 1.0))]
+    >>> datasets = [{"path": str(k), "coordinateTransformations": step} for k, step in enumerate(steps)]
+    >>> attrs = {"multiscales": [{"version": "0.4", "axes": [{"name": "y"}, {"name": "x"}], "datasets": datasets}]}
+    >>> coords_of_level(read_multiscales(attrs), attrs, "1", ("y", "x"))["x"]
+    Coord(origin=1.0, step=4.0, unit=None)
+    """
+    dataset = next(d for d in multiscales.datasets if d.path == path)
+    (place,) = multiscales.stated((dataset,), axes)
+    known = {}
+    if dataset is multiscales.datasets[0]:
+        known = {axis: coord for axis, coord in multiscales.coords.items() if axis in axes}
+    elif place is not None and place[1] is not None and not multiscales.trimmed:
+        by_axis = dict(zip(axes, zip(place[0], place[1], strict=True), strict=True))
+        known = {
+            axis: replace(coord, origin=coord.at(by_axis[axis][1]), step=coord.step * by_axis[axis][0])
+            for axis, coord in multiscales.coords.items()
+            if axis in by_axis
+        }
+    exact = spatial_coords(attrs, path, of_level=True)
+    return {
+        **known,
+        **{axis: replace(coord, unit=known[axis].unit if axis in known else None) for axis, coord in exact.items()},
+    }

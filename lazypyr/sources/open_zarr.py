@@ -15,7 +15,7 @@ from lazypyr._names import public_name
 from lazypyr.errors import LazypyrError, PlanError
 from lazypyr.metadata import DatasetMetadata, Multiscales, read_multiscales
 from lazypyr.metadata.nodata import OF_NODATA
-from lazypyr.metadata.place import no_variable
+from lazypyr.metadata.place import Surroundings, no_variable
 from lazypyr.sources.array_metadata import chunk_shape
 from lazypyr.sources.axes import axis_role
 from lazypyr.sources.far.store import expect_children
@@ -141,6 +141,8 @@ def _open_array(
     check_array(array, location)
     dataset = ZarrSurroundings(array, around).described()
     coordinates, declared = dataset.coordinates(), declared_dims(array)
+    if dataset.level is not None:
+        declared = dataset.level.axes(array.ndim) or declared
     roles = [axis_role(coordinates[dim].attrs) if dim in coordinates else None for dim in dataset.dims]
     names = options.axis_names(location, declared, array.shape, chunk_shape(array), roles)
     source = ZarrSource(
@@ -152,9 +154,9 @@ def _open_array(
         owner=owner,
         allow_codecs=options.allow_codecs,
         location=location,
-        metadata=DatasetMetadata(**dataset.members(names), name=array.basename or None).replaced(
-            **_numbers_of(array, around.attrs if around else {}, options)
-        ),
+        metadata=DatasetMetadata(name=array.basename or None)
+        .replaced(**_members_of(dataset, names))
+        .replaced(**_numbers_of(array, around.attrs if around else {}, options)),
         describe=partial(_members, names),
         within=None if around is None else around.consolidated_in,
     )
@@ -168,7 +170,20 @@ def _numbers_of(array: Any, outer: Mapping[str, Any], options: OpenOptions) -> d
 
 
 def _members(axes: tuple[str, ...], array: Any) -> dict[str, Any]:
-    return ZarrSurroundings(array).described().members(axes)
+    return _members_of(ZarrSurroundings(array).described(), axes)
+
+
+def _members_of(dataset: Surroundings, axes: tuple[str, ...]) -> dict[str, Any]:
+    """Members of the metadata of an array opened by itself: of a level of an image, those of the image too."""
+    members, level = dataset.members(axes), dataset.level
+    if level is None:
+        return members
+    ome = level.multiscales.ome
+    return {
+        **members,
+        "crs": members["crs"] or level.multiscales.crs,
+        **({"ome": ome.of_one_level().named(axes), "name": level.multiscales.name} if ome is not None else {}),
+    }
 
 
 def _open_group(

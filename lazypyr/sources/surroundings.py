@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,15 +123,21 @@ class ZarrSurroundings:
     @cached_property
     def groups(self) -> tuple[Any, ...]:
         """Groups around the array, the nearest first."""
-        found, store = list(self._around.groups), self._array.store
-        zarr_format = self._array.metadata.zarr_format
+        found, store = self._inside, self._array.store
+        # What has consolidated metadata is the root of a dataset: nothing above it speaks of its arrays.
+        goes_on = not self._array.path or (found and found[-1].path == "" and not _is_consolidated(found[-1]))
+        return (*found, *(_groups_above(store, self._array.metadata.zarr_format) if goes_on else ()))
+
+    @cached_property
+    def _inside(self) -> list[Any]:
+        """Groups around the array in its own store, the nearest first."""
+        found = list(self._around.groups)
         found = [*_groups_between(self._array, found[0]), *found] if found else []
         if not found or not _is_consolidated(found[-1]):
             path = found[-1].path if found else self._array.path
-            found += _groups_inside(store, path.split("/")[:-1], zarr_format) if path else []
-        # What has consolidated metadata is the root of a dataset: nothing above it speaks of its arrays.
-        goes_on = not self._array.path or (found and found[-1].path == "" and not _is_consolidated(found[-1]))
-        return (*found, *(_groups_above(store, zarr_format) if goes_on else ()))
+            names = path.split("/")[:-1]
+            found += _groups_inside(self._array.store, names, self._array.metadata.zarr_format) if path else []
+        return found
 
     def find(self, name: str) -> Variable | None:
         """The variable of a name that lies beside the array, or in a group above it."""
@@ -157,15 +164,22 @@ class ZarrSurroundings:
         attrs = dict(self._array.attrs)
         dims = declared_dims(self._array) or (None,) * self._array.ndim
         groups = [dict(group.attrs) for group in self.groups]
-        path = self._array.path
-        if self.groups and self.groups[0].store is self._array.store:
-            path = path.removeprefix(f"{self.groups[0].path}/")
-        return Surroundings(attrs, dims, self._array.shape, groups, self.find, path or _last_name(self._array))
+        return Surroundings(attrs, dims, self._array.shape, groups, self.find, self._paths())
+
+    def _paths(self) -> list[str]:
+        """Paths of the array below each group."""
+        paths = [self._array.path.removeprefix(f"{group.path}/") for group in self._inside]
+        path, below = self._array.path, self._array.store
+        for group in self.groups[len(paths) :]:  # each of them one folder further up, see `_groups_above`
+            path, below = f"{_folder_name(below)}/{path}".rstrip("/"), group.store
+            paths.append(path)
+        return paths
 
 
-def _last_name(array: Any) -> str:
-    """Name of an array at the root of its store, in the folder around it."""
-    return str(array.store_path).rstrip("/").rpartition("/")[2]
+def _folder_name(store: Any) -> str:
+    """Name of the root of a store in the folder around it."""
+    root = getattr(store, "root", None)
+    return str(root.resolve().name if isinstance(root, Path) else str(store).rstrip("/").rpartition("/")[2])
 
 
 def _groups_between(array: Any, group: Any) -> list[Any]:
