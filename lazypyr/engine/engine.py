@@ -124,7 +124,7 @@ class Engine:
         self._probe = threading.Event()
         self._probe.set()
         self._limiter = MemoryLimiter(self.inflight_bytes, self.timeout_s)
-        self._memory = ChunkMemory(self._cache.storage, self.inflight_bytes // 2)
+        self.chunk_memory = ChunkMemory(self._cache.storage, self.inflight_bytes // 2)
         self._warned: set[str] = set()
 
     def beside(self) -> Engine:
@@ -143,7 +143,7 @@ class Engine:
         if engine is not None:
             # Not in _start: a forked child has each cache by itself, as a lock of the other may be held for ever.
             self._cache = SingleFlightCache(self.cache_bytes, _sizeof, storage=engine.cache_storage)
-            self._memory = ChunkMemory(self._cache.storage, self.inflight_bytes // 2)
+            self.chunk_memory = ChunkMemory(self._cache.storage, self.inflight_bytes // 2)
 
     def add_sink(self, sink: ChunkSink) -> None:
         """Look for chunks in a sink too, and hand it what is computed."""
@@ -221,7 +221,7 @@ class Engine:
             )
 
         of = pyramid, level, windows.chunk_index_windows(window, pyramid.chunks)
-        with contextlib.nullcontext() if self._sinks or not pyramid.is_far else ask_ahead(of, self, self._memory):
+        with contextlib.nullcontext() if self._sinks or not pyramid.is_far else ask_ahead(of, self, self.chunk_memory):
             self.run_tasks(partial(place, index) for index in indices)
         out.flags.writeable = False
         return out
@@ -277,7 +277,7 @@ class Engine:
             if of is None or self._sinks or not of[0].is_far:
                 run()
             else:
-                run_when_here(computation, of, self, self._memory, run, self._request_pool.submit)
+                run_when_here(computation, of, self, self.chunk_memory, run, self._request_pool.submit)
         return None, computation
 
     def waiting(self, computation: Computation) -> contextlib.AbstractContextManager[None]:
@@ -338,7 +338,7 @@ class Engine:
         """Compute with memory reserved, unless the work that this is part of has reserved it."""
         reserved = _reserved.get()
         if id(self) in reserved:
-            return execute(pyramid, plan, context, self._memory, self.clear)
+            return execute(pyramid, plan, context, self.chunk_memory, self.clear)
         if plan.working_bytes > self.inflight_bytes:
             warn_of_large_chunks(pyramid, self.inflight_bytes, self._warned)
         need = min(self.inflight_bytes, plan.working_bytes)
@@ -346,7 +346,7 @@ class Engine:
         self._limiter.acquire(need, urgent=lambda: computation is not None and computation.urgent)
         token = _reserved.set((*reserved, id(self)))
         try:
-            return execute(pyramid, plan, context, self._memory, self.clear)
+            return execute(pyramid, plan, context, self.chunk_memory, self.clear)
         finally:
             _reserved.reset(token)
             self._limiter.release(need)

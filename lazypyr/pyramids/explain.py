@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
@@ -11,12 +12,27 @@ from lazypyr.pyramids.execute import ReadPass
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.plan import Strategy
 from lazypyr.sources.far.ahead import StoredChunk
+from lazypyr.sources.far.cost import requests_for
 
 __all__ = ["explain_pass", "stored_chunks_of"]
 
 
+# Requests for more chunks than these are not gone through one by one.
+_MANY = 2**14
+
+
 def explain_pass(work: ReadPass, what: str) -> Explanation:
     """Explanation of the plan of a pass."""
+    told = _explained(work, what)
+    if not work.pyramid.is_far or not told.chunks:
+        return told
+    if told.chunks > _MANY:
+        return replace(told, requests=told.chunks, request_bytes=told.n_bytes)
+    requests, n_bytes = requests_for(stored_chunks_of(work))
+    return replace(told, requests=requests, request_bytes=n_bytes)
+
+
+def _explained(work: ReadPass, what: str) -> Explanation:
     p, plan = work.pyramid, work.plan
     level, window, strategy = plan.level, plan.window, plan.strategy
     base = p.stored_levels[min(level, p.last_stored_level)]

@@ -26,6 +26,8 @@ class Explanation:
         Stored chunks read.
     n_bytes : int
         Their bytes when decoded.
+    requests, request_bytes : int
+        Requests that a far source is asked, and about how many bytes they bring; 0 of others.
     cached_chunks : int
         Cached chunks that are used instead of reading.
     keeps : tuple of int
@@ -55,6 +57,8 @@ class Explanation:
     cached_chunks: int = 0
     keeps: tuple[int, ...] = ()
     inputs: tuple[Explanation, ...] = field(default=())
+    requests: int = 0
+    request_bytes: int = 0
 
     @property
     def total_chunks(self) -> int:
@@ -66,11 +70,31 @@ class Explanation:
         """Decoded bytes, those of the inputs included."""
         return self.n_bytes + sum(part.total_bytes for part in self.inputs)
 
+    @property
+    def total_requests(self) -> int:
+        """Requests to far sources, those of the inputs included; what several inputs need counts for each."""
+        return self.requests + sum(part.total_requests for part in self.inputs)
+
+    @property
+    def total_request_bytes(self) -> int:
+        """Bytes that these bring."""
+        return self.request_bytes + sum(part.total_request_bytes for part in self.inputs)
+
     def as_dict(self) -> dict[str, Any]:
         """The same, JSON-like."""
         plain = {
             name: getattr(self, name)
-            for name in ("what", "how", "cached", "source", "chunks", "n_bytes", "cached_chunks")
+            for name in (
+                "what",
+                "how",
+                "cached",
+                "source",
+                "chunks",
+                "n_bytes",
+                "cached_chunks",
+                "requests",
+                "request_bytes",
+            )
         }
         return {**plain, "keeps": list(self.keeps), "inputs": [part.as_dict() for part in self.inputs]}
 
@@ -78,6 +102,8 @@ class Explanation:
         lines = [self.what, f"  {self.how}"]
         if self.chunks:
             lines.append(f"  reads {self.chunks:,} chunks, {self.n_bytes:,} bytes decoded, of {self.source}")
+        if self.requests:
+            lines.append(f"  requests: {self.requests:,}, about {self.request_bytes:,} bytes")
         if self.cached_chunks:
             lines.append(f"  uses {self.cached_chunks:,} cached chunks")
         if self.keeps:

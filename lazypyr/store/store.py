@@ -22,6 +22,7 @@ from lazypyr.pyramids.explanation import Explanation
 from lazypyr.pyramids.open import open_pyramid
 from lazypyr.pyramids.options import PyramidOptions
 from lazypyr.registry import check_options
+from lazypyr.sources.chunk_memory import using_memory
 from lazypyr.sources.copied import Surroundings
 from lazypyr.sources.read_only_store import to_slice
 from lazypyr.store.chunk_bytes import bytes_of, encoded
@@ -282,7 +283,8 @@ class LazyPyramidStore(StoreTexts, KeyedStore):
             raise KeyError(key)
         pyramid, level = chunk.served.pyramid, chunk.served.level
         window = windows.chunk_window(chunk.index, pyramid.chunks, pyramid.levels[level].shape)
-        return pyramid.explain(level, window, self._engine)
+        with using_memory(self._engine.chunk_memory):
+            return pyramid.explain(level, window, self._engine)
 
     # Values
 

@@ -90,5 +90,5 @@ def test_shared_chunks_count_in_the_bound_of_the_cache(cache_bytes):
         zarr.open_group(store, mode="r")[level][...]
         values = store.engine.cache_storage.values
         assert values.currsize <= cache_bytes
-        kept = store.engine._memory
+        kept = store.engine.chunk_memory
         assert kept.decoded_bytes + kept.stored_bytes <= values.currsize

@@ -184,6 +184,46 @@ def test_much_of_a_shard_comes_in_at_most_one_span_more_than_it_has_runs(seed):
         assert (start, stop) == (parts[0][0], parts[-1][0] + parts[-1][1])
 
 
+@pytest.mark.parametrize("options", [
+    {"chunks": (128, 128)}, {"chunks": (100, 100)}, {"chunks": (384, 384)},
+    {"chunks": (100, 100), "shards": (300, 400)}, {"chunks": (128, 128), "shards": (512, 640), "compressors": None},
+])  # fmt: skip
+@pytest.mark.parametrize("method", ["stride", "mean", "median"])
+def test_explain_tells_the_requests_and_bytes_of_a_tile(far, options, method):
+    name = "-".join(["explain", *(str(n) for shape in (options["chunks"], options.get("shards", ())) for n in shape)])
+    store = lazypyr.LazyPyramidStore(stored(far, name, **options), method=method, workers=2, cache_bytes=2**26)
+    for key in ("0/c/0/0", "0/c/1/1", "0/c/1/1", "1/c/0/1", "0/c/2/2", "2/c/0/0"):
+        told = store.explain(key)
+        far.reset()
+        assert store[key] is not None
+        made = sum(far.chunks.values())
+        assert (told.total_requests > 0) == (made > 0), key
+        # How long the chunks are that were not seen yet, nobody knows.
+        assert abs(told.total_requests - made) <= (1 if "shards" in options else 0), (key, str(told), far.log)
+        assert told.total_request_bytes >= 0.9 * far.bytes * (told.total_requests >= made)
+    assert lazypyr.LazyPyramidStore(PIXELS, method=method).explain("1/c/0/0").total_requests == 0
+    assert store.explain("0/c/0/0").total_requests == 0, "it is cached"
+
+
+def test_explain_tells_the_requests_of_a_product_and_of_absent_chunks(far):
+    url = stored(
+        far, "explain-product", np.arange(2 * 300 * 300).reshape(2, 300, 300).astype("c8"), chunks=(1, 300, 300)
+    )
+    store = lazypyr.LazyPyramidStore(url, product=lambda z: z[0] + z[1])
+    told = store.explain("0/c/0/0")
+    assert (told.total_requests, told.total_request_bytes) == (2, 2 * 300 * 300 * 8)
+    assert str(told).count("requests: 1, about 720,000 bytes") == 2
+    assert [part["requests"] for part in told.as_dict()["inputs"]] == [1, 1]
+    far.reset()
+    store["0/c/0/0"]
+    assert sum(far.chunks.values()) == 2
+    absent = lazypyr.LazyPyramidStore(stored(far, "absent-explained", np.zeros((256, 256), "f4")))
+    assert absent.explain("0/c/0/0").total_requests == 4
+    absent["0/c/0/0"]
+    absent.engine.clear()
+    assert absent.explain("0/c/0/0").total_requests == 0
+
+
 def test_absent_chunks_are_asked_for_once(far):
     url = stored(far, "absent", np.zeros((512, 512), "f4"))
     store = lazypyr.LazyPyramidStore(url, cache_bytes=2**20, workers=2)

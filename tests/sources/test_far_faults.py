@@ -201,7 +201,7 @@ def test_abandoned_requests_leave_nothing_to_do(far, levels):
     asyncio.run(abandoned())
     until(lambda: far.now == 0)
     assert far.gone >= 64, "connections were given up, none was answered"
-    until(lambda: store.engine._memory.fetch.used == 0)
+    until(lambda: store.engine.chunk_memory.fetch.used == 0)
     assert not store.pyramid.sources[0]._chunks.fetcher.flights
     far.reset()
     go.set()

@@ -148,6 +148,10 @@ class ChunkFetcher:
         n_bytes = self.array.decoder.n_bytes
         return n_bytes if count < 4 else min(n_bytes, int(1.25 * total / count) + 1024)
 
+    def is_absent(self, index: Index) -> bool:
+        """True for a chunk that was found to be absent."""
+        return index in self._absent
+
     def key(self, kind: str, index: Index) -> tuple[Any, ...]:
         """Key of a chunk in a `ChunkMemory`."""
         return kind, self.array.token, index

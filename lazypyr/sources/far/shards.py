@@ -96,6 +96,22 @@ class ShardTables:
         """Forget all indices."""
         self._tables.clear()
 
+    def peek(self, key: str) -> ShardTable | None:
+        """Index of a shard if it is here, in any thread."""
+        task = self._tables.get(key)
+        there = task is not None and task.done() and not task.cancelled() and task.exception() is None
+        return task.result() if task is not None and there else None
+
+    def supposed(self, chunk_bytes: int) -> ShardTable:
+        """Index of a shard as it would be, were its chunks of one size, in their order."""
+        starts = np.arange(self._sharding.count) * chunk_bytes
+        return ShardTable(np.stack([starts, np.full_like(starts, chunk_bytes)], axis=1), None)
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of one index as it is stored."""
+        return self._sharding.index_size
+
     @property
     def n_bytes(self) -> int:
         """Bytes of the indices that are kept."""
