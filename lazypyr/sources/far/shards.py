@@ -126,6 +126,14 @@ class Runs:
     absent: list[Any] = field(default_factory=list)
 
 
+def _longest_span(lengths: Sequence[int], table: ShardTable | None) -> int:
+    total = sum(lengths)
+    if table is not None and total <= _WHOLE_BYTES and len(lengths) == (table.offsets[:, 0] != _ABSENT).sum():
+        return _LONGEST_SPAN_BYTES
+    # No span is full before it has more than half of all: they are at most one more than if none were.
+    return min(_LONGEST_SPAN_BYTES, max(_SPAN_BYTES, total // 2 + max(lengths, default=0)))
+
+
 def runs_of(table: ShardTable | None, wanted: Sequence[tuple[int, Any]]) -> Runs:
     """Spans of a shard that hold the chunks of some numbers; neighbours share one."""
     runs, parts = Runs(), []
@@ -135,9 +143,7 @@ def runs_of(table: ShardTable | None, wanted: Sequence[tuple[int, Any]]) -> Runs
             runs.absent.append(who)
         else:
             parts.append((offset, length, who))
-    lengths = [length for _, length, _ in parts]
-    # No span is full before it has more than half of all: they are at most one more than if none were.
-    most = min(_LONGEST_SPAN_BYTES, max(_SPAN_BYTES, sum(lengths) // 2 + max(lengths, default=0)))
+    most = _longest_span([length for _, length, _ in parts], table)
     for offset, length, who in sorted(parts, key=lambda part: part[:2]):
         start, stop, together = runs.spans[-1] if runs.spans else (0, 0, [])
         if runs.spans and offset - stop <= _GAP_BYTES and offset + length - start <= most:
