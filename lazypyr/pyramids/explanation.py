@@ -26,14 +26,14 @@ class Explanation:
         Stored chunks read.
     n_bytes : int
         Their bytes when decoded.
-    requests, request_bytes : int
-        Requests that a far source is asked, and about how many bytes they bring; 0 of others.
     cached_chunks : int
         Cached chunks that are used instead of reading.
     keeps : tuple of int
         Finer levels whose chunks are cached on the way.
     inputs : tuple of Explanation
         Accounts of what a product asks for.
+    requests, request_bytes : int
+        Requests that a far source is asked, and about how many bytes they bring; 0 of others.
 
     See Also
     --------
