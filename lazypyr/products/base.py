@@ -11,18 +11,24 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from lazypyr.errors import ComputeError, PlanError
+from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
-from lazypyr.geometry.windows import Window
+from lazypyr.products.context import Array, ProductContext, Ranges, Read
 
-__all__ = ["BuiltInProduct", "Input", "Output", "ProductContext", "Product", "Read"]
+__all__ = [
+    "BuiltInProduct",
+    "Input",
+    "Output",
+    "Product",
+    "by_channel",
+    "converted",
+    "empty_of",
+    "need_complex",
+    "need_real",
+]
 
-Array = np.ndarray[Any, Any]
-Ranges = tuple[range, ...]
 T = TypeVar("T")
-Read = Callable[[int, Ranges], Array]
-"""``read(n, ranges)``: pixels of input number `n`, one range for each of its axes; not to be written to."""
 
 
 @dataclass(frozen=True)
@@ -167,27 +173,6 @@ class Output:
     units: str | None = None
     display: Mapping[str, Any] | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class ProductContext:
-    """Product, level and window that are being computed, for error messages."""
-
-    product: str
-    of: str
-    level: int
-    axes: tuple[str, ...]
-    window: Window
-
-    def error(self, problem: str) -> ComputeError:
-        """The error that says what went wrong, of which product, at which level and window."""
-        where = ", ".join(f"{axis} {a}:{b}" for axis, (a, b) in zip(self.axes, self.window, strict=True))
-        return ComputeError(
-            f"product {self.product!r} of {self.of}, level {self.level}, {where}: {problem}",
-            key=self.product,
-            level=self.level,
-            window=self.window,
-        )
 
 
 @dataclass(frozen=True)

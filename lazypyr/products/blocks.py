@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr.products.base import Array, Input, Ranges
+from lazypyr.products.base import Input
+from lazypyr.products.context import Array, Ranges
 
 __all__ = ["Blocks", "Channels", "SlicedLevel"]
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.products.base import Array, BuiltInProduct, Input, Output, Product, ProductContext, Ranges, Read, need_real
+from lazypyr.products.base import BuiltInProduct, Input, Output, Product, need_real
+from lazypyr.products.context import Array, ProductContext, Ranges, Read
 from lazypyr.sources.base import native
 
 __all__ = ["cast"]

@@ -10,19 +10,9 @@ import numpy as np
 
 from lazypyr._util.checks import one_or_two
 from lazypyr.errors import PlanError
-from lazypyr.products.base import (
-    Array,
-    BuiltInProduct,
-    Input,
-    Output,
-    Product,
-    ProductContext,
-    Ranges,
-    Read,
-    by_channel,
-    need_complex,
-)
+from lazypyr.products.base import BuiltInProduct, Input, Output, Product, by_channel, need_complex
 from lazypyr.products.blocks import Blocks, Channels
+from lazypyr.products.context import Array, ProductContext, Ranges, Read
 from lazypyr.products.insar import PAIRS, known_pairs, pair_sizes, real_of
 from lazypyr.products.strip import rows_in_strip
 

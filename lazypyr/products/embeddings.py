@@ -10,8 +10,9 @@ import numpy as np
 
 from lazypyr._util.checks import whole_number
 from lazypyr.errors import PlanError
-from lazypyr.products.base import Array, BuiltInProduct, Input, Output, Product, ProductContext, Ranges, Read, need_real
+from lazypyr.products.base import BuiltInProduct, Input, Output, Product, need_real
 from lazypyr.products.color import RGBA_DISPLAY, ColorPlanes, band_axis, chosen_planes, read_as
+from lazypyr.products.context import Array, ProductContext, Ranges, Read
 from lazypyr.products.fitted import map_pyramids, map_sources
 from lazypyr.products.user import supported
 from lazypyr.pyramids.base import Pyramid
@@ -51,11 +52,10 @@ class Dequantize(BuiltInProduct):
         ranges = dict(zip(codes.axes, where, strict=True))
         order = tuple(a for a in codes.axes if a in scales.axes)
         factor = read_as(scales, read, ranges, order, n=1)
-        missing = scales.invalid(factor)
         wide = tuple(len(r) if a in scales.axes else 1 for a, r in ranges.items())
         block = read(0, where)
         result = np.multiply(block, factor.reshape(wide), dtype=out.dtype)
-        result[np.broadcast_to(missing.reshape(wide), result.shape) | codes.invalid(block)] = np.nan
+        result[np.broadcast_to(scales.invalid(factor).reshape(wide), result.shape) | codes.invalid(block)] = np.nan
         return result
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from lazypyr.errors import LazypyrError
 from lazypyr.geometry.axes import SPATIAL_AXES
-from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, Read
+from lazypyr.products.base import Input, Output, Product
+from lazypyr.products.context import Array, ProductContext, Ranges, Read
 
 __all__ = ["asked_first", "evaluate"]
 

@@ -11,17 +11,8 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.products.base import (
-    Array,
-    BuiltInProduct,
-    Input,
-    Output,
-    Product,
-    ProductContext,
-    Ranges,
-    Read,
-    need_real,
-)
+from lazypyr.products.base import BuiltInProduct, Input, Output, Product, need_real
+from lazypyr.products.context import Array, ProductContext, Ranges, Read
 from lazypyr.registry import nearest
 
 __all__ = ["expression"]

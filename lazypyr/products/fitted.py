@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lazypyr.errors import PlanError
-from lazypyr.products.base import Array, Product
+from lazypyr.products.base import Product
+from lazypyr.products.context import Array
 from lazypyr.products.mapped import MappedPyramid, ProductSource, input_of, input_of_source
 from lazypyr.products.sampling import enough, sample_pixels
 from lazypyr.pyramids.base import SERIAL, Pyramid

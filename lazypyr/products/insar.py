@@ -9,20 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.products.base import (
-    Array,
-    BuiltInProduct,
-    Input,
-    Output,
-    Product,
-    ProductContext,
-    Ranges,
-    Read,
-    by_channel,
-    need_complex,
-    need_real,
-)
+from lazypyr.products.base import BuiltInProduct, Input, Output, Product, by_channel, need_complex, need_real
 from lazypyr.products.blocks import Blocks, Channels
+from lazypyr.products.context import Array, ProductContext, Ranges, Read
 from lazypyr.products.strip import scratch, strips
 
 __all__ = ["Elementwise", "Interferogram", "amplitude", "intensity", "intf", "phase"]

@@ -14,7 +14,8 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
 from lazypyr.geometry.windows import Window
-from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, empty_of
+from lazypyr.products.base import Input, Output, Product, empty_of
+from lazypyr.products.context import Array, ProductContext, Ranges
 from lazypyr.products.derived import derived_metadata
 from lazypyr.products.evaluate import asked_first, evaluate
 from lazypyr.products.recipe import recipe_of

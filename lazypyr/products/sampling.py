@@ -10,7 +10,8 @@ import numpy as np
 
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.windows import Window
-from lazypyr.products.base import Array, Input
+from lazypyr.products.base import Input
+from lazypyr.products.context import Array
 
 __all__ = ["SAMPLE_BYTES", "enough", "sample_pixels"]
 

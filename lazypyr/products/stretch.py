@@ -9,18 +9,8 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import PlanError
-from lazypyr.products.base import (
-    Array,
-    BuiltInProduct,
-    Input,
-    Output,
-    Product,
-    ProductContext,
-    Ranges,
-    Read,
-    converted,
-    need_real,
-)
+from lazypyr.products.base import BuiltInProduct, Input, Output, Product, converted, need_real
+from lazypyr.products.context import Array, ProductContext, Ranges, Read
 from lazypyr.products.strip import scratch, strips
 from lazypyr.products.user import supported
 

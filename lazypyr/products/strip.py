@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr.products.base import Array
+from lazypyr.products.context import Array
 
 __all__ = ["STRIP", "rows_in_strip", "scratch", "strips"]
 

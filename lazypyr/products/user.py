@@ -19,8 +19,9 @@ import numpy as np
 from lazypyr._util.forksafe import remake_after_fork
 from lazypyr._util.tokenize import HoldsFunction, Versioned
 from lazypyr.errors import ComputeError, PlanError
-from lazypyr.products.base import Array, Input, Output, Product, ProductContext, Ranges, Read, by_channel, empty_of
+from lazypyr.products.base import Input, Output, Product, by_channel, empty_of
 from lazypyr.products.blocks import Blocks, Channels, SlicedLevel
+from lazypyr.products.context import Array, ProductContext, Ranges, Read
 from lazypyr.sources.base import native
 
 __all__ = ["Function", "supported"]
