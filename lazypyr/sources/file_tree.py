@@ -83,8 +83,8 @@ class FileMapping(Mapping[str, bytes]):
         return type(self), (self.path, self.storage_options)
 
     @abstractmethod
-    def open_content(self) -> Any:
-        """Open the file, and read what its keys are."""
+    def open_content(self) -> tuple[Any, Any, dict[str, bytes]]:
+        """Open the file: what reads it, what is in it, and its metadata by key."""
 
     def content(self) -> Any:
         """The result of `open_content` for the file as it is now."""
@@ -109,6 +109,15 @@ class FileMapping(Mapping[str, bytes]):
             return files.ukey(path)
         stat = os.stat(self.path)  # noqa: PTH116 - asked for at each read
         return os.path.realpath(self.path), stat.st_mtime_ns, stat.st_size
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.content()[2]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.content()[2])
+
+    def __len__(self) -> int:
+        return len(self.content()[2])
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -164,15 +173,6 @@ class FileTree(FileMapping):
             whole[tuple(slice(0, n) for n in block.shape)] = block
             block = whole
         return block.tobytes()
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.content()[2]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.content()[2])
-
-    def __len__(self) -> int:
-        return len(self.content()[2])
 
 
 def opened_file(path: str, storage_options: Mapping[str, Any]) -> Any:

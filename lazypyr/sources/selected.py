@@ -13,6 +13,7 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.windows import Window
 from lazypyr.sources.base import Source
+from lazypyr.sources.derived import DerivedSource
 from lazypyr.sources.far.ahead import StoredChunk
 from lazypyr.sources.opened import OpenedSource
 from lazypyr.sources.selection import Selection, Taken, selected_metadata
@@ -23,7 +24,7 @@ __all__ = ["SelectedSource", "select", "select_tree"]
 Array = np.ndarray[Any, Any]
 
 
-class SelectedSource(Source):
+class SelectedSource(DerivedSource):
     """Range, or one entry, of some axes of another source.
 
     Parameters
@@ -36,15 +37,15 @@ class SelectedSource(Source):
     """
 
     def __init__(self, source: Source, taken: Mapping[str, Taken], selection: Selection) -> None:
-        self._source, self._taken, self._selection = source, dict(taken), selection
+        super().__init__(source)
+        self._taken, self._selection = dict(taken), selection
         parts = [self._taken.get(axis, slice(0, n)) for axis, n in zip(source.axes, source.shape, strict=True)]
         self._parts = [part if isinstance(part, slice) else slice(part, part + 1) for part in parts]
         self._kept = [number for number, part in enumerate(parts) if isinstance(part, slice)]
         self.axes = tuple(source.axes[a] for a in self._kept)
         self.shape = tuple(self._parts[a].stop - self._parts[a].start for a in self._kept)
         self.chunks = tuple(min(source.chunks[a], n) for a, n in zip(self._kept, self.shape, strict=True))
-        self.name, self.dtype, self.fill_value = source.name, source.dtype, source.fill_value
-        self.cheap_stride = source.cheap_stride
+        self.dtype, self.fill_value = source.dtype, source.fill_value
         self.metadata = selected_metadata(source.metadata, self._taken)
 
     @property
@@ -82,21 +83,6 @@ class SelectedSource(Source):
         return tuple(min(shape[a], n) for a, n in zip(self._kept, self.shape, strict=True))
 
     @property
-    def sources(self) -> tuple[Source, ...]:
-        return self._source.sources
-
-    @property
-    def location(self) -> str:
-        return self._source.location
-
-    @property
-    def media(self) -> tuple[Any, ...]:
-        return self._source.media
-
-    def decoded_bytes(self, n_channels: int) -> int:
-        return self._source.decoded_bytes(n_channels)
-
-    @property
     def fingerprint(self) -> str:
         text = f"{self._source.fingerprint}:{sorted(self._taken.items())}"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -104,12 +90,6 @@ class SelectedSource(Source):
     @property
     def identity(self) -> Hashable:
         return self._source.identity, repr(sorted(self._taken.items()))
-
-    def has_changed(self) -> bool:
-        return self._source.has_changed()
-
-    def content_stamp(self) -> str | None:
-        return self._source.content_stamp()
 
     def recipe_arguments(self, place: Callable[[str], str]) -> dict[str, Any]:
         return {**self._source.recipe_arguments(place), **self._selection.recorded()}

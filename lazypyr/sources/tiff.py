@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,15 +90,6 @@ class TiffImage(FileMapping):
             if value is not None:
                 return value
         raise KeyError(key)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.content()[2]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.content()[2])
-
-    def __len__(self) -> int:
-        return len(self.content()[2])
 
 
 def _value(store: Any, key: str) -> bytes | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from lazypyr.geometry.windows import Window
 from lazypyr.sources.base import Source
+from lazypyr.sources.derived import DerivedSource
 from lazypyr.sources.far.ahead import StoredChunk
 
 __all__ = ["TransposedSource"]
@@ -17,15 +18,15 @@ __all__ = ["TransposedSource"]
 Array = np.ndarray[Any, Any]
 
 
-class TransposedSource(Source):
+class TransposedSource(DerivedSource):
     """Another source with its axes in another order."""
 
     def __init__(self, source: Source, order: tuple[str, ...]) -> None:
-        self._source, self.axes = source, order
+        super().__init__(source)
+        self.axes = order
         self._from = tuple(source.axes.index(axis) for axis in order)
         self._to = tuple(order.index(axis) for axis in source.axes)
-        self.name, self.dtype, self.metadata = source.name, source.dtype, source.metadata
-        self.fill_value, self.cheap_stride = source.fill_value, source.cheap_stride
+        self.dtype, self.metadata, self.fill_value = source.dtype, source.metadata, source.fill_value
         self.shape = tuple(source.shape[a] for a in self._from)
         self.chunks = tuple(source.chunks[a] for a in self._from)
 
@@ -37,10 +38,6 @@ class TransposedSource(Source):
     def stored_chunks(self, window: Window, step: Sequence[int] | None = None) -> Iterator[StoredChunk]:
         steps = tuple(step[a] for a in self._to) if step else None
         return self._source.stored_chunks(tuple(window[a] for a in self._to), steps)
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        return self._source.sources
 
     @property
     def preferred_read_shape(self) -> tuple[int, ...]:

@@ -13,12 +13,13 @@ from lazypyr.geometry.windows import Window
 from lazypyr.metadata.dataset import DatasetMetadata
 from lazypyr.metadata.packing import OF_PACKING, Packing, packing_of
 from lazypyr.sources.base import Source, placed_as
+from lazypyr.sources.derived import DerivedSource
 from lazypyr.sources.far.ahead import StoredChunk
 
 __all__ = ["UnpackedSource", "unpacked_metadata", "unpacked_source"]
 
 
-class UnpackedSource(Source):
+class UnpackedSource(DerivedSource):
     """Another source, unpacked as its attributes say (`scale_factor`, `add_offset`, `_Unsigned`).
 
     Parameters
@@ -32,10 +33,11 @@ class UnpackedSource(Source):
     """
 
     def __init__(self, source: Source, dtype: np.dtype[Any], *, is_recorded: bool = False) -> None:
-        self._source, self.dtype, self._is_recorded = source, dtype, is_recorded
+        super().__init__(source)
+        self.dtype, self._is_recorded = dtype, is_recorded
         self._packing = packing = packing_of(source.metadata, source.dtype)
-        self.name, self.shape, self.axes, self.chunks = source.name, source.shape, source.axes, source.chunks
-        self.cheap_stride, self.metadata = source.cheap_stride, unpacked_metadata(source.metadata, packing, dtype)
+        self.shape, self.axes, self.chunks = source.shape, source.axes, source.chunks
+        self.metadata = unpacked_metadata(source.metadata, packing, dtype)
         self.fill_value = unpacked_fill(packing, dtype, source.fill_value)
 
     def read(self, window: Window, step: Sequence[int] | None = None) -> np.ndarray[Any, Any]:
@@ -49,23 +51,8 @@ class UnpackedSource(Source):
         return self._source.stored_chunks(window, step)
 
     @property
-    def sources(self) -> tuple[Source, ...]:
-        return self._source.sources
-
-    @property
     def preferred_read_shape(self) -> tuple[int, ...]:
         return self._source.preferred_read_shape
-
-    @property
-    def location(self) -> str:
-        return self._source.location
-
-    @property
-    def media(self) -> tuple[Any, ...]:
-        return self._source.media
-
-    def decoded_bytes(self, n_channels: int) -> int:
-        return self._source.decoded_bytes(n_channels)
 
     @property
     def fingerprint(self) -> str:
@@ -78,12 +65,6 @@ class UnpackedSource(Source):
     @property
     def identity(self) -> Hashable:
         return "unpacked", self._source.identity, self._token
-
-    def has_changed(self) -> bool:
-        return self._source.has_changed()
-
-    def content_stamp(self) -> str | None:
-        return self._source.content_stamp()
 
     def recipe_arguments(self, place: Callable[[str], str]) -> dict[str, Any]:
         arguments = self._source.recipe_arguments(place)
