@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from lazypyr._util.optional import need
 from lazypyr.display import applicable_products, other_axes
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
+from lazypyr.plot.options import ViewOptions
 from lazypyr.plot.points import InteractivePoints
 from lazypyr.plot.raster import InteractiveRaster, open_for_plot
 from lazypyr.plot.render_worker import session_later
@@ -37,7 +38,7 @@ def view(
     links: Mapping[str, str] | None = None,
     engine: Engine | None = None,
     announce: Callable[[str], None] = print,
-    **options: Any,
+    **options: Unpack[ViewOptions],
 ) -> None:
     """Show rasters and point clouds in the browser until interrupted.
 
@@ -110,18 +111,19 @@ def server(
     port: int = 0,
     links: Mapping[str, str] | None = None,
     engine: Engine | None = None,
-    **options: Any,
+    **options: Unpack[ViewOptions],
 ) -> Any:
     """Server of `view`, bound to its port but not running: a `bokeh.server.server.Server`."""
     panel_server = need("panel.io.server", feature="lazypyr view", extra="plot")
+    recipe: dict[str, Any] = dict(options)
     style: dict[str, Any] = {
-        name: options.pop(name) for name in ("clim", "cmap", "invert_yaxis", "level_increase") if name in options
+        name: recipe.pop(name) for name in ("clim", "cmap", "invert_yaxis", "level_increase") if name in recipe
     }
     style["cmap"] = color_list(style.get("cmap"))
     sources = dict(src) if isinstance(src, Mapping) else {"": src}
     tabs = {}
     for title, source in sources.items():
-        pyramid, reader = open_for_plot(source, engine, **options)
+        pyramid, reader = open_for_plot(source, engine, **recipe)
         tabs[title or short_name(pyramid)] = ViewedSource(pyramid, reader, product, dates, style)
 
     def page() -> Any:

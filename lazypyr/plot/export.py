@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import holoviews as hv
 import numpy as np
 
 from lazypyr._util.optional import need
+from lazypyr.engine.engine import Engine
 from lazypyr.errors import DestinationError, PlanError
 from lazypyr.plot.style import color_list, colours_of, first_index, short_name, spatial_dimensions, value_dimension
 from lazypyr.plot.viewport import RenderedImage, Viewport
 from lazypyr.pyramids.open import open_pyramid
+from lazypyr.pyramids.options import PyramidOptions
 from lazypyr.registry import check_options
 
 __all__ = ["draw_png", "nice_ticks", "colour_pixels", "save_html", "save_picture"]
@@ -35,7 +37,9 @@ def save_picture(
     invert_yaxis: bool | None = None,
     clim: tuple[float, float] | None = None,
     cmap: Any = None,
-    **options: Any,
+    n_kdim: int | None = None,
+    engine: Engine | None = None,
+    **recipe: Unpack[PyramidOptions],
 ) -> Path:
     """Write a picture of the whole extent, at the level that fits `size`.
 
@@ -57,8 +61,12 @@ def save_picture(
         Colour limits, as for `raster_plot`.
     cmap : str or list, optional
         Colour map, as for `raster_plot`.
-    **options : dict
-        Options of `raster_plot` (`n_kdim`, `bounds`, `engine`) and of `lazypyr.open_pyramid`.
+    n_kdim : int, optional
+        Number of key dimensions of a function, as for `raster_plot`.
+    engine : Engine, optional
+        Engine that reads; by default that of a store, or one that all plots share.
+    **recipe : dict
+        Options of `lazypyr.open_pyramid`.
 
     Returns
     -------
@@ -88,9 +96,8 @@ def save_picture(
     path = Path(out)
     if path.suffix.lower() not in (".png", ".html"):
         raise PlanError(f"{out}: expected a name that ends in .png or .html")
-    n_kdim, engine = options.pop("n_kdim", None), options.pop("engine", None)
-    check_options("save_picture", options, save_picture, open_pyramid)
-    pyramid, engine = open_for_plot(src, engine, **options)
+    check_options("save_picture", recipe, save_picture, open_pyramid)
+    pyramid, engine = open_for_plot(src, engine, **recipe)
     if post_proc is not None:
         pyramid = pyramid.map(as_product(post_proc, n_kdim))
     viewport = Viewport(pyramid, engine)

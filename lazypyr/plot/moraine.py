@@ -5,12 +5,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import holoviews as hv
 import numpy as np
 
 from lazypyr.errors import PlanError
+from lazypyr.plot.options import PointsPlotOptions, RasterPlotOptions, TimeseriesPlotOptions
 from lazypyr.plot.points import points_plot
 from lazypyr.plot.raster import open_for_plot, raster_plot
 from lazypyr.plot.timeseries import timeseries_plot
@@ -28,7 +29,7 @@ def ras_plot(
     n_kdim: int | None = None,
     bounds: Sequence[float] | None = None,
     level_increase: int = 0,
-    **options: Any,
+    **options: Unpack[RasterPlotOptions],
 ) -> hv.DynamicMap:
     """Plot a raster with moraine's arguments, see `raster_plot`.
 
@@ -104,7 +105,7 @@ def pc_plot(
     level_increase: int = 0,
     *,
     post_proc_ras: PostProc | None = None,
-    **options: Any,
+    **options: Unpack[PointsPlotOptions],
 ) -> tuple[hv.DynamicMap, hv.DynamicMap]:
     """Plot a point cloud with moraine's arguments, see `points_plot`.
 
@@ -192,7 +193,7 @@ def ts_plot(
     x: Any = None,
     reference: bool = False,  # noqa: FBT001, FBT002 - moraine's
     post_proc_ts: Callable[..., Any] | None = None,
-    **options: Any,
+    **options: Unpack[TimeseriesPlotOptions],
 ) -> hv.DynamicMap:
     """Plot time series with moraine's arguments, see `timeseries_plot`.
 

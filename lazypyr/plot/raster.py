@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import holoviews as hv
 import numpy as np
@@ -14,6 +14,7 @@ from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.plot import style
 from lazypyr.plot.interactive import InteractivePlot
+from lazypyr.plot.options import RasterOptions
 from lazypyr.plot.render_worker import ViewRenderer
 from lazypyr.plot.viewport import RenderedImage, Viewport, ViewRequest
 from lazypyr.products.base import Product
@@ -58,7 +59,7 @@ def raster_plot(
     title: str | None = None,
     invert_yaxis: bool | None = None,
     engine: Engine | None = None,
-    **recipe: Any,
+    **recipe: Unpack[RasterOptions],
 ) -> hv.DynamicMap:
     """Plot a raster of any size, reading the visible part at the level that fits the screen.
 

@@ -7,7 +7,7 @@ import math
 import textwrap
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import holoviews as hv
 import numpy as np
@@ -23,6 +23,7 @@ from lazypyr.plot.style import dimension
 from lazypyr.plot.viewport import has_nodata_value
 from lazypyr.points.pyramid import PointsPyramid
 from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.options import PyramidOptions
 
 __all__ = ["as_times", "timeseries_plot"]
 
@@ -45,7 +46,7 @@ def timeseries_plot(
     kdtree: Any = None,
     post_proc: PostProc | None = None,
     engine: Engine | None = None,
-    **recipe: Any,
+    **recipe: Unpack[PyramidOptions],
 ) -> hv.DynamicMap:
     """Plot the time series of the point or pixel that was tapped last in another plot.
 
@@ -239,7 +240,7 @@ _Picker = _PointPicker | _TreePicker | _PixelPicker
 
 
 def _picker(
-    values: Any, x: Any, y: Any, kdtree: Any, max_distance: float | None, engine: Engine | None, recipe: dict[str, Any]
+    values: Any, x: Any, y: Any, kdtree: Any, max_distance: float | None, engine: Engine | None, recipe: PyramidOptions
 ) -> _Picker:
     if max_distance is not None and not max_distance >= 0:
         raise PlanError(f"max_distance: expected a distance of at least 0, got {max_distance!r}")

@@ -8,14 +8,13 @@ from typing import Any, TypedDict
 from lazypyr.pyramids.products import ProductLike
 from lazypyr.reducers import Reducer
 
-__all__ = ["PyramidOptions", "RecipeOptions"]
+__all__ = ["PyramidOptions", "RecipeOptions", "SourceOptions"]
 
 
-class RecipeOptions(TypedDict, total=False):
-    """Keywords of `lazypyr.open_pyramid` but the number of levels and the options of a URL; see there."""
+class SourceOptions(TypedDict, total=False):
+    """Keywords of `lazypyr.open_pyramid` that plots hand on besides those which they have as parameters; see there."""
 
     method: str | Callable[..., Any] | Reducer | None
-    product: ProductLike | Sequence[ProductLike] | None
     source_product: ProductLike | None
     axes: str | Iterable[str] | None
     order: str | Iterable[str] | None
@@ -23,12 +22,18 @@ class RecipeOptions(TypedDict, total=False):
     factors: Mapping[str, int] | str | None
     nodata: Any
     decode: bool
-    bounds: Sequence[float] | None
     multiscale: int | str | None
     variable: str | None
     sel: Mapping[str, Any] | None
     isel: Mapping[str, Any] | None
     allow_codecs: Iterable[str]
+
+
+class RecipeOptions(SourceOptions, total=False):
+    """Keywords of `lazypyr.open_pyramid` but the number of levels and the options of a URL; see there."""
+
+    product: ProductLike | Sequence[ProductLike] | None
+    bounds: Sequence[float] | None
 
 
 class PyramidOptions(RecipeOptions, total=False):

@@ -8,6 +8,14 @@ import pytest
 
 import lazypyr
 from lazypyr import LazyPyramidStore, Overlay, PlanError, StoreLayout, open_pyramid
+from lazypyr.plot import pc_plot, points_plot, ras_plot, raster_plot, timeseries_plot, ts_plot, view
+from lazypyr.plot.options import (
+    PointsPlotOptions,
+    RasterOptions,
+    RasterPlotOptions,
+    TimeseriesPlotOptions,
+    ViewOptions,
+)
 from lazypyr.pyramids.options import PyramidOptions
 from lazypyr.server import create_app
 from lazypyr.store.options import ServedStoreOptions, StoreOptions, WrittenStoreOptions
@@ -29,6 +37,32 @@ def keywords(call):
 )
 def test_typed_keywords_are_those_of_the_call(options, call, own):
     assert options.__optional_keys__ == keywords(call) | own
+
+
+def parameters_of(call):
+    return {p.name for p in inspect.signature(call).parameters.values() if p.kind is not p.VAR_KEYWORD}
+
+
+@pytest.mark.parametrize(
+    ("options", "call", "takers"),
+    [
+        (RasterOptions, raster_plot, [open_pyramid]),
+        (RasterPlotOptions, ras_plot, [raster_plot, open_pyramid]),
+        (PointsPlotOptions, pc_plot, [points_plot]),
+        (TimeseriesPlotOptions, ts_plot, [timeseries_plot, open_pyramid]),
+    ],
+)
+def test_plots_hand_on_what_they_have_not_themselves(options, call, takers):
+    moraines = {"y", "x", "data", "kdtree", "reference", "source_plot", "values", "t", "points", "src"}
+    wanted = set().union(*map(parameters_of, takers)) - parameters_of(call) - moraines
+    assert options.__optional_keys__ == wanted - ({"post_proc"} if call in (pc_plot, ts_plot) else set())
+
+
+def test_view_hands_on_its_look_and_how_to_open():
+    own = parameters_of(view)
+    assert not ViewOptions.__optional_keys__ & own
+    assert ViewOptions.__optional_keys__ - keywords(open_pyramid) == {"clim", "cmap", "invert_yaxis", "level_increase"}
+    assert ViewOptions.__optional_keys__ | own >= keywords(open_pyramid)
 
 
 # Writing has threads and a bound of its own instead of an engine, and a destination instead of an overlay.
