@@ -61,6 +61,8 @@ class Input:
         Pixels of level 0 along y and x that a pixel is apart from the next.
     crs : str, optional
         Coordinate reference system of x and y.
+    chunks : tuple of int, optional
+        Sizes of the chunks in which pixels are read.
 
     See Also
     --------
@@ -89,6 +91,7 @@ class Input:
     coords: Mapping[str, Coord] = field(default_factory=dict)
     scale: tuple[float, float] = (1.0, 1.0)
     crs: str | None = None
+    chunks: tuple[int, ...] | None = None
 
     @cached_property
     def spacing(self) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from lazypyr.products.base import Input
 from lazypyr.products.context import Array, Ranges
+from lazypyr.products.sliced import SlicedArray
 
 __all__ = ["Blocks", "Channels", "SlicedLevel"]
 
@@ -158,47 +159,13 @@ class Channels(np.lib.mixins.NDArrayOperatorsMixin):
         return tuple(_inside(part, n, "channel") for part, n in zip(parts, self.shape, strict=True))
 
 
-class SlicedLevel:
-    """A level as an array that is read where it is sliced: integers, slices of step 1 and ``...``, nothing else.
-
-    Each read gives an array of its own, which may be written to.
-
-    Attributes
-    ----------
-    shape : tuple[int, ...]
-    dtype : numpy.dtype
-    """
+class SlicedLevel(SlicedArray):
+    """A level as an array that is read where it is indexed, each part of it once a call."""
 
     def __init__(self, source: Input, blocks: Blocks) -> None:
-        self.shape, self.dtype, self.ndim = source.shape, source.dtype, len(source.shape)
-        self._blocks = blocks
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> Array:
-        parts = list(key) if isinstance(key, tuple) else [key]
-        given = sum(part is not Ellipsis for part in parts)
-        if given > self.ndim:
-            raise IndexError(f"{given} indices given for {self.ndim} axes")
-        at = next((n for n, part in enumerate(parts) if part is Ellipsis), len(parts))
-        parts[at : at + 1] = [slice(None)] * (self.ndim - given)
-        ranges: list[range] = []
-        keep: list[int | slice] = []
-        for part, n in zip(parts, self.shape, strict=True):
-            if isinstance(part, slice):
-                start, stop, step = part.indices(n)
-                if step != 1:
-                    raise IndexError(f"slices of step 1 only, got {part}")
-                ranges.append(range(start, max(start, stop)))
-                keep.append(slice(None))
-            else:
-                ranges.append(_single(_inside(part, n, "index")))
-                keep.append(0)
-        wanted = tuple(ranges)
-        # moraine's users mask what they have read in place, as they may of a zarr array
-        got: Array = self._blocks.get(wanted, wanted)[tuple(keep)].copy()
-        return got
+        super().__init__(
+            source.shape, source.dtype, source.chunks or source.shape, lambda ranges: blocks.get(ranges, ranges)
+        )
 
 
 def _single(i: int) -> range:

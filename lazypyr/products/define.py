@@ -9,11 +9,10 @@ from typing import Any
 from lazypyr._util.checks import is_whole, one_or_two
 from lazypyr.errors import PlanError
 from lazypyr.products.base import converted
-from lazypyr.products.user import Function, supported
+from lazypyr.products.user import KDIM_NAMES, Function, supported
 
 __all__ = ["define"]
 
-KDIM_NAMES = ("i", "j", "k", "l")
 _NODATA = ("raw", "nan", "masked")
 _FACTS = ("spacing", "coords", "level", "nodata")
 
@@ -38,7 +37,7 @@ def define(
     The function is called in one of three ways. ``f(z, *kdims) -> ndarray (y, x)``, for each index of the kdims: ``z[i]``
     is the 2-D block of channel i, read only if asked for (`lazypyr.product.Channels`).
     ``f(data, xslice, yslice, *kdims) -> ndarray (y, x)``, known by those names: `data` is the whole level, read where it is
-    sliced; this is moraine's signature, x before y. With `channels`, ``f(block) -> ndarray (y, x, *channels)``: `block` has
+    indexed, as a zarr array is (also by steps, lists, ``oindex`` and ``vindex``); this is moraine's signature, x before y. With `channels`, ``f(block) -> ndarray (y, x, *channels)``: `block` has
     axes y, x and all channels of the input. Blocks are read-only, except for what is sliced of `data`, which is a copy; of a plain
     raster `z` itself is the block. The function should be pure: the same pixels from the same input, in any thread.
 
@@ -51,8 +50,9 @@ def define(
     func : callable, optional
         The function; without it the result is a decorator.
     kdims : int, names, or names with sizes, optional
-        The axes after y, x of the result. By default those of the function's arguments that have no default; a size that
-        isn't given is that of the input's channel axis at the same place, or of its last one.
+        The axes after y, x of the result. By default those of the function's arguments that have no default, and of ``*kdims`` after
+        moraine's arguments as many as the input has channel axes; a size that isn't given is that of the input's channel axis at the
+        same place, or of its last one.
     channels : mapping of names to sizes, optional
         Makes it a function of blocks, with these axes after y, x; ``{}`` for none.
     dtype : dtype-like, optional
@@ -79,8 +79,8 @@ def define(
     Returns
     -------
     Product
-        Callable like the function itself. It pickles if the function can be imported by its name, and always with
-        cloudpickle.
+        Callable like the function itself. It pickles if the function can be imported by its name or is one of a notebook or script
+        (by cloudpickle, where that is installed), and always with cloudpickle.
 
     Raises
     ------
@@ -133,8 +133,8 @@ def _signature(
     label: str,
     kdims: int | Sequence[str] | Mapping[str, int | None] | None,
     channels: Mapping[str, int] | None,
-) -> tuple[str, tuple[tuple[str, int | None], ...]]:
-    """Style and kdims of a function, checked against its arguments."""
+) -> tuple[str, tuple[tuple[str, int | None], ...] | None]:
+    """Style and kdims of a function, checked against its arguments; None of ``*kdims``, as many as there are channel axes."""
     try:
         parameters = list(inspect.signature(func).parameters.values())
     except (TypeError, ValueError):
@@ -147,9 +147,12 @@ def _signature(
         expected = f"product {label!r}: channels is a mapping of names to sizes, got {channels!r}"
         axes: dict[str, int | None] = converted(lambda: dict(channels), expected)
     else:
-        names = [p.name for p in parameters or ()]
+        named = parameters or []
+        names = [p.name for p in named]
         if names[1:3] == ["xslice", "yslice"]:
             style, given = "slices", 3
+            if kdims is None and len(names) > given and named[given].kind is inspect.Parameter.VAR_POSITIONAL:
+                return style, None
         axes = _named(label, kdims, parameters, given)
     for axis, size in axes.items():
         fine = isinstance(axis, str) and axis.isidentifier() and axis not in ("y", "x")

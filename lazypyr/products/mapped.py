@@ -309,6 +309,7 @@ def input_of(pyramid: Pyramid, level: int) -> Input:
     return Input(
         pyramid.name, pyramid.axes, place.shape, pyramid.dtype, pyramid.nodata, pyramid.fill_value,
         pyramid.attrs.get("units"), pyramid.display, level, coords, (along["y"][0], along["x"][0]), pyramid.crs,
+        pyramid.chunks,
     )  # fmt: skip
 
 
@@ -316,7 +317,7 @@ def input_of_source(source: Source) -> Input:
     """A source, as a product sees it."""
     return Input(
         source.name, source.axes, source.shape, source.dtype, source.nodata, source.fill_value,
-        source.attrs.get("units"), source.display, 0, source.coords, crs=source.crs,
+        source.attrs.get("units"), source.display, 0, source.coords, crs=source.crs, chunks=source.chunks,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import math
@@ -24,7 +25,9 @@ from lazypyr.products.blocks import Blocks, Channels, SlicedLevel
 from lazypyr.products.context import Array, ProductContext, Ranges, Read
 from lazypyr.sources.base import native
 
-__all__ = ["Function", "supported"]
+__all__ = ["KDIM_NAMES", "Function", "supported"]
+
+KDIM_NAMES = ("i", "j", "k", "l")
 
 _nothing = [object()]
 _ALONE = sys.getrefcount(_nothing[0])  # of what only a list holds
@@ -38,7 +41,7 @@ class Function(HoldsFunction, Product):
     func: Callable[..., Any]
     label: str
     style: str
-    kdims: tuple[tuple[str, int | None], ...]
+    kdims: tuple[tuple[str, int | None], ...] | None
     dtype: np.dtype[Any] | None = None
     units: str | None = None
     fill_value: Any = None
@@ -59,7 +62,7 @@ class Function(HoldsFunction, Product):
 
     @property
     def description(self) -> str:
-        along = ", ".join(name for name, _ in self.kdims)
+        along = "its channels" if self.kdims is None else ", ".join(name for name, _ in self.kdims)
         return f"{WORDS[self.style]} {self.label}" + (f" along {along}" if along else "")
 
     @property
@@ -160,6 +163,12 @@ class Function(HoldsFunction, Product):
 
     def _sizes(self, source: Input) -> dict[str, int]:
         channels = source.channel_shape
+        if self.kdims is None:
+            if len(channels) > len(KDIM_NAMES):
+                raise PlanError(
+                    f"product {self.name!r}: {source.name} has {len(channels)} channel axes; *kdims are at most {len(KDIM_NAMES)}"
+                )
+            return dict(zip(KDIM_NAMES, channels, strict=False))
         if not channels and any(size is None for _, size in self.kdims):
             raise PlanError(
                 f"product {self.name!r}: {source.name} has no channel axis to take the sizes of {list(dict(self.kdims))} "
@@ -303,6 +312,10 @@ class _Reference:
     @classmethod
     def to(cls, product: Function) -> Any:
         func = product.func
+        if getattr(func, "__module__", None) == "__main__":
+            # `__main__` is another module in each process: what is found there by name is not this function
+            with contextlib.suppress(ImportError):
+                return _ByValue(importlib.import_module("cloudpickle").dumps(func))
         if inspect.isfunction(func):
             reference = cls(func.__module__, func.__qualname__)
             if reference.found() is func:
@@ -327,8 +340,17 @@ class _Reference:
         return found.func if isinstance(found, Function) else found
 
 
+@dataclass(frozen=True)
+class _ByValue:
+    """A function of a notebook or script, by its code."""
+
+    pickled: bytes
+
+
 def _rebuilt(values: dict[str, Any], token: str) -> Function:
     func = values["func"]
+    if isinstance(func, _ByValue):
+        values = {**values, "func": pickle.loads(func.pickled)}  # noqa: S301 - within a pickle
     if isinstance(func, _Reference):
         values = {**values, "func": func.found()}
         if values["func"] is None:

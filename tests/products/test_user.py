@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import cloudpickle
 import numba
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,20 +152,92 @@ def test_moraine_signature():
 
 @given(st.data())
 def test_slices_of_a_level_follow_numpy(data):
-    from lazypyr.products.base import Input
-    from lazypyr.products.blocks import Blocks, SlicedLevel
-
     array = np.arange(120).reshape(4, 5, 6)
-    blocks = Blocks(lambda ranges: array[np.ix_(*ranges)])
-    level = SlicedLevel(Input("a", ("y", "x", "i"), array.shape, array.dtype), blocks)
-    part = st.one_of(st.integers(-4, 3), st.slices(4).filter(lambda s: s.step in (None, 1)))
+    level, _ = level_of(array, (2, 3, 1))
+    part = st.one_of(st.integers(-4, 3), st.slices(4))
     key = tuple(data.draw(st.lists(part, max_size=3)))
     if data.draw(st.booleans()):
         key = (*key[:1], ..., *key[1:])
     np.testing.assert_array_equal(level[key], array[key])
-    for wrong in ((0, 0, 0, 0), (7,), (slice(None, None, 2),)):
+    for wrong in ((0, 0, 0, 0), (7,), ([7],), ([0.5],)):
         with pytest.raises(IndexError):
             level[wrong]
+
+
+def level_of(array, chunks=None):
+    """A level that functions are handed, and a log of the windows that it reads."""
+    from lazypyr.products.base import Input
+    from lazypyr.products.blocks import Blocks, SlicedLevel
+
+    read = []
+
+    def logged(ranges):
+        read.append(ranges)
+        return array[np.ix_(*ranges)]
+
+    source = Input("a", ("y", "x", "i")[: array.ndim], array.shape, array.dtype, chunks=chunks)
+    return SlicedLevel(source, Blocks(logged)), read
+
+
+MASK = np.arange(20).reshape(4, 5) % 3 == 0
+KEYS = [
+    (slice(None), slice(None), [0, 2, 5]),
+    (slice(1, 3), [4, 0, 0, -1], 2),
+    ([0, 3], [1, 2], [5, 0]),
+    np.array([[3, 1], [0, 0]])[0],
+    (np.array([[0, 1], [2, 3]]), 4, 1),
+    (slice(None, None, -2), slice(4, None, -1), 0),
+    (slice(None), MASK[0], [1]),
+    (..., [1, 1]),
+    ([], 0, 0),
+    [3, 1],
+]
+
+
+@given(st.sampled_from(KEYS), st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 6)))
+def test_a_level_is_indexed_as_a_zarr_array_is(key, chunks):
+    array = np.arange(120.0).reshape(4, 5, 6)
+    level, _ = level_of(array, chunks)
+    got = level[key]
+    np.testing.assert_array_equal(got, array[key])
+    got[...] = -1  # is the caller's own
+    np.testing.assert_array_equal(level[key], array[key])
+    assert (level.shape, level.chunks, level.dtype, level.ndim, len(level)) == ((4, 5, 6), chunks, "f8", 3, 4)
+    stored = zarr.array(array, chunks=chunks)
+    for ours, theirs, one in [
+        (level.oindex, stored.oindex, ([0, 3], slice(0, 5, 2), [5, 1])),
+        (level.oindex, stored.oindex, (MASK[:, 0], [0, 4], 3)),
+        (level.vindex, stored.vindex, ([0, 3, 1], [4, 4, 0], [5, 1, 2])),
+        (level.vindex, stored.vindex, (np.array([[0], [3]]), np.array([[1, 2]]), 0)),
+        (level.vindex, stored.vindex, array % 7 == 0),
+        (level, stored, array % 7 == 0),
+    ]:
+        np.testing.assert_array_equal(ours[one], theirs[one])
+    np.testing.assert_array_equal(np.abs(level) + level, 2 * array)
+    np.testing.assert_array_equal(np.asarray(level), array)
+
+
+def test_of_lists_and_steps_only_the_chunks_that_hold_them_are_read():
+    array = np.arange(100.0 * 90).reshape(100, 90)
+    level, read = level_of(array, (10, 90))
+    np.testing.assert_array_equal(level[[3, 95, 7]], array[[3, 95, 7]])
+    assert sorted((r[0].start, r[0].stop) for r in read) == [(3, 8), (95, 96)]
+    with pytest.raises(IndexError, match="vindex"):
+        level.vindex[:, [1]]
+    with pytest.raises(IndexError, match="mask of 100 entries"):
+        level[np.ones(7, bool)]
+
+
+def test_moraines_own_signature_has_as_many_kdims_as_there_are_channels():
+    def absolute(data_zarr, xslice, yslice, *kdims):
+        return np.abs(data_zarr[(yslice, xslice, *kdims)])
+
+    assert opened().map(absolute).axes == ("y", "x", "i")
+    np.testing.assert_array_equal(opened().map(absolute).read(0), np.abs(Z))
+    np.testing.assert_array_equal(opened(Z[..., 0]).map(absolute).read(0), np.abs(Z[..., 0]))
+    pairs = Z[..., None] * Z[..., None, :].conj()
+    np.testing.assert_array_equal(lazypyr.open_pyramid(pairs, axes="yxij").map(absolute).read(0), np.abs(pairs))
+    assert opened().map(absolute, kdims={"k": 2}).axes == ("y", "x", "k")
 
 
 def test_halo_is_clipped_at_the_edge_and_leaves_no_seam():
@@ -500,6 +574,31 @@ def test_functions_that_cannot_be_imported_need_cloudpickle():
     held = opened().map(lambda z: z[0] if lock else None)
     with pytest.raises(TypeError, match="lock"):
         cloudpickle.dumps(held)
+
+
+IN_A_SCRIPT = """
+import pickle, sys
+import numpy as np, lazypyr
+SCALE = 3
+def scaled(z, i): return z[i].real * SCALE
+def moraines(data, xslice, yslice): return data[yslice, xslice, 1].real * SCALE
+pyramid = lazypyr.open_pyramid(np.ones((9, 8, 4), "c8"), axes="yxi")
+for made in (scaled, moraines, lambda z: z[0].real + 1):
+    with open(sys.argv[1] + str(made.__code__.co_argcount), "wb") as file:
+        pickle.dump(pyramid.map(made), file)
+"""
+
+
+@pytest.mark.fault("P2")
+def test_functions_of_a_script_go_to_other_processes_by_their_code(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(IN_A_SCRIPT)
+    env = {**os.environ, "PYTHONPATH": str(Path(lazypyr.__file__).parents[1])}
+    subprocess.run([sys.executable, script, tmp_path / "p"], env=env, check=True, timeout=50)
+    for count, expected in ((2, 3), (3, 3), (1, 2)):
+        made = pickle.loads((tmp_path / f"p{count}").read_bytes())
+        assert (made.read(0) == expected).all() and made.fingerprint
+        assert pickle.loads(pickle.dumps(made)).fingerprint == made.fingerprint
 
 
 SCRIPT = """
