@@ -23,6 +23,7 @@ from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.products import provide_products
 from lazypyr.pyramids.recipes import provide_recipes
 from lazypyr.pyramids.represented import provide_representations
+from lazypyr.pyramids.reprojectable import provide_maps
 from lazypyr.representations.accessor import register_with_xarray
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ _HOMES = {
 }
 
 
+provide_maps(lambda: importlib.import_module("lazypyr.maps.reproject"))
 provide_products(lambda: importlib.import_module("lazypyr.products.apply"))
 provide_recipes(lambda: importlib.import_module("lazypyr.recipe"))
 provide_representations(lambda: importlib.import_module("lazypyr.representations"))

@@ -13,6 +13,7 @@ from typing import Any
 from lazypyr._names import whole_url
 from lazypyr._util.places import is_local, is_url, local_path, place_of
 from lazypyr.errors import PlanError
+from lazypyr.maps.reproject import reprojected_again
 from lazypyr.metadata.json_values import restored
 from lazypyr.points.open import from_points, read_points
 from lazypyr.products.apply import product_again
@@ -147,11 +148,19 @@ class _Opening:
             ) from error
 
     def _pyramid(self, node: Mapping[str, Any]) -> Pyramid:
-        pyramid = self._points(node) if "points" in node else self._reduced(node)
+        pyramid = self._of(node)
         for entry in node.get("products", ()):
             others = [self._pyramid(other) for other in entry.get("with", ())]
             pyramid = map_pyramids([pyramid, *others], product_again(entry))
         return pyramid
+
+    def _of(self, node: Mapping[str, Any]) -> Pyramid:
+        """The pyramid of a node before its products."""
+        if "points" in node:
+            return self._points(node)
+        if "reproject" in node:
+            return reprojected_again(self._pyramid(node["source"]), node["reproject"])
+        return self._reduced(node)
 
     def _reduced(self, node: Mapping[str, Any]) -> Pyramid:
         unknown = node.keys() - {*_OPTIONS, *_SOURCE}

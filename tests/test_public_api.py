@@ -57,7 +57,7 @@ def test_tab_on_a_pyramid_shows_what_users_need():
     common = [
         "attrs", "axes", "chunks", "companion_arrays", "coords", "crs", "description", "display", "downsampling", "dtype",
         "explain", "fill_value", "fingerprint", "grid", "levels", "map", "metadata", "method", "name", "ndim", "nodata", "parents",
-        "read", "shape", "sources", "to_dask", "to_datatree", "to_recipe", "to_xarray",
+        "read", "reproject", "shape", "sources", "to_dask", "to_datatree", "to_recipe", "to_xarray",
     ]  # fmt: skip
     shown = {
         one: [name for name in dir(one) if not name.startswith("_")] for one in (pyramid, pyramid.map("phase"), cloud)

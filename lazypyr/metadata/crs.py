@@ -12,12 +12,17 @@ from lazypyr._util.optional import need
 from lazypyr.errors import MissingExtra
 from lazypyr.metadata.georeference import crs_of
 
-__all__ = ["authority_code", "crs_of_mapping", "gdal_crs", "is_wkt", "mapping_attributes"]
+__all__ = ["authority_code", "crs_of_mapping", "gdal_crs", "is_wkt", "load_pyproj", "mapping_attributes"]
 
 _CODE = re.compile(r"([A-Za-z]+):([0-9A-Za-z]+)")
 _URN = re.compile(
     r"urn:ogc:def:crs:([A-Za-z]+):[^:]*:([0-9A-Za-z]+)|https?://www\.opengis\.net/def/crs/([A-Za-z]+)/[^/]*/([0-9A-Za-z]+)"
 )
+
+
+def load_pyproj(feature: str) -> Any:
+    """The module pyproj; MissingExtra that names `feature` where it isn't installed."""
+    return need("pyproj", feature=feature, extra="geo")
 
 
 def is_wkt(text: str) -> bool:
@@ -81,7 +86,7 @@ def _is_plain(value: Any) -> bool:
 @lru_cache(maxsize=64)
 def _of_cf(parameters: str) -> str | None:
     try:
-        pyproj = need("pyproj", feature="CRS of CF parameters", extra="geo")
+        pyproj = load_pyproj("CRS of CF parameters")
         return str(pyproj.CRS.from_cf(json.loads(parameters)).to_wkt())
     except MissingExtra:
         return None
@@ -92,7 +97,7 @@ def _of_cf(parameters: str) -> str | None:
 @lru_cache(maxsize=64)
 def _cf(crs: str) -> tuple[tuple[str, Any], ...]:
     try:
-        pyproj = need("pyproj", feature="CF parameters of a CRS", extra="geo")
+        pyproj = load_pyproj("CF parameters of a CRS")
         parameters = pyproj.CRS.from_user_input(crs).to_cf()
     except Exception:  # not installed, or a text that PROJ doesn't know
         return ()

@@ -27,6 +27,7 @@ from lazypyr.pyramids.products import ProductLike, load_products
 from lazypyr.pyramids.recipes import HasRecipe
 from lazypyr.pyramids.reduction import reduce_block
 from lazypyr.pyramids.represented import Represented
+from lazypyr.pyramids.reprojectable import Reprojectable
 from lazypyr.pyramids.serial_context import SerialContext
 from lazypyr.reducers import REDUCERS
 
@@ -68,7 +69,7 @@ class ComputeContext(Protocol):
         """Run tasks, which wait for nothing, on all cores; returns when all are done, raises the first error."""
 
 
-class Pyramid(Described, HasRecipe, Represented, ABC):
+class Pyramid(Described, HasRecipe, Represented, Reprojectable, ABC):
     """Levels over the same field of view, each computed when it is read. Immutable and picklable.
 
     Attributes
@@ -163,8 +164,6 @@ class Pyramid(Described, HasRecipe, Represented, ABC):
     def stored_chunks(self, level: int, window: Window, context: ComputeContext) -> Iterator[StoredChunk]:
         """Far chunks that computing a window would fetch, in the order of need, as far as that is known beforehand."""
         yield from ()
-
-    # Facts that others decide by
 
     @cached_property
     def is_far(self) -> bool:

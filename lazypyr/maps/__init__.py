@@ -1,0 +1,1 @@
+"""Rasters on other grids: pyramids in another map projection."""
