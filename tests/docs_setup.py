@@ -106,7 +106,19 @@ def files(folder: Path) -> dict:
     return {}
 
 
+def on_earth(folder: Path) -> dict:
+    """``dem.zarr``, which says its place, and ``mask.zarr``, which doesn't."""
+    place = {"proj:code": "EPSG:32633", "spatial:dimensions": ["y", "x"]}
+    rows = np.add.outer(np.arange(300.0), np.arange(400.0)).astype("f4")
+    zarr.create_array(
+        folder / "dem.zarr", data=rows, attributes={**place, "spatial:transform": [10, 0, 500000, 0, -10, 4200000]}
+    )
+    zarr.create_array(folder / "mask.zarr", data=rows > 300)
+    return {}
+
+
 SETUP = {
+    "docs/maps.md": on_earth,
     "docs/sources.md": files,
     "docs/extending.md": to_extend,
     "README.md": large_stack,

@@ -85,6 +85,7 @@ def extract_of(
     """
     if not inside.any():
         return None
+    rows, columns = _dyadic(rows), _dyadic(columns)
     height, width = shape
     low, high = _range(rows[inside], reach[0])
     low, high = min(max(low, 0), height - 1), max(min(high, height), 1)
@@ -112,7 +113,7 @@ def _around(
     last = width - 1
     beyond = np.maximum(columns - last, 0.0) / max(turn - last, 1e-9)
     even = np.where(columns > last, last + beyond, np.where(columns < 0, columns / max(turn - last, 1e-9), columns))
-    margin = int(np.ceil(reach)) + 1
+    even, margin = _dyadic(even), int(np.ceil(reach)) + 1
     found = np.unique(np.floor(even[inside]).astype("i8") % width)
     gaps = np.diff(np.append(found, found[0] + width))
     widest = int(gaps.argmax())
@@ -129,6 +130,11 @@ def _around(
         parts += _cut(a, a + n, chunk)
         at += n
     return tuple(parts), np.mod(even - start, width) if count < width else np.mod(even + 0.5, width) - 0.5 - start
+
+
+def _dyadic(positions: Array) -> Array:
+    """Positions to a millionth of a pixel, so that a window's origin is subtracted without rounding."""
+    return np.asarray(np.rint(positions * 2.0**20) * 2.0**-20)
 
 
 def _range(positions: Array, reach: float) -> Span:

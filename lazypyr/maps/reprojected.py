@@ -174,7 +174,8 @@ class ReprojectedPyramid(Pyramid):
         chosen = self._level_for(found.scale)
         at = self.parent.levels[chosen]
         (sy, ty), (sx, tx) = ((at.scale[n], at.translation[n]) for n in (self._y, self._x))
-        spans = found.spans[0] / sy, found.spans[1] / sx
+        # Less than a pixel would be a staircase; a box of one pixel is linear interpolation.
+        spans = max(found.spans[0] / sy, 1.0), max(found.spans[1] / sx, 1.0)
         shape, chunks = ((values[self._y], values[self._x]) for values in (at.shape, self.parent.chunks))
         turn = self.place.period / sx if self.place.goes_round else 0.0
         reach = self.downsampling.reaches(spans)

@@ -23,6 +23,8 @@ _TILE = 256
 # Points along each side of a raster whose places say how far it reaches, and which pixels it has.
 _ALONG = 257
 _DEEPEST = 30
+# Pixels along an axis: points near the edge of a projection lie millions of kilometres away.
+_MOST = 2**31
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,12 @@ def plain_target(name: str, place: Place, crs: Any, resolution: float | None, bo
             raise PlanError(
                 f"{name}: bounds {tuple(bounds)!r} don't meet the raster, which reaches over {reach!r} in {text}"
             )
-    rows, columns = (max(round((b - a) / resolution), 1) for a, b in ((bottom, top), (left, right)))
+    rows, columns = (max(math.ceil((b - a) / resolution - 1e-6), 1) for a, b in ((bottom, top), (left, right)))
+    if max(rows, columns) > _MOST:
+        raise PlanError(
+            f"{name}: its pixels of {resolution:g} would be {rows} x {columns} in {text}, where it reaches over "
+            f"{(left, bottom, right, top)!r}; give bounds or a larger resolution"
+        )
     return Target(text, left, top, float(resolution), (rows, columns))
 
 

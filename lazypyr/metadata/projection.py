@@ -95,6 +95,8 @@ def period_of(crs: str) -> float:
         return 0.0
     lon = lon0 + np.array([0.0, 30, 60, -60, 0, 30, 60, -60])
     x, _ = inverse.transform((lon + 180) % 360 - 180, np.repeat([0.0, 45.0], 4), direction="INVERSE")
+    if not np.isfinite(x).all():
+        return 0.0
     steps = (np.asarray(x) - x[0])[[1, 2, 3, 5, 6, 7]] / np.array([30.0, 60, -60, 30, 60, -60])
-    even = np.isfinite(steps).all() and np.allclose(steps, steps[0], rtol=1e-9, atol=0)
+    even = np.allclose(steps, steps[0], rtol=1e-9, atol=0)
     return float(abs(steps[0]) * 360) if even and steps[0] else 0.0

@@ -61,7 +61,8 @@ class Reprojectable:
         resolution : float, optional
             With `crs`: size of a pixel, in units of the CRS; by default that of the source's pixels, in the median.
         bounds : (left, bottom, right, top), optional
-            With `crs`: outer edges, in units of the CRS; by default those of the source.
+            With `crs`: outer edges, in units of the CRS; by default those of the source. The right one and the
+            lower one are moved outwards to whole pixels.
         zoom : int or (int, int), optional
             With `tiling`: the coarsest and the finest zoom; by default from the one at which the source is about one tile to
             the one whose pixels are nearest in size to the source's.
