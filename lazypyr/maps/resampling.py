@@ -52,7 +52,7 @@ class Resampling:
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """What metadata record of how levels are made."""
+        """Record of how levels are made, for metadata."""
         return {"method": self.name}
 
     def reaches(self, spans: tuple[float, float]) -> tuple[float, float]:
