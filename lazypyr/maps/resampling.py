@@ -168,7 +168,8 @@ def why_not_mixed(pyramid: Pyramid) -> str | None:
         return "labels (image-label)"
     if display.get("colormap") == "phase" and pyramid.dtype.kind == "f":
         return "a wrapped phase; reproject the complex numbers, then .map('phase')"
-    if pyramid.downsampling.resampling_name == RESAMPLINGS["mode"].name:
+    same = RESAMPLINGS.get(pyramid.downsampling.resampling_name)
+    if same is not None and same.of_area and not same.interpolates:
         return "classes (levels by their mode)"
     return None
 
