@@ -27,7 +27,7 @@ def plan_reduced(p: Reduction, level: int, window: Window, context: ComputeConte
     strategy, region, finest, blocks = _strategy(p, level), window, level, None
     if strategy is Strategy.LEVEL_BY_LEVEL:
         depth = level - p.last_stored_level
-        region = _expanded(p, p.stored_levels[-1], level, window, depth, context.cache_budget_bytes // 4)
+        region = _expanded(p, p.stored_levels[-1], level, window, depth, context.cache_budget_bytes // 2)
         finest = _finest_cached_level(p, level, region, context)
         blocks = _plan_blocks(p, depth, region, finest, context)
     elif strategy is Strategy.STORED and not p.stored_levels[level].cheap_stride:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr._util.cache import CacheStorage, SingleFlightCache
+from lazypyr._util.blocking import waiting_long
+from lazypyr._util.cache import CacheStorage
 
 __all__ = ["ChunkMemory", "present_memory", "using_memory"]
 
@@ -35,24 +36,70 @@ class ChunkMemory:
     def __init__(self, storage: CacheStorage, fetch_bytes: int) -> None:
         most = int(storage.values.maxsize)
         self._storage, self.fetch = storage, ByteBudget(fetch_bytes)
-        self._decoding = SingleFlightCache(0, lambda _: 0)
+        self._sharing = threading.Lock()
+        self._running: dict[Hashable, _Decoding] = {}
         # By-products must not push out all that was computed of them.
         self._decoded, self._stored = _Share(storage, most // 2), _Share(storage, most // 4)
 
-    def decoded(self, key: Hashable, decode: Callable[[], Array]) -> Array:
-        """A decoded chunk, kept if there is room; threads that want the same one decode it once."""
-        kept: Array | None = self._decoded.get(key)
-        if kept is None:
-            kept = self._decoding.get(key, lambda: self._decoded_now(key, decode))
-        return kept
+    def decode_once(self, key: Hashable, decode: Callable[..., Array], *, temporary: bool, keep: bool) -> Array:
+        """A decoded chunk; threads that want the same one at the same time decode it once.
 
-    def _decoded_now(self, key: Hashable, decode: Callable[[], Array]) -> Array:
-        kept = self._decoded.get(key)  # perhaps by a thread that has just ended
-        if kept is None:
-            kept = decode()
-            kept.flags.writeable = False
-            self._decoded.put(key, kept, kept.nbytes)
-        return kept
+        Parameters
+        ----------
+        key : hashable
+        decode : callable
+            Decodes it, given ``temporary=True`` into memory that will be used again.
+        temporary : bool
+            It is needed for a moment.
+        keep : bool
+            Keep it, if there is room.
+        """
+        kept: Array | None = self._decoded.get(key)
+        if kept is not None:
+            return kept
+        with self._sharing:
+            running = self._running.get(key)
+            if running is None:
+                mine = self._running[key] = _Decoding()
+            else:
+                running.wanted = running.wanted or threading.Event()
+        if running is not None:
+            return self._of_another(key, running, keep=keep)
+        try:
+            # Another thread has perhaps ended a moment ago.
+            ended: Array | None = self._decoded.get(key)
+            if ended is None:
+                block = decode(temporary=temporary and not keep)
+                self._keep(key, block, keep=keep)
+            else:
+                block = ended
+        except BaseException as error:
+            mine.error = error
+            raise
+        finally:
+            with self._sharing:
+                del self._running[key]
+            if mine.wanted is not None:
+                if mine.error is None:
+                    # Those who wait can't have memory that is used again.
+                    mine.block = block.copy() if temporary and not keep else block
+                mine.wanted.set()
+        return block
+
+    def _of_another(self, key: Hashable, running: _Decoding, *, keep: bool) -> Array:
+        assert running.wanted is not None
+        with waiting_long():
+            running.wanted.wait()
+        if running.error is not None:
+            raise running.error
+        assert running.block is not None
+        self._keep(key, running.block, keep=keep)
+        return running.block
+
+    def _keep(self, key: Hashable, block: Array, *, keep: bool) -> None:
+        if keep:
+            block.flags.writeable = False
+            self._decoded.put(key, block, block.nbytes)
 
     def peek_decoded(self, key: Hashable) -> Array | None:
         """A decoded chunk if it is kept."""
@@ -89,6 +136,17 @@ class ChunkMemory:
     def stored_bytes(self) -> int:
         """Bytes of stored chunks that are kept."""
         return self._stored.n_bytes
+
+
+class _Decoding:
+    """A chunk that a thread decodes; `wanted` once others wait for it."""
+
+    __slots__ = ("block", "error", "wanted")
+
+    def __init__(self) -> None:
+        self.wanted: threading.Event | None = None
+        self.block: Array | None = None
+        self.error: BaseException | None = None
 
 
 class Kept:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -161,11 +162,11 @@ class ChunkReader:
                     return np.broadcast_to(chunks.fill_value, self._decoder.shape)[selection]
                 if self._decoder.raw:
                     return _raw_part(value.value, self._decoder, selection)
-                if keeps and memory is not None:
-                    return memory.decoded(self._kept_key(index), lambda: self._decoded(value, temporary=False))[
-                        selection
-                    ]
-                return self._decoded(value, temporary=temporary)[selection]
+                if memory is None:
+                    return self._decoded(value, temporary=temporary)[selection]
+                return memory.decode_once(
+                    self._kept_key(index), partial(self._decoded, value), temporary=temporary, keep=keeps
+                )[selection]
         except (LazypyrError, MemoryError):
             raise
         except Exception as error:

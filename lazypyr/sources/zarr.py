@@ -315,8 +315,13 @@ class ZarrSource(Source):
             return
         with ChunkReader(chunks) as reader:
             index = tuple(a // c for (a, _), c in zip(window, chunks.decoder.shape, strict=True))
+            # Neighbours in the plane come next; of the further dates of a chunk there may be more than can be kept.
+            plane = [
+                w if axis in SPATIAL_AXES else (0, n) for w, axis, n in zip(window, self.axes, self.shape, strict=True)
+            ]
+            whole = _whole_chunks(plane, (1,) * len(plane), chunks.decoder.shape, self.shape)(index)
             with self._verified():
-                block = reader.read(index, tuple(slice(0, b - a) for a, b in window), temporary=True)
+                block = reader.read(index, tuple(slice(0, b - a) for a, b in window), temporary=True, whole=whole)
             yield block
 
     def _is_chunk(self, window: Window, chunk: tuple[int, ...]) -> bool:
@@ -342,7 +347,7 @@ class ZarrSource(Source):
 
 
 def _whole_chunks(
-    window: Window, steps: Sequence[int], chunk: Sequence[int], shape: Sequence[int]
+    window: Sequence[tuple[int, int]], steps: Sequence[int], chunk: Sequence[int], shape: Sequence[int]
 ) -> Callable[[Sequence[int]], bool]:
     """Test of a chunk's index: True where no sample of the chunk lies outside the window."""
     # Of each axis the samples before and after those of the window, which must lie outside the chunk.

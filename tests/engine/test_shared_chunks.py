@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
+import threading
+import weakref
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,7 +15,9 @@ import zarr
 from zarr.storage import MemoryStore
 
 import lazypyr
+from lazypyr.sources.chunk_memory import using_memory
 from lazypyr.sources.decoder import ChunkDecoder
+from support.waiting import until
 
 
 @pytest.fixture
@@ -72,14 +79,89 @@ def test_a_chunk_larger_than_the_cache(decoded):
 
 
 @pytest.mark.parametrize("chunks", [(100, 100), (225, 450), (384, 384), (1000, 1000)])
-@pytest.mark.parametrize("method", ["stride", "mean"])
-def test_a_screen_decodes_each_chunk_once(chunks, method, decoded):
-    """In one thread; of two that want all of a chunk and a part of it at the same moment, each decodes it."""
+@pytest.mark.parametrize("method", ["stride", "mean", "median"])
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_screen_decodes_each_chunk_once(chunks, method, level, decoded):
+    """In one thread; of two, one may want all of a chunk for a moment, which is not kept, and another one a part of it later."""
     pixels, source = array((1200, 1400), chunks, "f4")
     store = lazypyr.LazyPyramidStore(source, method=method, workers=1)
-    got = zarr.open_group(store, mode="r")["0"][...]
-    np.testing.assert_array_equal(got, pixels)
+    got = zarr.open_group(store, mode="r")[str(level)][...]
+    np.testing.assert_array_equal(got, lazypyr.open_pyramid(pixels, method=method).read(level))
     assert decoded["chunks"] == np.prod([-(-n // c) for n, c in zip(pixels.shape, chunks, strict=True)])
+
+
+WHOLE, PART, OTHER = ((0, 100), (0, 100)), ((10, 60), (0, 100)), ((20, 100), (30, 150))
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 2**24])
+@pytest.mark.parametrize("windows", list(itertools.permutations([WHOLE, PART, OTHER], 2)))
+def test_threads_that_want_a_chunk_at_one_moment_decode_it_once(windows, cache_bytes, monkeypatch):
+    """All of it and a part of it, in memory that is used again or not, kept or not."""
+    pixels, source = array((200, 200), (100, 100), "f4")
+    opened = lazypyr.open_pyramid(source).sources[0]
+    engine = lazypyr.Engine(cache_bytes=cache_bytes)
+    memory, decode, count = engine.chunk_memory, ChunkDecoder.decode, Counter()
+
+    def slow(self, stored, buffer=None):
+        count["began"] += 1
+        # The first chunk of each window is the same one: the other thread comes for it while it is decoded.
+        until(lambda: count["began"] > 1 or any(entry.wanted for entry in memory._running.values()), 10)
+        block = decode(self, stored, buffer)
+        count[block[0, 0].item()] += 1
+        return block
+
+    monkeypatch.setattr(ChunkDecoder, "decode", slow)
+    got = {}
+
+    def read(number, window):
+        with using_memory(memory), opened.read_temporary(window) as block:
+            got[number] = block.copy()
+
+    threads = [threading.Thread(target=read, args=pair) for pair in enumerate(windows)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    for number, window in enumerate(windows):
+        np.testing.assert_array_equal(got[number], pixels[tuple(slice(*span) for span in window)])
+    assert count[pixels[0, 0].item()] == 1
+    assert not memory._running
+
+
+def test_an_error_of_decoding_reaches_all_and_is_not_kept(monkeypatch):
+    memory = lazypyr.Engine().chunk_memory
+
+    def fails(*, temporary):
+        until(lambda: memory._running["key"].wanted is not None, 10)
+        raise ValueError("damaged")
+
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(memory.decode_once, "key", fails, temporary=False, keep=keep) for keep in (True, False)]
+        for call in calls:
+            with pytest.raises(ValueError, match="damaged"):
+                call.result(30)
+    block = memory.decode_once("key", lambda *, temporary: np.ones(3), temporary=True, keep=True)
+    assert memory.peek_decoded("key") is block
+    assert not block.flags.writeable
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_decoded_chunks_that_live_are_those_that_the_cache_counts(level, monkeypatch):
+    _, source = array((60, 300, 300), (60, 10, 10))
+    decode, alive = ChunkDecoder.decode, []
+
+    def followed(self, stored, memory=None):
+        block = decode(self, stored, memory)
+        alive.append(weakref.ref(block))
+        return block
+
+    monkeypatch.setattr(ChunkDecoder, "decode", followed)
+    store = lazypyr.LazyPyramidStore(source, cache_bytes=4 * 2**20)
+    for date in range(30):
+        store[f"{level}/c/{date}/0/0"]
+    gc.collect()
+    n_bytes = sum(block.nbytes for block in (one() for one in alive) if block is not None)
+    assert n_bytes <= store.engine.chunk_memory.decoded_bytes <= 4 * 2**20
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 2**20, 8 * 2**20])
