@@ -6,7 +6,6 @@ State lives here only. A pickled engine is its settings; in a forked child it st
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Hashable, Iterable
 from contextvars import ContextVar
@@ -21,7 +20,7 @@ from lazypyr._util.forksafe import remake_after_fork
 from lazypyr.engine.chunks import checked_chunk, cut, full_size, only_chunk, warn_of_large_chunks
 from lazypyr.engine.far import ChunksOf, ask_ahead, execute, run_when_here
 from lazypyr.engine.limiter import MemoryLimiter
-from lazypyr.engine.pools import DaemonThreadPool, run_tasks
+from lazypyr.engine.pools import DaemonThreadPool, cpu_count, run_tasks
 from lazypyr.errors import BusyError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
@@ -341,9 +340,11 @@ class Engine:
             return execute(pyramid, plan, context, self.chunk_memory, self.clear)
         if plan.working_bytes > self.inflight_bytes:
             warn_of_large_chunks(pyramid, self.inflight_bytes, self._warned)
-        need = min(self.inflight_bytes, plan.working_bytes)
+        # Of what is far, as much again may be on its way.
+        most = self.inflight_bytes - self.chunk_memory.fetch.most if pyramid.is_far else self.inflight_bytes
+        need = min(most, plan.working_bytes)
         computation = current_computation()
-        self._limiter.acquire(need, urgent=lambda: computation is not None and computation.urgent)
+        self._limiter.acquire(need, most, urgent=lambda: computation is not None and computation.urgent)
         token = _reserved.set((*reserved, id(self)))
         try:
             return execute(pyramid, plan, context, self.chunk_memory, self.clear)
@@ -356,6 +357,10 @@ class Engine:
     def cache_info(self) -> CacheInfo:
         """Hits, misses, bytes held, bytes allowed, computes."""
         return self._cache.info()
+
+    def memory_parts(self) -> dict[str, int]:
+        """Bytes by what holds them; all together at most `cache_bytes` and `inflight_bytes`."""
+        return {**self.chunk_memory.parts(), "computing": self.inflight_used}
 
     @property
     def inflight_used(self) -> int:
@@ -390,11 +395,3 @@ def _quietly(cache: SingleFlightCache, computation: Computation) -> None:
     # The error is the future's; in a pool's thread there is nobody else to tell.
     with contextlib.suppress(BaseException):
         cache.run(computation)
-
-
-def cpu_count() -> int:
-    """Number of CPUs that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1

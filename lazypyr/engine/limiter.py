@@ -36,8 +36,10 @@ class MemoryLimiter:
         """Bytes that are reserved at present."""
         return self._used
 
-    def acquire(self, n_bytes: int, *, urgent: Callable[[], bool] = lambda: False) -> None:
+    def acquire(self, n_bytes: int, most: int | None = None, *, urgent: Callable[[], bool] = lambda: False) -> None:
         """Reserve `n_bytes`, first come, first served; work that is or becomes urgent doesn't wait.
+
+        `most` bounds what is in use together with it, by default all that the limit allows.
 
         Raises
         ------
@@ -45,8 +47,8 @@ class MemoryLimiter:
             When there was no room for `timeout_s` seconds.
         """
         with self._changed:
-            if self._queue or not self._fits(n_bytes):
-                self._wait(n_bytes, urgent)
+            if self._queue or not self._fits(n_bytes, most):
+                self._wait(n_bytes, most, urgent)
             self._used += n_bytes
 
     def release(self, n_bytes: int) -> None:
@@ -56,12 +58,12 @@ class MemoryLimiter:
             if self._queue:
                 self._changed.notify_all()
 
-    def _wait(self, n_bytes: int, urgent: Callable[[], bool]) -> None:
+    def _wait(self, n_bytes: int, most: int | None, urgent: Callable[[], bool]) -> None:
         deadline = time.monotonic() + self.timeout_s
         ticket = object()
         self._queue.append(ticket)
         try:
-            while not (self._queue[0] is ticket and self._fits(n_bytes)) and not urgent():
+            while not (self._queue[0] is ticket and self._fits(n_bytes, most)) and not urgent():
                 left = deadline - time.monotonic()
                 self._changed.wait(min(left, _LOOK_EVERY_S))
                 if left <= 0:
@@ -74,5 +76,5 @@ class MemoryLimiter:
             self._queue.remove(ticket)
             self._changed.notify_all()
 
-    def _fits(self, n_bytes: int) -> bool:
-        return not self._used or self._used + n_bytes <= self.max_bytes
+    def _fits(self, n_bytes: int, most: int | None) -> bool:
+        return not self._used or self._used + n_bytes <= (self.max_bytes if most is None else most)

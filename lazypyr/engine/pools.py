@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import itertools
+import os
 import queue
 import threading
 import weakref
@@ -16,7 +17,7 @@ from functools import partial
 
 from lazypyr._util.blocking import set_relief, waiting_long
 
-__all__ = ["DaemonThreadPool", "run_tasks"]
+__all__ = ["DaemonThreadPool", "cpu_count", "run_tasks"]
 
 # Beyond the size of a pool, while others wait for bytes from afar.
 _MOST_THREADS = 64
@@ -171,3 +172,11 @@ def run_tasks(pool: DaemonThreadPool, tasks: Iterable[Callable[[], None]]) -> No
 def _raise_first(failed: list[BaseException]) -> None:
     if failed:
         raise failed[0]
+
+
+def cpu_count() -> int:
+    """Number of CPUs that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1

@@ -155,6 +155,11 @@ class Source(Described, ABC):
         return False
 
     @property
+    def index_bytes(self) -> int:
+        """Bytes of the indices of shards that it keeps itself, beside the cache of an engine."""
+        return 0
+
+    @property
     def epoch(self) -> int:
         """Number that grows when what is read is found to be of another version than what was read before."""
         return 0

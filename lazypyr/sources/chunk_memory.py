@@ -127,6 +127,20 @@ class ChunkMemory:
         self._decoded.forget(token)
         self._stored.forget(token)
 
+    def parts(self) -> dict[str, int]:
+        """Bytes of the cache, and of what is on its way, by what holds them."""
+        with self._storage.lock:
+            values = self._storage.values
+            total, entries = int(values.currsize), self._storage.entry_bytes * len(values)
+        decoded, stored = self.decoded_bytes, self.stored_bytes
+        return {
+            "tiles": max(0, total - entries - decoded - stored),
+            "decoded_chunks": decoded,
+            "stored_chunks": stored,
+            "entries": entries,
+            "fetching": self.fetch.used,
+        }
+
     @property
     def decoded_bytes(self) -> int:
         """Bytes of decoded chunks that are kept."""

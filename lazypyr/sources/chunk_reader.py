@@ -23,11 +23,11 @@ from lazypyr.sources.far.chunks import ChunkFetcher
 __all__ = ["ChunkReader", "ShardIndices", "StoredChunks", "read_error"]
 
 Array = np.ndarray[Any, Any]
-_SHARD_INDEX_BYTES = 32 * 2**20
+_SHARD_INDEX_BYTES = 4 * 2**20
 
 
 class ShardIndices:
-    """Indices of shards that were read before, at most 32 MiB of them.
+    """Indices of shards that were read before, at most 4 MiB of them.
 
     Parameters
     ----------
@@ -38,6 +38,11 @@ class ShardIndices:
     def __init__(self, per_shard: tuple[int, ...]) -> None:
         self.per_shard = per_shard
         self._tables: dict[str, tuple[int, Array]] = {}
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the indices."""
+        return sum(table.nbytes for _, table in list(self._tables.values()))
 
     def shard_of(self, index: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
         """Index of the shard that holds a chunk, and the chunk's number within it."""

@@ -161,6 +161,14 @@ class ZarrSource(Source):
         return self._chunks is not None and self._chunks.fetcher is not None
 
     @property
+    def index_bytes(self) -> int:
+        if self._chunks is None:
+            return 0
+        fetcher = self._chunks.fetcher
+        far = 0 if fetcher is None or fetcher.shards is None else fetcher.shards.n_bytes
+        return self._chunks.shards.n_bytes + far
+
+    @property
     def epoch(self) -> int:
         fetcher = None if self._chunks is None else self._chunks.fetcher
         return 0 if fetcher is None else fetcher.epoch

@@ -38,5 +38,6 @@ def stats_of(pyramids: Mapping[str, Pyramid], engine: Engine, overlay: OverlayCh
             "timeout_s": engine.timeout_s,
         },
         "inflight_bytes": engine.inflight_used,
+        "memory": {**engine.memory_parts(), "indices": sum(source.index_bytes for source in sources.values())},
         "overlay": None if overlay is None else {"tile_bytes": overlay.tile_bytes, "bound": overlay.limit_bytes},
     }

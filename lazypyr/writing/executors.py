@@ -15,8 +15,7 @@ from typing import Any, Protocol
 from lazypyr._util.checks import whole_number
 from lazypyr._util.optional import need
 from lazypyr._util.text import size_text
-from lazypyr.engine.engine import cpu_count
-from lazypyr.engine.pools import DaemonThreadPool, run_tasks
+from lazypyr.engine.pools import DaemonThreadPool, cpu_count, run_tasks
 from lazypyr.errors import PlanError
 from lazypyr.writing.job import Cancelled, Job, RegionResult
 from lazypyr.writing.region import run_region

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +16,7 @@ import lazypyr
 from lazypyr.sources.far import requests
 from lazypyr.sources.far.shards import ShardTable, runs_of
 from support.far import METADATA, Far
+from support.waiting import until
 
 PIXELS = np.random.default_rng(0).random((1000, 1200), dtype="f4").round(1)
 
@@ -223,6 +226,42 @@ def test_explain_tells_the_requests_of_a_product_and_of_absent_chunks(far):
     absent["0/c/0/0"]
     absent.engine.clear()
     assert absent.explain("0/c/0/0").total_requests == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"shards": (512, 640)}, {"chunks": (384, 384)}], ids=str)
+def test_all_memory_is_within_the_bounds_and_told_by_its_parts(far, options):
+    """Tiles, pictures, stored and decoded chunks, indices, what is on its way and what is computed: one sum."""
+    url = stored(far, f"memory-{'-'.join(options)}", **options)
+    cache_bytes, inflight_bytes = 3 * 2**20, 4 * 2**20
+    store = lazypyr.LazyPyramidStore(
+        url, method="mean", cache_bytes=cache_bytes, inflight_bytes=inflight_bytes, workers=2
+    )
+    seen, done = [], threading.Event()
+
+    def watch():
+        while not done.is_set():
+            seen.append(store.stats()["memory"])
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    far.latency = 0.02
+    try:
+        for level in (1, 0, 2):
+            screen(store, level, 4, 5)
+    finally:
+        done.set()
+        thread.join()
+    seen.append(store.stats()["memory"])
+    parts = {"tiles", "decoded_chunks", "stored_chunks", "entries", "fetching", "computing", "indices"}
+    assert all(set(memory) == parts and min(memory.values()) >= 0 for memory in seen)
+    assert max(sum(memory.values()) for memory in seen) <= cache_bytes + inflight_bytes
+    most = {part: max(memory[part] for memory in seen) for part in parts}
+    assert all(most[part] > 0 for part in parts - {"indices", "decoded_chunks"}), most
+    assert (most["indices"] > 0) == ("shards" in options)
+    kept = ("tiles", "decoded_chunks", "stored_chunks", "entries")
+    assert sum(seen[-1][part] for part in kept) == store.engine.cache_storage.values.currsize
+    until(lambda: store.stats()["memory"]["fetching"] == store.stats()["memory"]["computing"] == 0)
 
 
 def test_absent_chunks_are_asked_for_once(far):

@@ -133,7 +133,9 @@ class ChunkFetcher:
     def _start(self) -> None:
         sharding = self.array.decoder.sharding
         self.flights: dict[Index, Flight] = {}
-        self.shards = None if sharding is None else ShardTables(self.array.per_shard, self.array.grid, sharding)
+        self.shards: ShardTables | None = None
+        if sharding is not None:
+            self.shards = ShardTables(self.array.token, self.array.per_shard, self.array.grid, sharding)
         self._absent: set[Index] = set()
         self._tags: dict[str, str] = {}
         self._sizes = (0, 0)
@@ -231,14 +233,14 @@ class ChunkFetcher:
             await asyncio.sleep(_TOGETHER_S)
             if await self._fetched_whole(key, shard, priority):
                 return
-            table = await self.shards.table(key, self.requests, priority)
+            memory = next((flight.memory for flight in self._queues[shard] if flight.memory is not None), None)
+            table = await self.shards.table(key, self.requests, priority, memory)
         except BaseException as error:
             for flight in self._queues.pop(shard):
                 self._failed(flight, error)
             return
         flights = [flight for flight in self._queues.pop(shard) if not flight.future.done()]
-        if table is not None:
-            self._seen(key, Fetched(memoryview(b""), table.tag))
+        self._seen(key, Fetched(memoryview(b""), table.tag))
         runs = runs_of(table, [(self.shards.shard_of(flight.index)[1], flight) for flight in flights])
         for flight in runs.absent:
             self._arrived(flight, None)
@@ -249,7 +251,9 @@ class ChunkFetcher:
         """Fetch a shard in one request if all of it is wanted; False where it is to be read by its index."""
         assert self.shards is not None
         queue = [flight for flight in self._queues[shard] if not flight.future.done()]
-        if not self.shards.comes_whole(key, shard, [flight.index for flight in queue], self.expected_bytes):
+        memory = queue[0].memory if queue else None
+        whole = self.shards.comes_whole(shard, [flight.index for flight in queue], self.expected_bytes)
+        if not whole or self.shards.peek(key, memory) is not None:
             return False
         asked = asyncio.ensure_future(
             self.requests.get(key, n_bytes=len(queue) * self.expected_bytes, priority=priority)
@@ -261,7 +265,7 @@ class ChunkFetcher:
             if not asked.cancelled():
                 raise
             return False  # nobody wanted it any more; who has come since then does
-        table = None if got is None else self.shards.table_in(key, got)
+        table = None if got is None else self.shards.table_in(key, got, memory)
         self._seen(key, got)
         runs = runs_of(table, [(self.shards.shard_of(flight.index)[1], flight) for flight in self._queues.pop(shard)])
         for flight in runs.absent:

@@ -55,8 +55,8 @@ def _cost(fetcher: ChunkFetcher, indices: Sequence[Index]) -> tuple[int, int]:
     requests = n_bytes = 0
     for shard, wanted in by_shard.items():
         key = fetcher.array.key_of(shard)
-        table = shards.peek(key)
-        if table is None and shards.comes_whole(key, shard, wanted, each):
+        table = shards.peek(key, present_memory())
+        if table is None and shards.comes_whole(shard, wanted, each):
             requests, n_bytes = requests + 1, n_bytes + len(wanted) * each + shards.index_bytes
             continue
         runs = runs_of(table or shards.supposed(each), [(shards.shard_of(index)[1], index) for index in wanted])

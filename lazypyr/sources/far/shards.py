@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr.sources.chunk_memory import ChunkMemory
 from lazypyr.sources.decoder import Sharding
 from lazypyr.sources.far.clients import ByteRange, Fetched
 from lazypyr.sources.far.requests import Requests
@@ -25,7 +26,8 @@ _SPAN_BYTES = 4 * 2**20
 _LONGEST_SPAN_BYTES = 32 * 2**20
 # All of a shard comes about as soon by itself as by its index and in two halves, up to this size.
 _WHOLE_BYTES = 16 * 2**20
-_TABLE_BYTES = 32 * 2**20
+# Of the indices used last, besides those that the memory of an engine keeps.
+_TABLE_BYTES = 2**20
 _ABSENT = 2**64 - 1
 
 
@@ -38,19 +40,23 @@ class ShardTable:
 
 
 class ShardTables:
-    """Indices of shards: the last ones used, at most 32 MiB. Used on the loop that fetches.
+    """Indices of shards: those used last, and those that there is room for in the memory of who reads. Used on the loop that fetches.
 
     Parameters
     ----------
+    token : str
+        Identity of the array.
     per_shard, grid : tuple of int
         Chunks of a shard, and of the array, by axis.
     sharding : Sharding
     """
 
-    def __init__(self, per_shard: Index, grid: Index, sharding: Sharding) -> None:
-        self.per_shard, self._grid, self._sharding = per_shard, grid, sharding
+    def __init__(self, token: str, per_shard: Index, grid: Index, sharding: Sharding) -> None:
+        self._token, self.per_shard, self._grid, self._sharding = token, per_shard, grid, sharding
         self._most = max(1, _TABLE_BYTES // (16 * sharding.count))
-        self._tables: OrderedDict[str, asyncio.Future[ShardTable | None]] = OrderedDict()
+        self._tables: OrderedDict[str, ShardTable] = OrderedDict()
+        self._coming: dict[str, asyncio.Task[ShardTable]] = {}
+        self._version = 0
 
     def shard_of(self, index: Index) -> tuple[Index, int]:
         """Index of the shard that holds a chunk, and the chunk's number within it."""
@@ -58,49 +64,64 @@ class ShardTables:
         shard = tuple(i // n for i, n in zip(index, self.per_shard, strict=True))
         return shard, int(np.ravel_multi_index(inside, self.per_shard))
 
-    def comes_whole(self, key: str, shard: Index, wanted: Iterable[Index], chunk_bytes: int) -> bool:
-        """True for a shard that is fetched in one: all of it is wanted, which isn't much, and its index isn't here."""
+    def comes_whole(self, shard: Index, wanted: Iterable[Index], chunk_bytes: int) -> bool:
+        """True for a shard that is better fetched in one than by its index: all of it is wanted, which isn't much."""
         axes = zip(shard, self.per_shard, self._grid, strict=True)
         count = math.prod(min(n, all_ - i * n) for i, n, all_ in axes)
-        return key not in self._tables and count * chunk_bytes <= _WHOLE_BYTES and len(set(wanted)) == count
+        return count * chunk_bytes <= _WHOLE_BYTES and len(set(wanted)) == count
 
-    def table_in(self, key: str, got: Fetched) -> ShardTable:
+    def table_in(self, key: str, got: Fetched, memory: ChunkMemory | None) -> ShardTable:
         """Index of a shard that is here whole; it is kept."""
         size = self._sharding.index_size
         data = got.data[-size:] if self._sharding.at_end else got.data[:size]
-        table = ShardTable(self._sharding.index_of(bytes(data)), got.tag)
-        done: asyncio.Future[ShardTable | None] = asyncio.get_running_loop().create_future()
-        done.set_result(table)
-        self._tables[key] = done
-        return table
+        return self._keep(key, ShardTable(self._sharding.index_of(bytes(data)), got.tag), memory)
 
-    async def table(self, key: str, requests: Requests, priority: int) -> ShardTable | None:
-        """Index of a shard, None where there is no shard."""
-        task = self._tables.get(key)
-        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = self._tables[key] = asyncio.ensure_future(self._fetch(key, requests, priority))
-        self._tables.move_to_end(key)
-        while len(self._tables) > self._most:
-            self._tables.popitem(last=False)
+    async def table(self, key: str, requests: Requests, priority: int, memory: ChunkMemory | None) -> ShardTable:
+        """Index of a shard; all its chunks are absent where there is no shard."""
+        kept = self.peek(key, memory)
+        if kept is not None:
+            return self._keep(key, kept, None)
+        task = self._coming.get(key)
+        if task is None:
+            task = self._coming[key] = asyncio.ensure_future(self._fetch(key, requests, priority, memory))
+            task.add_done_callback(lambda _: self._coming.pop(key, None))
         # One who goes away leaves it to the others.
         return await asyncio.shield(task)
 
-    async def _fetch(self, key: str, requests: Requests, priority: int) -> ShardTable | None:
-        size = self._sharding.index_size
-        got = await requests.get(
-            key, ByteRange(None if self._sharding.at_end else 0, size), n_bytes=size, priority=priority
-        )
-        return None if got is None else ShardTable(self._sharding.index_of(bytes(got.data)), got.tag)
+    async def _fetch(self, key: str, requests: Requests, priority: int, memory: ChunkMemory | None) -> ShardTable:
+        size, version = self._sharding.index_size, self._version
+        part = ByteRange(None if self._sharding.at_end else 0, size)
+        got = await requests.get(key, part, n_bytes=size, priority=priority)
+        if got is None:
+            offsets = np.full((self._sharding.count, 2), _ABSENT, "u8")
+        else:
+            offsets = self._sharding.index_of(bytes(got.data))
+        table = ShardTable(offsets, None if got is None else got.tag)
+        return self._keep(key, table, memory) if version == self._version else table
+
+    def _keep(self, key: str, table: ShardTable, memory: ChunkMemory | None) -> ShardTable:
+        self._tables[key] = table
+        self._tables.move_to_end(key)
+        while len(self._tables) > self._most:
+            self._tables.popitem(last=False)
+        if memory is not None:
+            memory.put_stored(self._kept_key(key), table, table.offsets.nbytes)
+        return table
+
+    def _kept_key(self, key: str) -> tuple[Any, ...]:
+        return "index", self._token, (self._version, key)
+
+    def peek(self, key: str, memory: ChunkMemory | None) -> ShardTable | None:
+        """Index of a shard if it is here, in any thread."""
+        table = self._tables.get(key)
+        if table is None and memory is not None:
+            table = memory.get_stored(self._kept_key(key))
+        return table
 
     def clear(self) -> None:
         """Forget all indices."""
+        self._version += 1
         self._tables.clear()
-
-    def peek(self, key: str) -> ShardTable | None:
-        """Index of a shard if it is here, in any thread."""
-        task = self._tables.get(key)
-        there = task is not None and task.done() and not task.cancelled() and task.exception() is None
-        return task.result() if task is not None and there else None
 
     def supposed(self, chunk_bytes: int) -> ShardTable:
         """Index of a shard as it would be, were its chunks of one size, in their order."""
