@@ -21,10 +21,12 @@ _OF_VALUES = OF_PACKING | {
 def derived_metadata(parent: Described, product: Product, out: Output, first: Input) -> DatasetMetadata:
     """Metadata of the input, but for what the product changes: the meaning of the numbers, and axes that it makes."""
     same = parent.metadata
+    gone = {d for a, d in same.dims.items() if a not in out.axes or a in out.sizes}
     members: dict[str, Any] = {} if not product.description else {"ome": same.ome and same.ome.of_other_values()}
     return same.replaced(
         along={a: c for a, c in same.along.items() if a in out.axes and a not in out.sizes},
         dims={a: d for a, d in same.dims.items() if a in out.axes and a not in out.sizes},
+        variables={name: v for name, v in same.variables.items() if not gone & set(v.dims)},
         attrs=_attrs(same.attrs, product, out),
         packing=None,
         nodata=out.nodata,

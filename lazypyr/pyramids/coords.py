@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.geometry.windows import Window
+from lazypyr.metadata.beside import variables_beside
 from lazypyr.metadata.variables import CoordArray
 from lazypyr.pyramids.base import ComputeContext, Level, Pyramid
 from lazypyr.pyramids.explanation import Explanation
@@ -18,7 +19,7 @@ _CHUNK = 4096
 # Readers load the coordinates of an axis whole.
 _MAX_PIXELS = 2**24
 # Attributes of a coordinate variable that name others, or are written anew.
-_LEFT_OUT = frozenset({"_ARRAY_DIMENSIONS", "_FillValue", "bounds", "climatology", "coordinates", "grid_mapping"})
+_LEFT_OUT = frozenset({"_ARRAY_DIMENSIONS", "_FillValue", "climatology", "coordinates", "grid_mapping"})
 
 
 class Coordinates(Pyramid):
@@ -50,7 +51,10 @@ class Coordinates(Pyramid):
         )
         self.chunks, self.dtype, self.attrs = (_CHUNK,), np.dtype("<f8"), {}
         if isinstance(coordinate, CoordArray):
-            self.attrs = {key: value for key, value in coordinate.attrs.items() if key not in _LEFT_OUT}
+            left_out = (
+                _LEFT_OUT if coordinate.attrs.get("bounds") in variables_beside(parent, 0) else {*_LEFT_OUT, "bounds"}
+            )
+            self.attrs = {key: value for key, value in coordinate.attrs.items() if key not in left_out}
             self._arrays = tuple(coordinate.at(n.shape[0], n.scale[0], n.translation[0]) for n in self.levels)
             self.dtype = np.result_type(*(array.dtype for array in self._arrays)).newbyteorder("<")
         elif coordinate.unit is not None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lazypyr.errors import LazypyrError, PlanError, SourceError
+from lazypyr.metadata.json_values import nodata_json
 from lazypyr.metadata.place import Surroundings
 from lazypyr.metadata.variables import Variable
 from lazypyr.sources.far.store import FarStore
@@ -35,6 +36,10 @@ def declared_dims(array: Any) -> tuple[str | None, ...] | None:
 def variable_of(array: Any, name: str, read: Callable[[], Any] | None = None) -> Variable:
     """A zarr array as a variable, of which no value is read; `read` does so, where several share it."""
     attrs = {key: value for key, value in array.attrs.items() if key != "_ARRAY_DIMENSIONS"}
+    if array.ndim > 1 and array.metadata.zarr_format == 2 and np.dtype(array.dtype).kind in "iuf":
+        # xarray writes it there; coordinates of one axis have no holes.
+        declared = nodata_json(array.fill_value, np.dtype(array.dtype), zarr_format=3) if array.fill_value else None
+        attrs = {**({} if declared is None else {"_FillValue": declared}), **attrs}
     dims = declared_dims(array) or ()
     named = tuple(dim or "" for dim in dims)
     return Variable(name, named, tuple(array.shape), np.dtype(array.dtype), read or partial(_read_whole, array), attrs)

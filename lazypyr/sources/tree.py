@@ -222,6 +222,7 @@ class _Builder:
     images: set[str] = field(default_factory=set)
     split: set[str] = field(default_factory=set)
     parts: dict[str, Member] = field(default_factory=dict)
+    naming: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)  # attributes of levels, by their folder
 
     def add_images(self) -> None:
         """Rasters of multiscale groups."""
@@ -239,7 +240,9 @@ class _Builder:
             self.rasters[path] = self.open_image(path, multiscales)
             self.images.add(path)
             for level in levels:
-                self.left.pop(level, None)
+                taken = self.left.pop(level, None)
+                if taken is not None:
+                    self.naming.setdefault(level.rpartition("/")[0], []).append(taken.attrs)
             if "image-label" in ome_attributes(self.groups[path]):
                 self.labels.add(path)
             return
@@ -285,7 +288,8 @@ class _Builder:
             for path, member in self.left.items()
             if path.startswith(prefix) and "/" not in path[len(prefix) :]
         }
-        named = _named_by([*(member.attrs for member in beside.values()), self.groups.get(folder, {})])
+        levels = self.naming.get(folder, [])
+        named = _named_by([*(member.attrs for member in beside.values()), *levels, self.groups.get(folder, {})])
         candidates = {n: member for n, member in beside.items() if member.may_be_raster and n not in named}
         roles = {n: axis_role(member.attrs) for n, member in beside.items() if member.ndim == 1}
         planes = {

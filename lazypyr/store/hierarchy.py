@@ -9,13 +9,16 @@ from typing import Any, cast
 
 from lazypyr._names import without_secrets
 from lazypyr.metadata import ArrayNode, GroupNode, converted, documents, level_node, multiscale_attributes
+from lazypyr.metadata.beside import variables_beside
 from lazypyr.metadata.conventions.grid_mapping import grid_mapping_node
+from lazypyr.metadata.variables import CoordArray
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.coords import arrays_of
 from lazypyr.pyramids.recipes import published_recipe
-from lazypyr.sources.copied import Surroundings
+from lazypyr.sources.copied import CopiedArray, Surroundings
+from lazypyr.sources.copied_variable import copied_variable
 from lazypyr.store.keys import Keys, ServedArray, ServedCopy
-from lazypyr.store.layout import StoreLayout
+from lazypyr.store.layout import StoreLayout, is_path
 
 __all__ = ["SomeLevels", "build_hierarchy"]
 
@@ -86,6 +89,10 @@ def build_hierarchy(
             for level in range(len(array.levels)):
                 add(prefix + template.format(level=level), array, level)
         present = [k for k, path in enumerate(paths) if only is None or prefix + path in only]
+        for path, copied in _copies(pyramid, layout, present).items():
+            if path and _free(root, prefix + path):
+                copies[prefix + path] = ServedCopy(copied.node(*layout.form), copied)
+                _folder(root, (prefix + path).rpartition("/")[0])[path.rpartition("/")[2]] = copies[prefix + path].node
         for path, (name, mapping) in _grid_mappings(pyramid, layout, present).items():
             _folder(root, (prefix + path).strip("/")).setdefault(name, mapping)
         if present:
@@ -102,6 +109,34 @@ def _folder(root: dict[str, Any], path: str) -> dict[str, Any]:
     for name in path.split("/") if path else ():
         root = root.setdefault(name, {})
     return root
+
+
+def _free(root: Mapping[str, Any], path: str) -> bool:
+    """True where nothing lies at a path yet, and readers take its names as they are."""
+    for name in path.split("/"):
+        if not isinstance(root, Mapping) or name not in root:
+            return is_path(path)
+        root = root[name]
+    return False
+
+
+def _copies(pyramid: Pyramid, layout: StoreLayout, levels: Sequence[int]) -> Mapping[str, CopiedArray]:
+    """Variables beside the levels, by path: beside each of them, or those of level 0 beside all."""
+    folder = layout.level_path.rpartition("/")[0]
+    shown = levels if "{level}" in folder else [k for k in levels if k == 0]
+    arrays = arrays_of(pyramid, layout.level_path)
+    bounds = {c.attrs.get("bounds"): axis for axis, c in pyramid.metadata.along.items() if isinstance(c, CoordArray)}
+
+    def is_named(name: str) -> bool:
+        """True but for bounds of a coordinate that isn't there: nothing says what they are."""
+        return name not in bounds or f"{folder}/{bounds[name]}".strip("/") in arrays
+
+    return {
+        f"{folder.format(level=k)}/{name}".strip("/"): copied_variable(variable)
+        for k in shown
+        for name, variable in variables_beside(pyramid, k).items()
+        if is_named(name)
+    }
 
 
 def _grid_mappings(pyramid: Pyramid, layout: StoreLayout, levels: Sequence[int]) -> Mapping[str, tuple[str, ArrayNode]]:

@@ -20,7 +20,7 @@ def copy_around(job: Job) -> None:
     DestinationError
         When one can't be written.
     """
-    keys = build_hierarchy({}, job.layout, job.surroundings)
+    keys = build_hierarchy(job.pyramids, job.layout, job.surroundings)
     for path, served in keys.copies.items():
         present = set(job.kvstore.list_keys(path)) if job.kvstore.supports_overwrite else set()
         for index in itertools.product(*map(range, served.counts)):

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr.metadata.beside import variables_beside
 from lazypyr.metadata.conventions.base import Convention
 from lazypyr.metadata.conventions.zarr_conventions import located, spatial_transform
 from lazypyr.metadata.crs import gdal_crs, mapping_attributes
 from lazypyr.metadata.dataset import EMPTY
 from lazypyr.metadata.documents import ArrayNode
 from lazypyr.metadata.protocol import SupportsMultiscales
+from lazypyr.metadata.variables import CoordArray
 
 __all__ = ["GridMapping", "grid_mapping_node"]
 
@@ -29,9 +31,20 @@ class GridMapping(Convention):
     def array(self, pyramid: SupportsMultiscales, level: int, zarr_format: int) -> dict[str, Any]:
         gdal = None if pyramid.crs is None else gdal_crs(pyramid.crs)
         named = grid_mapping_node(pyramid, None)
-        # xarray makes a coordinate of what `coordinates` names, and that is where rioxarray looks.
-        names = {} if named is None else {"grid_mapping": named[0], "coordinates": named[0]}
-        return {**({"_CRS": gdal} if gdal else {}), **names}
+        mapping = {} if named is None else {"grid_mapping": named[0]}
+        # xarray makes a coordinate of what `coordinates` names, and that is where rioxarray looks for the grid mapping.
+        coordinates = [*self._auxiliary(pyramid, level), *mapping.values()]
+        names = {"coordinates": " ".join(coordinates)} if coordinates else {}
+        return {**({"_CRS": gdal} if gdal else {}), **mapping, **names}
+
+    def left_out(self, pyramid: SupportsMultiscales) -> frozenset[str]:
+        return frozenset({"coordinates"})  # of these some may not be there
+
+    def _auxiliary(self, pyramid: SupportsMultiscales, level: int) -> list[str]:
+        """Names of the variables beside a level but those of its axes and their bounds."""
+        along = getattr(pyramid, "metadata", EMPTY).along.values()
+        bounds = {coordinate.attrs.get("bounds") for coordinate in along if isinstance(coordinate, CoordArray)}
+        return [name for name in variables_beside(pyramid, level) if name not in pyramid.axes and name not in bounds]
 
 
 def grid_mapping_node(pyramid: SupportsMultiscales, level: int | None) -> tuple[str, ArrayNode] | None:
