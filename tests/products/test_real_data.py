@@ -191,7 +191,8 @@ def test_recipe_mask_by_threshold(gotcha):
         data = rslc[yslice, xslice]
         return np.where(np.abs(data[..., 0]) > 1.0, np.angle(data[..., i]), np.float32(np.nan))
 
-    np.testing.assert_array_equal(read(gotcha, 1, product=moraine)[:], read(gotcha, 1, product=bright)[:])
+    # To the last bit but one: numpy 2.0 takes one of two arctan2, by where the arrays lie in memory.
+    np.testing.assert_array_max_ulp(read(gotcha, 1, product=moraine)[:], read(gotcha, 1, product=bright)[:], 1)
 
 
 def test_recipe_pair_index_of_a_coherence_stack(texas):

@@ -144,8 +144,9 @@ def test_moraine_signature():
 
     product = opened().map(masked, dtype="f4")
     wanted = np.where(np.abs(Z[..., :1]) > 1, np.angle(Z), np.nan).astype("f4")
-    np.testing.assert_array_equal(product.read(0), wanted)
-    np.testing.assert_array_equal(engine_read(product), wanted)
+    # numpy 2.0 takes one of two arctan2, by where the arrays lie in memory: they differ in the last bit.
+    np.testing.assert_array_max_ulp(product.read(0), wanted, 1)
+    np.testing.assert_array_max_ulp(engine_read(product), wanted, 1)
     inferred = opened().map(lambda data, xslice, yslice: data[..., yslice, xslice, 1].real)
     np.testing.assert_array_equal(inferred.read(1), Z[::2, ::2, 1].real)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from dataclasses import replace
 
@@ -262,3 +263,7 @@ def test_requests_are_counted_for_those_who_watch(far):
     assert after["retries"] - before["retries"] >= 1
     assert after["bytes"] - before["bytes"] >= far.bytes
     assert "lazypyr_far_retries_total" in Stats().text({"a": store.engine})
+    # Counters don't fall when a source is closed.
+    del store
+    gc.collect()
+    assert Stats().document({})["far"]["requests"] >= after["requests"]

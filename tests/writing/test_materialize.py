@@ -204,7 +204,8 @@ def test_chunks_across_the_edges_of_regions_are_read_once(tmp_path, method):
     counted = FaultStore(LocalStore(tmp_path / "src.zarr", read_only=True))
     store = LazyPyramidStore(counted, chunks=(32, 32), method=method)
     counted.reads.clear()
-    told = materialize(store, tmp_path / "out", inflight_bytes=SMALL * 12, progress=False)
+    # Of two threads that write regions side by side one may be held up until the chunk between them is gone.
+    told = materialize(store, tmp_path / "out", inflight_bytes=SMALL * 6, workers=1, progress=False)
     assert told.regions > 8
     assert set(counted.chunk_reads().values()) == {1}
     assert_same(contents(tmp_path / "out"), store)

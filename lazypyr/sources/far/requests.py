@@ -125,10 +125,10 @@ class Requests:
     def __init__(self, client: Client, limits: Limits | None = None) -> None:
         self.client, self.limits = client, limits or LIMITS
         remake_after_fork(self._start)
-        _all.add(self)
 
     def _start(self) -> None:
         self.stats = FetchStats()
+        _counted.append((weakref.ref(self), self.stats))
         self._gate = _Gate(self.limits.in_flight)
         self._durations: collections.deque[float] = collections.deque(maxlen=128)
         self._slow_s, self._known = self.limits.unknown_s, 0
@@ -248,13 +248,26 @@ def _backoff(limits: Limits, attempt: int) -> float:
     return min(_LONGEST_PAUSE_S, limits.backoff_s * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.5)  # noqa: S311
 
 
-_all: weakref.WeakSet[Requests] = weakref.WeakSet()
+_counted: list[tuple[weakref.ref[Requests], FetchStats]] = []
+# Of stores that are gone: what is counted since the process began never falls.
+_past = FetchStats()
 
 
 def all_stats() -> FetchStats:
-    """Sum of the counts of all stores that are open in this process."""
+    """Sum of the counts of all stores that this process has opened."""
     total = FetchStats()
-    for requests in list(_all):
-        for name in (field.name for field in fields(FetchStats)):
-            setattr(total, name, getattr(total, name) + getattr(requests.stats, name))
+    for entry in list(_counted):
+        requests, stats = entry[0](), entry[1]
+        if requests is not None and requests.stats is stats:
+            _add(total, stats)
+            continue
+        with contextlib.suppress(ValueError):  # another thread has moved it
+            _counted.remove(entry)
+            _add(_past, stats)
+    _add(total, _past)
     return total
+
+
+def _add(total: FetchStats, stats: FetchStats) -> None:
+    for field in fields(FetchStats):
+        setattr(total, field.name, getattr(total, field.name) + getattr(stats, field.name))
