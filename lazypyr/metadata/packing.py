@@ -84,7 +84,7 @@ class Packing:
         more = self.has_range or self.keeps_dtype if self.nodata is None else len(self.nodata_values) > 1
         return self.is_declared and more
 
-    @property
+    @cached_property
     def is_plain(self) -> bool:
         """True where the stored numbers are the values, and one value at most holds nothing."""
         return not self.scales and self.numbers == self.stored and len(self.nodata_values) < 2 and not self.has_range

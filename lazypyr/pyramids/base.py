@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -184,9 +184,7 @@ class Pyramid(Described, HasRecipe, Represented, Reprojectable, ABC):
     def reductions(self) -> tuple[Reduction, ...]:
         """Reduced pyramids that all its pixels are made of, level by level; empty when they are made otherwise."""
         by_parent = [parent.reductions for parent in self.parents]
-        by_key = (
-            {reduction.key: reduction for reductions in by_parent for reduction in reductions} if all(by_parent) else {}
-        )
+        by_key = {r.key: r for reductions in by_parent for r in reductions} if all(by_parent) else {}
         scaled = [
             {a: (f, j) for a, f, j in zip(r.axes, r.factors, r.joins, strict=True) if f > 1} for r in by_key.values()
         ]
@@ -386,9 +384,10 @@ class Reduction(Pyramid):
         """Pixels of a level in one of a coarser one, by axis."""
         return windows.level_factors(self.factors, self.joins, finer, coarser)
 
-    def reduce(self, block: Array, factors: tuple[int, ...], out: Array | None = None) -> Array:
-        """Reduced block of stored numbers, in which what holds nothing is left out; see `Reducer.__call__`."""
-        return reduce_block(self.reducer, self.packing, self.nodata, block, factors, out)
+    @cached_property
+    def reduce(self) -> Callable[..., Array]:
+        """Function ``reduce(block, factors, out=None)``, see `Reducer.__call__`; made once, as each chunk calls it."""
+        return partial(reduce_block, self.reducer, self.packing, self.nodata)
 
     @property
     def last_stored_level(self) -> int:

@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 
 
 def reduce_block(
-    reducer: Reducer, packing: Packing, nodata: Any, block: Array, factors: tuple[int, ...], out: Array | None
+    reducer: Reducer, packing: Packing, nodata: Any, block: Array, factors: tuple[int, ...], out: Array | None = None
 ) -> Array:
     """Reduced block, in which what holds nothing is left out; see `Reducer.__call__`."""
     if packing.is_plain:

@@ -71,7 +71,7 @@ class ChunkDecoder:
     codecs: tuple[Any, ...]
     sharding: Sharding | None = None
 
-    @property
+    @cached_property
     def n_bytes(self) -> int:
         """Bytes of a decoded chunk."""
         return math.prod(self.shape) * self.stored_dtype.itemsize
@@ -89,7 +89,7 @@ class ChunkDecoder:
         """Bytes of a stored chunk that is what its array's metadata say."""
         return self._bytes_at_most[0]
 
-    @property
+    @cached_property
     def raw(self) -> bool:
         """True where chunks are stored as they are: C order, little-endian, no codec."""
         return (
