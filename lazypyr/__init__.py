@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from lazypyr.store import Overlay as Overlay
     from lazypyr.store import StoreLayout as StoreLayout
     from lazypyr.store import collection as collection
+    from lazypyr.store import register_layout as register_layout
     from lazypyr.writing import materialize as materialize
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "read_points",
     "reducer",
     "register_colormap",
+    "register_layout",
     "register_product",
     "register_reducer",
     "register_source",
@@ -104,6 +106,7 @@ _HOMES = {
     "product": "lazypyr.product",
     "reducer": "lazypyr.reducers",
     "register_colormap": "lazypyr.products.palettes",
+    "register_layout": "lazypyr.store",
     "register_product": "lazypyr.product",
     "register_reducer": "lazypyr.reducers",
     "register_source": "lazypyr.sources.open",

@@ -16,6 +16,7 @@ from lazypyr.products.apply import PRODUCTS
 from lazypyr.products.palettes import COLORMAPS
 from lazypyr.reducers import REDUCERS
 from lazypyr.sources.open import OPENERS
+from lazypyr.store.layout import LAYOUTS
 from support.paths import BUNDLED, DATA, ROOT
 from support.tools import CI, unavailable
 
@@ -159,5 +160,5 @@ def redis_server():
 @pytest.fixture(autouse=True)
 def registries(monkeypatch):
     """What a test registers is gone after it."""
-    for registry in (OPENERS, PRODUCTS, COLORMAPS, REDUCERS):
+    for registry in (OPENERS, PRODUCTS, COLORMAPS, REDUCERS, LAYOUTS):
         monkeypatch.setattr(registry, "_objects", dict(registry._objects))

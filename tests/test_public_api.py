@@ -37,6 +37,7 @@ NAMES = [
     "read_points",
     "reducer",
     "register_colormap",
+    "register_layout",
     "register_product",
     "register_reducer",
     "register_source",

@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     add("--shards", type=_chunks, metavar="N | NY,NX", help="pixels of a shard, multiples of the tile")
     add("--compressor", default="zstd", metavar="NAME", help="codec of the chunks, or none (default: zstd)")
     add("--zarr-format", type=int, choices=(2, 3), default=3, help="Zarr format of DEST (default: 3)")
-    add("--layout", default="{level}", help="path of a level's array (default: {level})")
+    add("--layout", default="{level}", help="path of a level's array (default: {level}), or a name: xarray")
     add("--workers", type=int, metavar="N", help="threads (default: one for each CPU)")
     memory = DEFAULT_INFLIGHT_BYTES / 2**20
     add(

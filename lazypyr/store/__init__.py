@@ -1,8 +1,8 @@
 """The Zarr layout of pyramids."""
 
 from lazypyr.store.collection import collection
-from lazypyr.store.layout import StoreLayout
+from lazypyr.store.layout import StoreLayout, register_layout
 from lazypyr.store.overlay.overlay import Overlay
 from lazypyr.store.store import LazyPyramidStore
 
-__all__ = ["LazyPyramidStore", "Overlay", "StoreLayout", "collection"]
+__all__ = ["LazyPyramidStore", "Overlay", "StoreLayout", "collection", "register_layout"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lazypyr.errors import PlanError
 from lazypyr.metadata import Codec
+from lazypyr.registry import Registry, nearest
 
-__all__ = ["StoreLayout", "is_path", "tree_path"]
+__all__ = ["LAYOUTS", "StoreLayout", "is_path", "register_layout", "tree_path"]
 
 # What zarr, or a client of HTTP, takes for something else: separators, control characters, escapes.
 _AMBIGUOUS = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff]|%[0-9A-Fa-f]{2}")
@@ -69,16 +70,18 @@ class StoreLayout:
 
     @classmethod
     def of(cls, layout: StoreLayout | str, **flat: Any) -> StoreLayout:
-        """Layout of a store's options: the one that is given, or the path of a level and the flat options beside it.
+        """Layout of a store's options: the one that is given; or that of a name, or of a level's path, with the flat options.
 
         Raises
         ------
         PlanError
             For flat options beside a layout, which has its own.
         """
-        if not isinstance(layout, StoreLayout):
-            return cls(level_path=layout, **flat)
         given = {name: value for name, value in flat.items() if value != getattr(cls, name)}
+        if not isinstance(layout, StoreLayout):
+            # Only what can be a name is looked up: that lists the packages which are installed.
+            is_name = isinstance(layout, str) and "{" not in layout and layout in LAYOUTS
+            return replace(LAYOUTS[layout], **given) if is_name else cls(level_path=layout, **flat)
         if given:
             options = ", ".join(f"{name}={value!r}" for name, value in given.items())
             raise PlanError(
@@ -98,11 +101,52 @@ class StoreLayout:
             path = ""
         if "{level}" not in str(self.level_path) or not is_path(path):
             raise PlanError(
-                "layout: expected a path of ordinary names with '{level}' in it, such as '{level}/image', "
-                f"got {self.level_path!r}"
+                "layout: expected a path of ordinary names with '{level}' in it, such as '{level}/image', or the name of a "
+                f"layout ({', '.join(LAYOUTS)}), got {self.level_path!r}{nearest(str(self.level_path), LAYOUTS)}"
             )
 
     @property
     def form(self) -> tuple[int, Codec | None, str]:
         """Zarr format, codec and separator: what chunks and their keys depend on."""
         return self.zarr_format, self.compressor, self.dimension_separator
+
+
+def _as_layout(name: str, value: Any) -> StoreLayout:
+    if not isinstance(value, str | StoreLayout):
+        raise PlanError(f"layout {name!r}: expected a StoreLayout, or the path of a level, got {value!r}")
+    return value if isinstance(value, StoreLayout) else StoreLayout(level_path=value)
+
+
+LAYOUTS: Registry[StoreLayout] = Registry(
+    "lazypyr.layouts", "layout", {"xarray": StoreLayout(level_path=tree_path("{level}"))}, _as_layout
+)
+
+
+def register_layout(name: str, layout: StoreLayout | str) -> None:
+    """Layout by name: ``layout=name`` and the command line find it afterwards, in this process.
+
+    Parameters
+    ----------
+    name : str
+        Its name, without braces; a registered one is replaced, a built-in one can't be.
+    layout : StoreLayout or str
+        Layout, or the path of a level's array.
+
+    Raises
+    ------
+    PlanError
+        For the name of a built-in layout, or something that is neither.
+
+    See Also
+    --------
+    lazypyr.StoreLayout : Layout of a store.
+
+    Examples
+    --------
+    >>> import lazypyr
+    >>> import numpy as np
+    >>> lazypyr.register_layout("archive", lazypyr.StoreLayout(zarr_format=2, compressor="zstd"))
+    >>> sorted(lazypyr.LazyPyramidStore(np.ones((4, 4)), layout="archive"))[:3]
+    ['.zattrs', '.zgroup', '.zmetadata']
+    """
+    LAYOUTS.register(name, layout)

@@ -55,7 +55,7 @@ class LazyPyramidStore(StoreTexts, KeyedStore):
     zarr_format : {3, 2}
         Format of keys and documents.
     layout : str or StoreLayout
-        Path of a level's array; ``"{level}/image"`` gives one group a level, as `xarray.open_datatree` wants.
+        Path of a level's array, or the name of a layout: "xarray" is ``"{level}/image"``, a group with coordinates a level.
     compressor : None, str or codec
         Of the chunks; None (default) is fastest for readers in the same process, "zstd" for others.
     dimension_separator : {"/", "."}

@@ -94,6 +94,42 @@ def test_a_layout_is_the_flat_options():
     assert {key: flat[key] for key in flat} == {key: grouped[key] for key in grouped}
 
 
+def values_of(**options):
+    return dict(LazyPyramidStore(IMAGE, chunks=(32, 32), **options))
+
+
+def test_a_layout_has_a_name():
+    assert values_of(layout="xarray") == values_of(layout="{level}/image")
+    assert values_of(layout="xarray", zarr_format=2) == values_of(layout="{level}/image", zarr_format=2)
+    lazypyr.register_layout("archive of the test", StoreLayout(zarr_format=2, compressor="zstd"))
+    lazypyr.register_layout("path of the test", "a/{level}")
+    assert values_of(layout="archive of the test") == values_of(zarr_format=2, compressor="zstd")
+    assert values_of(layout="archive of the test", legacy=True) == values_of(
+        zarr_format=2, compressor="zstd", legacy=True
+    )
+    assert values_of(layout="path of the test") == values_of(layout="a/{level}")
+
+
+def test_a_layout_is_materialized_by_its_name(tmp_path):
+    lazypyr.materialize(LazyPyramidStore(IMAGE, chunks=(32, 32), layout="xarray"), tmp_path / "store", progress=False)
+    lazypyr.materialize(IMAGE, tmp_path / "image", chunks=(32, 32), layout="xarray", progress=False)
+    assert (tmp_path / "image" / "1" / "image" / "zarr.json").exists()
+    assert (tmp_path / "store" / "1" / "image" / "zarr.json").exists()
+
+
+@pytest.mark.parametrize("layout", ["xaray", "image", "", None, 3, ("{level}",), "{level}/../x", "{lvl}"])
+def test_what_is_no_layout(layout):
+    with pytest.raises(PlanError, match=r"layout: expected a path of ordinary names.*\(xarray") as caught:
+        LazyPyramidStore(IMAGE, layout=layout)
+    assert ("did you mean 'xarray'" in str(caught.value)) == (layout == "xaray")
+
+
+@pytest.mark.parametrize(("name", "value"), [("xarray", "a/{level}"), ("mine", 3), ("mine", "image"), ("", "{level}")])
+def test_what_is_registered_as_no_layout(name, value):
+    with pytest.raises(PlanError):
+        lazypyr.register_layout(name, value)
+
+
 def test_an_overlay_is_the_flat_options():
     kept = {}
     store = LazyPyramidStore(IMAGE, chunks=(32, 32), overlay=Overlay(kept, write_through=True, limit_bytes=2**20))
