@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-__all__ = ["source_command", "source_options"]
+from lazypyr.errors import PlanError
+
+__all__ = ["on_map", "source_command", "source_options"]
 
 
 def source_command(
@@ -61,6 +63,17 @@ def source_command(
         help="unpack numbers that are stored with scale_factor and add_offset",
     )
     add(
+        "--reproject",
+        metavar="CRS | TILING",
+        help="to another map projection, e.g. EPSG:3857, or the tiles of WebMercatorQuad or WorldCRS84Quad",
+    )
+    add("--zoom", type=_zooms, metavar="MIN-MAX", help="with a TILING: its coarsest and finest zoom")
+    add(
+        "--resampling",
+        metavar="NAME",
+        help="with --reproject: nearest, bilinear, cubic, average or mode (default: what suits the numbers)",
+    )
+    add(
         "--storage-option",
         action="append",
         type=_option,
@@ -79,6 +92,26 @@ def source_options(args: argparse.Namespace) -> dict[str, Any]:
     if args.storage_option:
         options["storage_options"] = dict(args.storage_option)
     return options
+
+
+def on_map(args: argparse.Namespace, source: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A source and its options; after `--reproject` a pyramid on that grid, and none."""
+    if args.reproject is None:
+        if args.zoom is not None or args.resampling is not None:
+            raise PlanError("--zoom and --resampling belong to --reproject CRS or TILING")
+        return source, options
+    from lazypyr.pyramids.open import open_pyramid
+
+    where = "crs" if ":" in args.reproject or "[" in args.reproject else "tiling"
+    grid = {where: args.reproject, "zoom": args.zoom, "method": args.resampling}
+    return open_pyramid(source, **options).reproject(**grid), {}
+
+
+def _zooms(text: str) -> tuple[int, int]:
+    low, _, high = text.partition("-")
+    if not low.isdecimal() or (high and not high.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected zooms such as 0-12 or 8, got {text!r}")
+    return int(low), int(high or low)
 
 
 def _chunks(text: str) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from lazypyr.cli._source import source_command, source_options
+from lazypyr.cli._source import on_map, source_command, source_options
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import axes_label
@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> None:
     """Print the explanation, or JSON."""
     from lazypyr.pyramids.open import open_pyramid
 
-    pyramid = open_pyramid(args.source, **source_options(args))
+    source, options = on_map(args, args.source, source_options(args))
+    pyramid = open_pyramid(source, **options)
     level, _ = pyramid.checked(args.level, None)
     counts = windows.chunk_count(pyramid.levels[level].shape, pyramid.chunks)
     parts = args.chunk.split(",") if args.chunk else ["0"] * len(counts)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lazypyr._names import without_secrets
 from lazypyr._util.text import listed, size_text, table
-from lazypyr.cli._source import source_command, source_options
+from lazypyr.cli._source import on_map, source_command, source_options
 from lazypyr.errors import DestinationError, PlanError
 from lazypyr.geometry import windows
 from lazypyr.pyramids.base import Pyramid
@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> None:
     """Print the table, or JSON."""
     from lazypyr.pyramids.tree import open_pyramids
 
-    tree = open_pyramids(args.source, **source_options(args))
+    source, options = on_map(args, args.source, source_options(args))
+    tree = open_pyramids(source, **options)
     facts = describe_tree(tree) if len(tree.pyramids) > 1 or "" not in tree.pyramids else {}
     text = _tree_text(facts) if facts else "".join(_unreadable(tree.surroundings.unreadable))
     if "" in tree.pyramids:  # an image, perhaps with labels below it

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lazypyr.cli._source import _chunks, _option, source_command, source_options
+from lazypyr._util.text import size_text
+from lazypyr.cli._source import _chunks, _option, on_map, source_command, source_options
 from lazypyr.engine.engine import DEFAULT_INFLIGHT_BYTES
+from lazypyr.errors import PlanError
 
 __all__ = ["add_parser", "run"]
 
@@ -32,6 +35,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     )
     add("--name", metavar="NAME", help="with --into-source: path of the product's array in that group")
     add("--only", type=_numbers, metavar="N,N-M", help="the levels to write (default: all)")
+    add(
+        "--max-level-bytes",
+        type=float,
+        metavar="BYTES",
+        help="leave larger levels lazy, e.g. 1e9: read them from SRC, with DEST as overlay",
+    )
     add("--no-base", action="store_true", help="leave level 0 out: read it from SRC, with DEST as overlay")
     add("--shards", type=_chunks, metavar="N | NY,NX", help="pixels of a shard, multiples of the tile")
     add("--compressor", default="zstd", metavar="NAME", help="codec of the chunks, or none (default: zstd)")
@@ -60,14 +69,13 @@ def run(args: argparse.Namespace) -> None:
     from lazypyr.writing import materialize
 
     compressor = None if args.compressor == "none" else args.compressor
-    store = LazyPyramidStore(
-        args.source, zarr_format=args.zarr_format, layout=args.layout, compressor=compressor, **source_options(args)
-    )
+    source, options = on_map(args, args.source, source_options(args))
+    store = LazyPyramidStore(source, zarr_format=args.zarr_format, layout=args.layout, compressor=compressor, **options)
     with _terminable(), _executor(args.scheduler) as executor:
         summary = materialize(
             store,
             args.dest,
-            levels=args.only,
+            levels=_small_enough(store, args.only, args.max_level_bytes),
             shards=args.shards,
             executor=executor,
             workers=args.workers,
@@ -81,6 +89,22 @@ def run(args: argparse.Namespace) -> None:
         )
     if args.dry_run:
         print(summary)
+
+
+def _small_enough(store: Any, only: list[int] | None, most: float | None) -> list[int] | None:
+    """The levels to write of those asked for; what is left out is said."""
+    if most is None:
+        return only
+    pyramid = store.pyramid
+    sizes = [math.prod(level.shape) * pyramid.dtype.itemsize for level in pyramid.levels]
+    asked = range(len(sizes)) if only is None else only
+    written = [k for k in asked if k >= len(sizes) or sizes[k] <= most]
+    for k in asked:
+        if k not in written:
+            print(f"level {k} stays lazy: {size_text(sizes[k])} are more than --max-level-bytes {most:g}")
+    if not written:
+        raise PlanError(f"--max-level-bytes {most:g}: no level is that small, the coarsest has {size_text(sizes[-1])}")
+    return written
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lazypyr.cli._source import source_command, source_options
+from lazypyr.cli._source import on_map, source_command, source_options
 
 __all__ = ["add_parser", "run"]
 
@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> None:
     """Write the file, or print it."""
     from lazypyr.pyramids.open import open_pyramid
 
-    pyramid = open_pyramid(args.source, **source_options(args))
+    source, options = on_map(args, args.source, source_options(args))
+    pyramid = open_pyramid(source, **options)
     text = json.dumps(pyramid.to_recipe(args.output.parent if args.output else "."), indent=2)
     if args.output is None:
         print(text)

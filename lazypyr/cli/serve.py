@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lazypyr._util.optional import need
-from lazypyr.cli._source import source_command, source_options
+from lazypyr.cli._source import on_map, source_command, source_options
 from lazypyr.engine.engine import DEFAULT_CACHE_BYTES, DEFAULT_TIMEOUT_S
 from lazypyr.errors import PlanError
 
@@ -115,6 +115,9 @@ def run(args: argparse.Namespace) -> None:
 
     sources = named_sources(args.source, dict(args.storage_option))
     options: dict[str, Any] = source_options(args)
+    placed = {name: on_map(args, source, options) for name, source in sources.items()}
+    sources = {name: source for name, (source, _) in placed.items()}
+    options = next((left for _, left in placed.values()), options)
     if args.cache_mb is not None:
         options["cache_bytes"] = args.cache_mb * 2**20
     if args.overlay is not None:

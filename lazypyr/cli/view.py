@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lazypyr._util.optional import need
-from lazypyr.cli._source import source_command, source_options
+from lazypyr.cli._source import on_map, source_command, source_options
 from lazypyr.errors import PlanError
 from lazypyr.products.palettes import palette
 
@@ -73,8 +73,10 @@ def run(args: argparse.Namespace) -> None:
     sources: dict[str, Any] = dict(zip(_titles(args.source), args.source, strict=True))
     if args.points:
         sources, options = _clouds(args, options), {}
+    elif args.reproject is not None:
+        sources, options = {name: on_map(args, source, options)[0] for name, source in sources.items()}, {}
     else:
-        sources, options = _rasters(sources, options)
+        sources, options = _rasters(*on_map(args, sources, options))
     if args.save:
         from lazypyr.plot import save_picture
 
