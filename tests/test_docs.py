@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 import zarr
-from docs_setup import SETUP, looks, scene, stack
+from docs_setup import SETUP, looks, on_earth, scene, stack
 
 from lazypyr.cli import _parser, main
 from support.paths import ROOT
@@ -107,6 +107,7 @@ def test_commands_that_end_by_themselves_run(tmp_path, monkeypatch, capsys):
     """Those on files of this machine; ``serve`` and ``view`` of a page end with Ctrl-C only (tests/cli)."""
     monkeypatch.chdir(tmp_path)
     stack(tmp_path)
+    on_earth(tmp_path)
     run = []
     for _, words in commands():
         if (
