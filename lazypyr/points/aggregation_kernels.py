@@ -15,8 +15,12 @@ Array = np.ndarray[Any, Any]
 
 
 @jit
-def run_sums(values: Any, base: Any, first: Any, stop: Any, pixel: Any, zero: Any, mean: Any, out: Any) -> Any:
-    """Sum (or `mean`) of the values of each run that are not NaN; runs without any are left alone.
+def run_sums(
+    values: Any, base: Any, first: Any, stop: Any, pixel: Any, zero: Any, mean: Any, skipped: Any, skip: Any, out: Any
+) -> Any:
+    """Sum (or `mean`) of the values of each run that are not NaN nor, if `skipped`, equal to `skip`.
+
+    Runs without any are left alone.
 
     `base` is the rank of ``values[0]``, `zero` a 0 of the type to sum in.
     """
@@ -28,22 +32,22 @@ def run_sums(values: Any, base: Any, first: Any, stop: Any, pixel: Any, zero: An
         end = np.int64(stop[k]) - base
         while i + 4 <= end:
             a, b, c, d = values[i], values[i + 1], values[i + 2], values[i + 3]
-            if a == a:  # noqa: PLR0124 - false for NaN only
+            if a == a and not (skipped and a == skip):  # noqa: PLR0124 - false for NaN only
                 s0 += a
                 n += 1
-            if b == b:  # noqa: PLR0124
+            if b == b and not (skipped and b == skip):  # noqa: PLR0124
                 s1 += b
                 n += 1
-            if c == c:  # noqa: PLR0124
+            if c == c and not (skipped and c == skip):  # noqa: PLR0124
                 s2 += c
                 n += 1
-            if d == d:  # noqa: PLR0124
+            if d == d and not (skipped and d == skip):  # noqa: PLR0124
                 s3 += d
                 n += 1
             i += 4
         while i < end:
             a = values[i]
-            if a == a:  # noqa: PLR0124
+            if a == a and not (skipped and a == skip):  # noqa: PLR0124
                 s0 += a
                 n += 1
             i += 1
@@ -137,9 +141,11 @@ class RankedValues:
         return self.values.nbytes + (0 if self.high is None else 2 * self.high.nbytes)
 
     @classmethod
-    def whole(cls, values: Array, *, with_sums: bool) -> RankedValues:
-        """All values of a channel; there are no sums where anything is NaN or infinite."""
+    def whole(cls, values: Array, *, with_sums: bool, nodata: Any = None) -> RankedValues:
+        """All values of a channel; there are no sums where anything is NaN, infinite or `nodata`."""
         values = kernel_ready(values)
+        if nodata is not None and (values == nodata).any():
+            return cls(values, 0)
         if not with_sums or (values.dtype.kind in "fc" and not np.isfinite(values).all()):
             return cls(values, 0)
         dtype = sum_dtype(values.dtype)

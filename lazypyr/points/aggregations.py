@@ -28,7 +28,7 @@ from lazypyr.points.index.build import PointIndex
 from lazypyr.pyramids.base import ComputeContext
 from lazypyr.sources.base import Source
 
-__all__ = ["COUNT", "FIRST_VALID", "POINT_AGGREGATIONS", "Aggregation", "aggregation_of", "shown_dtype"]
+__all__ = ["COUNT", "FIRST_VALID", "POINT_AGGREGATIONS", "Aggregation", "aggregation_of", "default_fill", "shown_dtype"]
 
 Array = np.ndarray[Any, Any]
 Channel = tuple[int, ...]
@@ -76,7 +76,7 @@ class CellWindow:
 
     @property
     def values(self) -> Source:
-        """The values by point number; there are some, or the pyramid could not have been made."""
+        """The values by point number: without any, the pyramid could not have been made."""
         assert self.points.values is not None
         return self.points.values
 
@@ -95,17 +95,14 @@ class Aggregation(ABC):
 
     Attributes
     ----------
-    name : str
-    gdal_name : str or None
-        The name that GDAL has for it, where that is another one.
+    name, gdal_name : str or None
+        Its name, and GDAL's for it where that is another one.
     value_kinds : str
         Kinds of dtypes that values may have ("biufcmM"); empty where no values are needed.
     empty : int or None
         Value of a pixel without points; None: the usual fill value of the dtype.
-    one_point : bool
-        True where a pixel shows the value of one of its points.
-    in_index_order : bool
-        True where a pixel shows the value of a row of the index, so that it pays to store values in that order.
+    one_point, in_index_order : bool
+        True where a pixel shows the value of one of its points; of a row of the index, so that storing in that order pays.
     """
 
     name: str
@@ -146,7 +143,7 @@ class Aggregation(ABC):
     def fill_value(self, dtype: np.dtype[Any], given: Any) -> Any:
         """Value of pixels without points: the one given, if the dtype has it."""
         if given is None:
-            return _default_fill(dtype) if self.empty is None else dtype.type(self.empty)
+            return default_fill(dtype) if self.empty is None else dtype.type(self.empty)
         scalar = as_scalar(given, dtype)
         if scalar is None:
             raise PlanError(f"fill_value: {given!r} is no {dtype}")
@@ -280,19 +277,19 @@ class _Last(_OfRuns):
 
 
 class _OfNumbers(_OfRuns):
-    """Something computed from values by rank: a whole channel of them if there is room, else piece by piece."""
+    """Computed from values by rank: a whole channel of them if there is room, else piece by piece."""
 
     with_sums = False
 
     @abstractmethod
-    def reduce_ranked(self, ranked: RankedValues, pixel: Array, first: Array, stop: Array, out: Array) -> None:
-        """Write what runs of values come to; runs of nothing but NaN (NaT) are left alone."""
+    def reduce_ranked(self, ranked: RankedValues, runs: Runs, nodata: Any, out: Array) -> None:
+        """Write what runs of values come to; runs of nothing but NaN (NaT), or `nodata`, are left alone."""
 
     def reduce(self, cells: CellWindow, channel: Channel, runs: Runs, out: Array) -> None:
         wide = out.astype(np.float32) if out.dtype == np.float16 else out
         pixel, first, stop = runs
         for part, ranked in self._ranked(cells, channel, first, stop):
-            self.reduce_ranked(ranked, pixel[part], first[part], stop[part], wide)
+            self.reduce_ranked(ranked, (pixel[part], first[part], stop[part]), cells.values.nodata, wide)
         if wide is not out:
             with np.errstate(over="ignore"):
                 out[:] = wide
@@ -306,7 +303,8 @@ class _OfNumbers(_OfRuns):
             key = cells.values.identity, cells.points.cloud.identity, channel, self.with_sums
 
             def by_rank() -> RankedValues:
-                return RankedValues.whole(cells.gather(order, channel), with_sums=self.with_sums)
+                values = cells.gather(order, channel)
+                return RankedValues.whole(values, with_sums=self.with_sums, nodata=cells.values.nodata)
 
             yield slice(None), cells.cache.cache.get(key, by_rank)
             return
@@ -336,12 +334,14 @@ class _Sum(_OfNumbers):
             return dtype if dtype.kind in "fc" else np.dtype("<f8")
         return sum_dtype(dtype)
 
-    def reduce_ranked(self, ranked: RankedValues, pixel: Array, first: Array, stop: Array, out: Array) -> None:
+    def reduce_ranked(self, ranked: RankedValues, runs: Runs, nodata: Any, out: Array) -> None:
+        pixel, first, stop = runs
         zero = sum_dtype(ranked.values.dtype).type(0)
         if ranked.high is not None:
             sums_by_prefix(ranked.values, ranked.high, ranked.low, first, stop, pixel, zero, self._mean, out)
         else:
-            run_sums(ranked.values, ranked.base, first, stop, pixel, zero, self._mean, out)
+            skip = ranked.values.dtype.type(0 if nodata is None else nodata)
+            run_sums(ranked.values, ranked.base, first, stop, pixel, zero, self._mean, nodata is not None, skip, out)
 
 
 class _Extreme(_OfNumbers):
@@ -352,11 +352,13 @@ class _Extreme(_OfNumbers):
     def __init__(self, name: str, *, largest: bool) -> None:
         self.name, self._largest = name, largest
 
-    def reduce_ranked(self, ranked: RankedValues, pixel: Array, first: Array, stop: Array, out: Array) -> None:
+    def reduce_ranked(self, ranked: RankedValues, runs: Runs, nodata: Any, out: Array) -> None:
+        pixel, first, stop = runs
         time = out.dtype.kind in "mM"
-        skip = ranked.values.dtype.type(np.iinfo("i8").min if time else 0)
+        skipped = time or nodata is not None
+        skip = ranked.values.dtype.type(np.iinfo("i8").min if time else nodata if skipped else 0)
         target = out.view("i8") if time else out
-        run_extremes(ranked.values, ranked.base, first, stop, pixel, self._largest, time, skip, target)
+        run_extremes(ranked.values, ranked.base, first, stop, pixel, self._largest, skipped, skip, target)
 
 
 FIRST_VALID, COUNT = _FirstValid(), _Count()
@@ -388,7 +390,7 @@ def shown_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype("u1") if dtype == np.bool_ else dtype
 
 
-def _default_fill(dtype: np.dtype[Any]) -> Any:
+def default_fill(dtype: np.dtype[Any]) -> Any:
     """Fill value of a dtype: NaN, NaT, the least signed or the largest unsigned integer."""
     if dtype.kind in "fc":
         return dtype.type(complex(np.nan, np.nan) if dtype.kind == "c" else np.nan)

@@ -20,7 +20,7 @@ from lazypyr.pyramids.open import open_pyramid
 from lazypyr.reducers import REDUCERS
 from lazypyr.sources.base import Source
 
-__all__ = ["IndexPyramid", "OnGrid", "RawPyramid", "array_keys", "explain_values"]
+__all__ = ["IndexPyramid", "OnGrid", "RawPyramid", "array_keys", "classes_of", "explain_values"]
 
 Array = np.ndarray[Any, Any]
 
@@ -160,6 +160,7 @@ class RawPyramid(Pyramid):
     def __init__(self, source: Source, name: str) -> None:
         self.source, self.name = source, name
         self.axes, self.dtype = source.axes, shown_dtype(source.dtype)
+        self.attrs = classes_of(source)
         self.chunks = tuple(max(1, c) for c in source.chunks)
         ones, zeros = (1.0,) * len(self.axes), (0.0,) * len(self.axes)
         self.levels = (Level(source.shape, ones, zeros),)
@@ -191,6 +192,11 @@ class RawPyramid(Pyramid):
 
     def refreshed(self) -> Pyramid:
         return RawPyramid(self.source.refreshed(), self.name)
+
+
+def classes_of(source: Source) -> dict[str, Any]:
+    """Attributes of a column that name its classes."""
+    return {key: source.attrs[key] for key in ("flag_values", "flag_meanings") if key in source.attrs}
 
 
 def array_keys(names: Iterable[str]) -> dict[str, str]:

@@ -43,7 +43,15 @@ def read_csv(pd: Any, path: str, options: dict[str, Any]) -> Any:
     if frame[beyond].notna().any():
         number, row = next((n, row) for n, row in _rows(path, options, header) if any(row[len(names) :]))
         raise _misfit(path, number, row, names)
-    return frame.drop(columns=[beyond])
+    frame = frame.drop(columns=[beyond])
+    for name in names:
+        column = frame[name]
+        # pandas makes text of integers beyond int64 of which some are missing
+        if column.dtype.kind in "OU" and column.str.fullmatch(r"\s*\d{1,20}\s*|\s*").all():
+            given = [int(text) if text.strip() else pd.NA for text in column.fillna("")]
+            if any(value is not pd.NA for value in given):
+                frame[name] = pd.array(given, dtype="UInt64")
+    return frame
 
 
 def _header(path: str, options: Mapping[str, Any]) -> _Header:

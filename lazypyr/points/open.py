@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,10 @@ from lazypyr.points.aggregations import COUNT, FIRST_VALID, aggregation_of
 from lazypyr.points.cloud import Cloud
 from lazypyr.points.columns import as_column
 from lazypyr.points.pyramid import PointsPyramid
-from lazypyr.points.readers import read_table
+from lazypyr.points.readers import read_object, read_table
+from lazypyr.points.selection import joined, selected
+from lazypyr.points.table import Request, Table
+from lazypyr.sources.base import Source
 
 __all__ = ["from_points", "read_points"]
 
@@ -142,13 +148,19 @@ def from_points(
 
 
 def read_points(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Any,
     *,
     resolution: float | None = None,
     values: str | Sequence[str] | Any = None,
     x: str | None = None,
     y: str | None = None,
     z: str | None = None,
+    columns: Sequence[str] | None = None,
+    attributes: Sequence[str] | None = None,
+    where: Any = None,
+    bbox: Sequence[float] | None = None,
+    level: int = 0,
+    as_points: bool = False,
     index_path: str | Path | bool | None = None,
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
@@ -157,9 +169,11 @@ def read_points(
 
     Parameters
     ----------
-    path : path or URL
-        A zarr group with arrays of one entry a point (read lazily); a cloud that `materialize` wrote; LAS, LAZ or COPC
-        (needs the extra "points"); CSV or parquet (need pandas); a zarr-vectors store (needs its package).
+    path : path, URL, sequence of them, or object
+        A zarr group with arrays of one entry a point (read lazily), also in a zip archive; a cloud that `materialize` wrote;
+        LAS, LAZ or COPC (needs the extra "points"); CSV or text (need pandas); parquet and GeoParquet (need pyarrow); a
+        zarr-vectors store. Several paths, or a local pattern ("tiles/*.laz"), are one cloud. Objects are zarr groups and
+        stores, data frames and Arrow tables.
     resolution : float, optional
         World units a pixel of level 0. It may be left out of a cloud that `materialize` wrote: then it is as it was, and
         so are the chunks, the levels, the method and the fill value.
@@ -170,6 +184,17 @@ def read_points(
         Columns of the coordinates; by default "x" and "y", "X" and "Y", "easting" and "northing", "longitude" and
         "latitude", or "lon" and "lat", or the columns of an array "yx" of shape ``(n, 2)``; "z" if there is one. Numbers
         stored with "scale" and "offset" (three each, in the attributes of a zarr group) are put right.
+    columns, attributes : sequence of str, optional
+        Columns to read beside the coordinates and the `values`; by default all. Two names of the same.
+    where : mapping or callable, optional
+        Points to take: a value, or several, by column (``{"classification": [2, 9], "withheld": 0}``; of text, its names), or
+        a function of the columns by name that gives bools. The others aren't read into the cloud: numbers count those taken.
+    bbox : sequence of float, optional
+        Half-open box ``(x0, y0, x1, y1)`` or ``(x0, y0, z0, x1, y1, z1)`` of points to take, as `where`.
+    level : int
+        Level of a zarr-vectors store.
+    as_points : bool
+        True takes the vertices of lines and meshes of a zarr-vectors store as points.
     index_path : path or True, optional
         Folder in which the index is kept, see `from_points`; True: beside a local file, with the suffix ".index.zarr".
     storage_options : mapping, optional
@@ -205,23 +230,57 @@ def read_points(
     array([[2.5],
            [3.5]])
     """
-    place = place_of(path)
-    if place is None:
-        raise PlanError(f"expected a path or URL, got a {type(path).__name__}; arrays are for lazypyr.from_points")
-    text = place.text if is_url(place.text) else local_path(place.text)
-    table = read_table(text, {**place.storage_options, **(storage_options or {})} or None)
+    request = _request(columns, attributes, values, (x, y, z), level, storage_options, as_points)
+    table, text = _read(path, request)
     x_source, y_source = table.coordinates(x, y)
     z_source = table.height(z)
+    if where is not None or bbox is not None:
+        table = selected(table, where, bbox, (x_source, y_source, z_source))
+        x_source, y_source = table.coordinates(x, y)
+        z_source = table.height(z)
     shown = table.values(values)
-    used = {id(s) for s in (x_source, y_source, z_source)}
-    n = x_source.shape[0]
-    attributes = {
-        name: source
-        for name, source in table.columns.items()
-        if id(source) not in used and name not in ("x", "y", "z", "values", "yx") and source.shape[:1] == (n,)
-    }
+    attributes_by_name, left_out = _attributes(table, (x_source, y_source, z_source, shown))
+    _warn_of(left_out, table.name)
     if index_path is True:
+        if text is None:
+            raise PlanError("index_path: True is for one file; give a folder")
         index_path = Path(f"{text.rstrip('/')}.index.zarr")
+    known = _known(table, resolution, is_other=values is not None or "method" in options, is_cut="chunks" in options)
+    pyramid = from_points(
+        x_source,
+        y_source,
+        shown,
+        z=z_source,
+        attributes=attributes_by_name,
+        index_path=index_path or None,
+        **known | options,
+    )
+    pyramid.read_from = _recorded(
+        text,
+        values=values,
+        x=x,
+        y=y,
+        z=z,
+        columns=request.columns,
+        where=where,
+        bbox=bbox,
+        level=level or None,
+        as_points=as_points or None,
+    )
+    # on another grid the index has another order
+    same = table.materialized is not None and pyramid.cloud.resolution == table.materialized.settings["resolution"]
+    return pyramid.with_materialized(table.materialized) if same and values is None else pyramid
+
+
+def _warn_of(left_out: Mapping[str, str], name: str) -> None:
+    if left_out:
+        told = "; ".join(f"{column} ({reason})" for column, reason in left_out.items())
+        said = f"{public_name(name)}: columns that can't be shown are left out: {told}"
+        warnings.warn(said, UserWarning, stacklevel=3)
+
+
+def _known(table: Table, resolution: float | None, *, is_other: bool, is_cut: bool) -> dict[str, Any]:
+    """Arguments of `from_points` that the file states, some of which other values and chunks change."""
     known: dict[str, Any] = {
         "crs": table.crs,
         "units": table.units,
@@ -230,27 +289,89 @@ def read_points(
     }
     if table.materialized is not None:
         known |= table.materialized.settings
-        if resolution not in (None, known["resolution"]) or "chunks" in options:
+        if resolution not in (None, known["resolution"]) or is_cut:
             known.pop("levels", None)
-        if values is not None or "method" in options:
+        if is_other:
             del known["method"], known["fill_value"]
     if resolution is not None:
         known["resolution"] = resolution
     if "resolution" not in known:
         raise PlanError(f"{table.name}: resolution: give the size of a pixel in the units of the coordinates")
-    pyramid = from_points(
-        x_source, y_source, shown, z=z_source, attributes=attributes, index_path=index_path or None, **known | options
-    )
-    names = {"values": values, "x": x, "y": y, "z": z}
-    if (
-        values is None
-        or isinstance(values, str)
-        or (isinstance(values, Sequence) and all(isinstance(v, str) for v in values))
-    ):
-        pyramid.read_from = {"path": text, **{key: name for key, name in names.items() if name is not None}}
-    # on another grid the index has another order
-    same = table.materialized is not None and pyramid.cloud.resolution == table.materialized.settings["resolution"]
-    return pyramid.with_materialized(table.materialized) if same and values is None else pyramid
+    return known
+
+
+def _request(
+    columns: Any, attributes: Any, values: Any, axes: Sequence[Any], level: Any, storage_options: Any, as_points: Any
+) -> Request:
+    if columns is not None and attributes is not None:
+        raise PlanError("columns and attributes are two names of the same: give one of them")
+    chosen = columns if columns is not None else attributes
+    if chosen is not None:
+        if isinstance(chosen, str) or not isinstance(chosen, Sequence) or not all(isinstance(c, str) for c in chosen):
+            raise PlanError(f"columns: expected a list of names, got {chosen!r}")
+        shown = (values,) if isinstance(values, str) else values if isinstance(values, Sequence) else ()
+        shown = ("red", "green", "blue", *shown) if "rgb" in shown else shown
+        chosen = (*chosen, *(name for name in (*shown, *axes) if isinstance(name, str) and name not in chosen))
+    level = whole_number(level, "level", 0)
+    return Request(chosen, level, dict(storage_options or {}), bool(as_points))
+
+
+def _read(path: Any, request: Request) -> tuple[Table, str | None]:
+    """The table of what is named, and the text by which a recipe names it; None where none does."""
+    several = _several(path)
+    if several is not None:
+        if not several:
+            raise PlanError(f"{path!r}: there are no such files")
+        return joined([_read(each, request)[0] for each in several]), None
+    place = place_of(path)
+    if place is None:
+        return read_object(path, request), None
+    text = place.text if is_url(place.text) else local_path(place.text)
+    return read_table(
+        text, replace(request, storage_options={**place.storage_options, **request.storage_options})
+    ), text
+
+
+def _several(path: Any) -> list[Any] | None:
+    """Paths of a list or of a local pattern; None of anything else."""
+    if isinstance(path, Sequence) and not isinstance(path, str | bytes):
+        return list(path)
+    place = place_of(path)
+    if place is None or is_url(place.text) or not glob.has_magic(place.text) or Path(local_path(place.text)).exists():
+        return None
+    return sorted(glob.glob(local_path(place.text), recursive=True))  # noqa: PTH207 - a Path has no absolute patterns
+
+
+def _attributes(table: Table, used: Sequence[Source | None]) -> tuple[dict[str, Source], dict[str, str]]:
+    """Further columns by name, and the reason why by the names of those that can't be shown."""
+    n, ids = used[0].shape[0] if used[0] is not None else 0, {id(source) for source in used[:3]}
+    attributes: dict[str, Source] = {}
+    left_out = dict(table.left_out)
+    # what numbers the channels of a column is none itself
+    channels = {axis: size for s in table.columns.values() for axis, size in zip(s.axes[1:], s.shape[1:], strict=True)}
+    for name, source in table.columns.items():
+        if id(source) in ids or name == "yx" or (name == "values" and source is used[3]):
+            continue
+        if source.shape[:1] != (n,) and source.shape == (channels.get(name),):
+            continue
+        if source.shape[:1] != (n,):
+            left_out[name] = f"{source.shape[0]} entries for {n} points"
+        else:
+            # x, y, z and values are those of the cloud
+            attributes[f"{name}_attribute" if name in ("x", "y", "z", "values") else name] = source
+    return attributes, left_out
+
+
+def _recorded(text: str | None, **given: Any) -> dict[str, Any] | None:
+    """Arguments by which a recipe reads the file again; None where JSON can't say them."""
+    chosen = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value is not None
+    }
+    values = chosen.get("values", "")
+    by_name = isinstance(values, str) or (isinstance(values, Sequence) and all(isinstance(v, str) for v in values))
+    if text is None or not by_name or callable(chosen.get("where")):
+        return None
+    return {"path": text, **chosen}
 
 
 def _tile(chunks: int | Sequence[int]) -> tuple[int, int]:

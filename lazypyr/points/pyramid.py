@@ -19,7 +19,7 @@ from lazypyr.metadata.json_values import recorded
 from lazypyr.points.aggregations import FIRST_VALID, Aggregation, CellWindow, aggregation_of
 from lazypyr.points.cloud import Cloud
 from lazypyr.points.columns import as_column, gather
-from lazypyr.points.companions import IndexPyramid, OnGrid, RawPyramid, array_keys, explain_values
+from lazypyr.points.companions import IndexPyramid, OnGrid, RawPyramid, array_keys, classes_of, explain_values
 from lazypyr.points.materialized import FOLDER, IndexOrderedValues, MaterializedCloud
 from lazypyr.pyramids.base import SERIAL, ComputeContext, Pyramid
 from lazypyr.pyramids.explanation import Explanation
@@ -98,16 +98,16 @@ class PointsPyramid(OnGrid):
                 "the first axis must be the points"
             )
         self.values = values if aggregation.value_kinds else None
-        channels = (
-            list(zip(self.values.axes[1:], self.values.shape[1:], strict=True)) if self.values is not None else []
-        )
-        super().__init__(cloud, chunks, levels, channels)
+        shape = () if self.values is None else zip(self.values.axes[1:], self.values.shape[1:], strict=True)
+        super().__init__(cloud, chunks, levels, [*shape])
         self._aggregation = self.downsampling = aggregation
         self.dtype = aggregation.dtype_of(self.values.dtype if self.values is not None else np.dtype("<i8"))
         self._given_fill, self._materialized, self.read_from = fill_value, materialized, read_from
-        self.fill_value = aggregation.fill_value(self.dtype, fill_value)
+        shown = self.values if aggregation.one_point else None
+        hole = shown.nodata if shown is not None and fill_value is None else fill_value
+        self.fill_value = aggregation.fill_value(self.dtype, hole)
         self.nodata = self.fill_value if aggregation.empty is None and self.dtype.kind in "iu" else None
-        self.attrs = {**cloud.attrs, "points": self._summary()}
+        self.attrs = {**cloud.attrs, **({} if shown is None else classes_of(shown)), "points": self._summary()}
 
     def _summary(self) -> dict[str, Any]:
         grid = self.cloud.grid

@@ -18,7 +18,7 @@ from lazypyr.sources.open_zarr import open_store
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions
 from lazypyr.sources.tree import SourceTree
 
-__all__ = ["PathOpener", "file_and_inside"]
+__all__ = ["PathOpener", "file_and_inside", "store_of"]
 
 # Package that fsspec reads a scheme with, and the extra that has it.
 _READERS = {"http": ("aiohttp", "http"), "https": ("aiohttp", "http"), "s3": ("s3fs", "s3")}
@@ -42,19 +42,22 @@ class PathOpener(Opener):
 
 
 def _open_url(place: Place, options: OpenOptions) -> OpenedSource | SourceTree:
+    text = place.text
+    store = _store_of_url(text, {**place.storage_options, **options.storage_options})
+    with opening(store):
+        return open_store(store, options, name=public_name(text), location=text)
+
+
+def _store_of_url(text: str, given: Mapping[str, Any]) -> Any:
     from zarr.storage import FsspecStore
 
-    text = place.text
     url = f"zip::{text}" if _ARCHIVE.search(whole_url(text)) and not text.startswith("zip::") else text
-    given: Mapping[str, Any] = {**place.storage_options, **options.storage_options}
-    store: Any
     try:
         if reads(url):
-            store = far_store(url, given)
-        else:
-            store = FsspecStore.from_url(
-                url, storage_options=dict(given), read_only=True, allowed_exceptions=_absent_by(url)
-            )
+            return far_store(url, given)
+        return FsspecStore.from_url(
+            url, storage_options=dict(given), read_only=True, allowed_exceptions=_absent_by(url)
+        )
     except ImportError as error:
         scheme = text.rpartition("::")[2].partition("://")[0]
         if scheme not in _READERS:
@@ -62,8 +65,22 @@ def _open_url(place: Place, options: OpenOptions) -> OpenedSource | SourceTree:
         raise MissingExtra(f"reading {text}", *_READERS[scheme]) from error
     except (ValueError, TypeError, OSError) as error:
         raise PlanError(f"can't open {text}: {error}") from error
-    with opening(store):
-        return open_store(store, options, name=public_name(text), location=text)
+
+
+def store_of(text: str, storage_options: Mapping[str, Any]) -> Any:
+    """The zarr store of a folder, a zip archive or a URL.
+
+    Raises
+    ------
+    PlanError
+        When the URL or an option makes no sense; MissingExtra, when what reads the URL isn't installed.
+    """
+    from zarr.storage import LocalStore, ZipStore
+
+    if is_url(text):
+        return _store_of_url(text, storage_options)
+    path = Path(local_path(text))
+    return ZipStore(path, mode="r") if path.is_file() and zipfile.is_zipfile(path) else LocalStore(path, read_only=True)
 
 
 def _absent_by(url: str) -> tuple[type[Exception], ...]:

@@ -241,7 +241,7 @@ def test_las_and_laz_with_all_their_attributes(las_file, suffix):
 
 def test_las_is_taken_apart_some_records_at_a_time(las_file, monkeypatch):
     whole = read_points(las_file / "points.laz", resolution=1.0)
-    monkeypatch.setattr("lazypyr.points.readers._LAS_ROWS", 130)
+    monkeypatch.setattr("lazypyr.points.las._ROWS", 130)
     parts = read_points(las_file / "points.laz", resolution=1.0)
     assert whole.raw.keys() == parts.raw.keys()
     for name, column in whole.raw.items():
@@ -315,8 +315,12 @@ def test_text_by_what_stands_between_its_columns(tmp_path, mark):
     (tmp_path / "p.txt").write_text("".join(mark.join(map(str, line)) + "\n" for line in lines))
     pyramid = read_points(tmp_path / "p.txt", resolution=1.0, values="height")
     assert pyramid.read(0)[0, 0] == 1.5
-    with pytest.raises(PlanError, match=r"no column 'name'; there are x, y, height \(name: not of numbers\)"):
-        read_points(tmp_path / "p.txt", resolution=1.0, values="name")
+    # before, text was no column at all; now it is codes with names
+    names = read_points(tmp_path / "p.txt", resolution=1.0, values="name")
+    assert names.attrs["flag_meanings"] == ["a", "b"]
+    assert (names.read(0)[0, 0], names.read(0)[-1, -1]) == (0, 1)
+    with pytest.raises(PlanError, match=r"no column 'depth'; there are x, y, height, name"):
+        read_points(tmp_path / "p.txt", resolution=1.0, values="depth")
 
 
 def test_numbers_that_may_be_missing(tmp_path):
@@ -326,7 +330,11 @@ def test_numbers_that_may_be_missing(tmp_path):
     frame["whole"], frame["gap"] = pd.array([1, 2], dtype="Int16"), pd.array([1, None], dtype="Int64")
     frame.to_parquet(tmp_path / "p.parquet")
     pyramid = read_points(tmp_path / "p.parquet", resolution=1.0, values="gap")
-    np.testing.assert_array_equal(pyramid.values.read(((0, 2),)), [1.0, np.nan])
+    # before: [1.0, nan], which has no digits beyond 2**53
+    np.testing.assert_array_equal(pyramid.values.read(((0, 2),)), [1, np.iinfo("i8").min])
+    np.testing.assert_array_equal(pyramid.raw["gap_mask"].read(((0, 2),)), [False, True])
+    assert pyramid.values.dtype == np.int64
+    assert pyramid.nodata == np.iinfo("i8").min
     assert pyramid.raw["whole"].dtype == np.int16
     frame[:0].to_csv(tmp_path / "p.csv", index=False)
     with pytest.raises(PlanError, match="the cloud is empty"):

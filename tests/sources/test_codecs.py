@@ -159,10 +159,11 @@ class V3(BytesBytesCodec):
 OPEN = """
 import os, sys, lazypyr, zarr
 from lazypyr.points.readers import read_table
+from lazypyr.points.table import Request
 for path in sys.argv[1:]:
     reads = [lazypyr.open_pyramid, lambda path: lazypyr.open_pyramid(zarr.storage.LocalStore(path))]
     if path.endswith("group"):
-        reads.append(lambda path: read_table(path, None))
+        reads.append(lambda path: read_table(path, Request()))
     for read in reads:
         try:
             read(path)
