@@ -121,14 +121,39 @@ def applicable_products(pyramid: Pyramid, names: Iterable[str]) -> dict[str, Pyr
     return products
 
 
-def declared_limits(pyramid: Pyramid) -> Limits | None:
-    """Colour limits that come with the values, such as (-pi, pi) of phases; None without usable ones."""
+def declared_limits(pyramid: Pyramid, index: Sequence[int] | None = None) -> Limits | None:
+    """Colour limits that come with the values: (-pi, pi) of phases, the window of an OME channel; None without usable ones.
+
+    Parameters
+    ----------
+    pyramid : Pyramid
+    index : sequence of int, optional
+        Position along each of the other axes: of the channel, where each has its own.
+    """
     window = (pyramid.display or {}).get("window")
     try:
         low, high = (float(value) for value in window)  # type: ignore[union-attr]
     except (TypeError, ValueError):
-        return None
+        return _channel_window(pyramid, index)
     return (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else None
+
+
+def _channel_window(pyramid: Pyramid, index: Sequence[int] | None) -> Limits | None:
+    """Window of the OME channel at an index; without one, that of all channels. All numbers of a dtype are no choice."""
+    ome = pyramid.metadata.ome
+    windows: tuple[Limits | None, ...] = () if ome is None else ome.windows()
+    if not windows:
+        return None
+    axes = [axis for axis in other_axes(pyramid) if ome.is_channel(axis)]
+    count = other_axes(pyramid)[axes[0]] if axes else 1
+    if len(windows) != count:
+        return None
+    if index is None or not axes:
+        window = windows[0] if len(set(windows)) == 1 else None
+    else:
+        window = windows[index[list(other_axes(pyramid)).index(axes[0])]]
+    kind = np.iinfo(pyramid.dtype) if pyramid.dtype.kind in "iu" else None
+    return None if kind is not None and window == (kind.min, kind.max) else window
 
 
 def percentile_limits(values: Array, percentiles: tuple[float, float]) -> Limits | None:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import zarr
 
 import lazypyr
 from lazypyr import open_pyramid
@@ -25,6 +26,7 @@ from lazypyr.metadata import DatasetMetadata, OmeMetadata
 from lazypyr.metadata.variables import CoordArray
 from lazypyr.plot.viewport import Viewport
 from lazypyr.product import coherence, define
+from lazypyr.server.rendering import layers_of
 from lazypyr.sources.array import NumpySource
 
 NAN = math.nan
@@ -176,3 +178,49 @@ def test_labels_of_axes():
     said = DatasetMetadata(along={"y": GAUSSIAN, "x": UP}, dims={"y": "lat"})
     pyramid = open_pyramid(NumpySource(np.zeros((4, 3), "f4"), ("y", "x"), name="a", metadata=said))
     assert [axis_label(pyramid, axis) for axis in "yx"] == [("lat", "px"), ("x", "degrees_north")]
+
+
+def channels(*windows, dtype="u2", zarr_format=2):
+    """An OME image of as many channels, each with its window."""
+    group = zarr.open_group({}, mode="w", zarr_format=zarr_format)
+    data = (np.arange(64 * 64).reshape(64, 64) % 4000).astype(dtype)
+    group.create_array("0", data=data[None].repeat(len(windows), 0), chunks=(1, 32, 32))
+    axes = [{"name": "c", "type": "channel"}, *({"name": name, "type": "space"} for name in "yx")]
+    omero = {"channels": [{"color": "FFFFFF", "window": window} for window in windows]}
+    entry = {"axes": axes, "datasets": [{"path": "0"}]}
+    if zarr_format == 3:
+        group.attrs["ome"] = {"version": "0.5", "multiscales": [entry], "omero": omero}
+    else:
+        group.attrs.update({"multiscales": [{**entry, "version": "0.4"}], "omero": omero})
+    return open_pyramid(group)
+
+
+SHOWN = {"min": 0, "max": 65535, "start": 100, "end": 900}
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize(
+    ("windows", "index", "limits"),
+    [
+        ([SHOWN], None, (100.0, 900.0)),
+        ([SHOWN, SHOWN], None, (100.0, 900.0)),
+        ([SHOWN, {**SHOWN, "end": 3000}], None, None),
+        ([SHOWN, {**SHOWN, "end": 3000}], (1,), (100.0, 3000.0)),
+        ([SHOWN, {"min": 0, "max": 9}], (1,), None),
+        ([{**SHOWN, "start": 900}], (0,), None),
+        ([{**SHOWN, "end": "a"}, None], (0,), None),
+        ([{**SHOWN, "start": 0, "end": 65535}], (0,), None),  # all numbers of the dtype: nobody chose them
+    ],
+)
+def test_windows_of_channels_are_their_limits(windows, index, limits, zarr_format):
+    pyramid = channels(*windows, zarr_format=zarr_format)
+    assert declared_limits(pyramid, index) == limits
+    if index is not None or limits is not None:
+        engine, place = Engine(), index or (0,)
+        assert (layers_of(pyramid)["raw"].auto_limits(engine, place) == limits) == (limits is not None)
+        assert (Viewport(pyramid, engine).limits(place) == limits) == (limits is not None)
+
+
+def test_what_is_made_of_channels_has_not_their_windows():
+    pyramid = channels(SHOWN, SHOWN, SHOWN).map("expression", text="b0 - b1")
+    assert declared_limits(pyramid) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -98,6 +99,11 @@ class OmeMetadata:
         """Names of the channels; none unless all have one."""
         return self._of_channels("label")
 
+    def windows(self) -> tuple[tuple[float, float] | None, ...]:
+        """Least and largest shown value of each channel; None where none is stated that could be."""
+        channels = (self.omero or {}).get("channels")
+        return tuple(map(_window, channels if isinstance(channels, list) else ()))
+
     def _of_channels(self, key: str) -> tuple[str, ...]:
         channels = (self.omero or {}).get("channels")
         listed = channels if isinstance(channels, list) else []
@@ -125,3 +131,12 @@ class OmeMetadata:
             return self
         chosen = [channels[i] for i in numbers if i < len(channels)]
         return replace(self, omero={**(self.omero or {}), "channels": chosen})
+
+
+def _window(channel: Any) -> tuple[float, float] | None:
+    stated = channel.get("window") if isinstance(channel, Mapping) else None
+    try:
+        low, high = (float(stated[key]) for key in ("start", "end"))  # type: ignore[index]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else None

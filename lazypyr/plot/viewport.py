@@ -233,7 +233,8 @@ class Viewport:
             return None
         with self._lock:
             if self._limits is None:
-                self._limits = self.declared_limits or self._percentiles(tuple(index))
+                of_channel = None if self.colour_axis is not None else declared_limits(self.pyramid, index)
+                self._limits = of_channel or self._percentiles(tuple(index))
             return self._limits
 
     def _percentiles(self, index: tuple[int, ...]) -> tuple[float, float] | None:

@@ -141,10 +141,11 @@ class Layer:
     def auto_limits(
         self, engine: Engine, index: tuple[int, ...], bands: tuple[int, int, int] | None = None
     ) -> tuple[float, float]:
-        """Colour limits: those of the layer, else percentiles of the coarsest level (see `lazypyr.display.auto_limits`)."""
+        """Colour limits: those of the layer or of the channel, else percentiles of the coarsest level (see `lazypyr.display.auto_limits`)."""
         if self.limits is not None:
             return self.limits
-        return auto_limits(self.pyramid, engine, self.planes(index, bands))
+        declared = declared_limits(self.pyramid, index) if bands is None and self.colour_axis is None else None
+        return declared or auto_limits(self.pyramid, engine, self.planes(index, bands))
 
     def tile(self, engine: Engine, options: RenderOptions, zoom: int, x: int, y: int) -> bytes | None:
         """PNG of a tile; see `has_tile`. None where it would have to read too much."""
