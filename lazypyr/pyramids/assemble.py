@@ -12,7 +12,7 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Grid
 from lazypyr.geometry.windows import level_count
-from lazypyr.metadata.packing import packing_of
+from lazypyr.metadata.packing import OF_PACKING, Packing, packing_of
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.isotropic import isotropic_joins
 from lazypyr.pyramids.placement import completed_placements, transposed_placement
@@ -69,13 +69,32 @@ def _default_reducer(opened: OpenedSource) -> Reducer:
 
 
 def _decoded(opened: OpenedSource, reducer: Reducer, *, decode: bool) -> OpenedSource:
-    """Levels unpacked where that is asked for, and where the reducer makes nothing right of packed numbers."""
-    first = packing_of(opened.sources[0].metadata, opened.sources[0].dtype)
+    """Levels unpacked where that is asked for, and where nothing right can be made of packed numbers.
+
+    That is so of some reducers, and where levels are packed in several ways: one array's attributes are those of all.
+    """
+    packings = _packings(opened)
+    first = packings[0]
     exact = first.scales and reducer.computes and not reducer.affine
-    dtype = np.dtype("f8") if exact and first.numbers.kind != "c" else first.dtype
-    if not (exact or (decode and not (first.is_plain and first.nodata is None))):
+    mixed = any(_meaning(packing) != _meaning(first) for packing in packings)
+    dtype = np.dtype("f8") if exact and first.numbers.kind != "c" else np.result_type(*(p.dtype for p in packings))
+    if not (exact or mixed or (decode and not (first.is_plain and first.nodata is None))):
         return opened
-    return replace(opened, sources=tuple(UnpackedSource(s, dtype, is_recorded=decode) for s in opened.sources))
+    levels = zip(opened.sources, packings, strict=True)
+    return replace(
+        opened, sources=tuple(UnpackedSource(s, dtype, is_recorded=decode, packing=packing) for s, packing in levels)
+    )
+
+
+def _packings(opened: OpenedSource) -> list[Packing]:
+    """Packing of each level: its own, or where it states none that of the finest one."""
+    found = [packing_of(source.metadata, source.dtype) for source in opened.sources]
+    stated = [bool(OF_PACKING & set(source.metadata.attrs)) for source in opened.sources]
+    return [packing if own else found[0] for packing, own in zip(found, stated, strict=True)]
+
+
+def _meaning(packing: Packing) -> tuple[Any, ...]:
+    return packing.numbers, packing.scale, packing.offset, set(packing.nodata_values), packing.valid
 
 
 def _reduced(

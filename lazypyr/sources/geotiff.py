@@ -168,12 +168,18 @@ class GeoTiffSource(Source):
         check_array(self, file.name)
         self.axes = options.axis_names(self.name, ("y", "x") if single else ("band", "y", "x"), self.shape, self.chunks)
         self.attrs, self.crs = _attributes(dataset), _crs(dataset)
-        self.fill_value = np.zeros((), self.dtype)[()]
         if file.is_placed():
             placed = affine_coords(list(dataset.transform)[:6])
             self.coords = {axis: replace(coord, unit=_unit(dataset.crs)) for axis, coord in placed.items()}
         declared = [value for value in dataset.nodatavals if value is not None]
         self.nodata = options.nodata_of({"_FillValue": declared[0]} if declared else {}, self.dtype)
+        # No attribute can say that each band has a scale of its own: then these are the values. Overviews don't repeat them.
+        whole = file.dataset()
+        several = self.dtype.kind in "iuf" and len({*zip(whole.scales, whole.offsets, strict=True)}) > 1
+        self._scales = np.array([whole.scales, whole.offsets])[..., None, None] if several else None
+        if several:
+            self._hole, self.nodata, self.dtype = self.nodata, None, np.dtype("f8")
+        self.fill_value = self.dtype.type(np.nan if several else 0)
         if not single:
             self.display = {
                 "labels": self._labels(dataset),
@@ -204,7 +210,11 @@ class GeoTiffSource(Source):
         except Exception as error:
             msg = f"{self.name}: reading {window} failed: {type(error).__name__}: {error}"
             raise SourceError(msg, key=self.name) from error
-        return block[..., :: steps[-2], :: steps[-1]].astype(self.dtype, copy=False)
+        block = block[..., :: steps[-2], :: steps[-1]]
+        if self._scales is not None:
+            scale, offset = self._scales[:, bands[0][0] : bands[0][1] : steps[0]]
+            return np.where(block == self._hole, np.nan, block * scale + offset)
+        return block.astype(self.dtype, copy=False)
 
     @property
     def location(self) -> str:
@@ -214,7 +224,8 @@ class GeoTiffSource(Source):
     def fingerprint(self) -> str:
         path = self._file.path if is_url(self._file.path) else os.path.realpath(self._file.path)
         told = (path, self._level, self._file.version(), self.shape, str(self.dtype), self.chunks, self.crs, self.attrs)
-        return hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()
+        scales = () if self._scales is None else (self._scales.tolist(),)
+        return hashlib.blake2b(repr((*told, *scales)).encode(), digest_size=16).hexdigest()
 
     def content_stamp(self) -> str | None:
         version = self._file.version()

@@ -30,12 +30,16 @@ class UnpackedSource(DerivedSource):
         Of the values: NaN holds nothing in floats, one value does in integers.
     is_recorded : bool, default False
         True where recipes must say that it is unpacked, because nothing else would unpack it.
+    packing : Packing, optional
+        Meaning of the stored numbers, instead of what the source's metadata say.
     """
 
-    def __init__(self, source: Source, dtype: np.dtype[Any], *, is_recorded: bool = False) -> None:
+    def __init__(
+        self, source: Source, dtype: np.dtype[Any], *, is_recorded: bool = False, packing: Packing | None = None
+    ) -> None:
         super().__init__(source)
-        self.dtype, self._is_recorded = dtype, is_recorded
-        self._packing = packing = packing_of(source.metadata, source.dtype)
+        self.dtype, self._is_recorded, self._given = dtype, is_recorded, packing
+        self._packing = packing = packing or packing_of(source.metadata, source.dtype)
         self.shape, self.axes, self.chunks = source.shape, source.axes, source.chunks
         self.metadata = unpacked_metadata(source.metadata, packing, dtype)
         self.fill_value = unpacked_fill(packing, dtype, source.fill_value)
@@ -72,11 +76,10 @@ class UnpackedSource(DerivedSource):
 
     def refreshed(self) -> Source:
         fresh = self._source.refreshed()
-        return (
-            self
-            if fresh is self._source
-            else placed_as(UnpackedSource(fresh, self.dtype, is_recorded=self._is_recorded), self)
-        )
+        if fresh is self._source:
+            return self
+        made = UnpackedSource(fresh, self.dtype, is_recorded=self._is_recorded, packing=self._given)
+        return placed_as(made, self)
 
 
 def unpacked_source(source: Source) -> Source:

@@ -328,3 +328,77 @@ def test_a_refresh_reads_the_meaning_again(tmp_path):
     assert decoded(store, "1") == 40  # of 3 and 6, half to even
     assert store.pyramid.unpacked.read(1) == 40
     assert decoded(given, "1") == 40  # of 2, 3 and 6
+
+
+def levels_of(packings, dtype="i2", zarr_format=3):
+    """A multiscale group of one field of 280 to 300 K, each level packed in its own way."""
+    true = np.linspace(280, 300, 32 * 48).reshape(32, 48)
+    true[:4, :4] = np.nan
+    group = zarr.open_group({}, mode="w", zarr_format=zarr_format)
+    values = []
+    for k, attrs in enumerate(packings):
+        level = true[:: 2**k, :: 2**k]
+        numbers = (level - attrs.get("add_offset", 0.0)) / attrs.get("scale_factor", 1.0)
+        hole = attrs.get("_FillValue", attrs.get("missing_value", -1))
+        numbers = np.where(np.isnan(level), hole, np.round(numbers)).astype(dtype)
+        said = {"_ARRAY_DIMENSIONS": list(AXES)} if zarr_format == 2 else {}
+        names = {} if zarr_format == 2 else {"dimension_names": AXES}
+        group.create_array(str(k), data=numbers, chunks=(16, 16), attributes={**attrs, **said}, **names)
+        values.append(
+            np.where(numbers == hole, np.nan, numbers * attrs.get("scale_factor", 1.0) + attrs.get("add_offset", 0.0))
+        )
+    axes = [{"name": name, "type": "space"} for name in AXES]
+    steps = [{"type": "scale", "scale": [2.0**k] * 2} for k in range(len(packings))]
+    datasets = [{"path": str(k), "coordinateTransformations": [step]} for k, step in enumerate(steps)]
+    entry = {"axes": axes, "datasets": datasets}
+    group.attrs.update(
+        {"ome": {"version": "0.5", "multiscales": [entry]}}
+        if zarr_format == 3
+        else {"multiscales": [{**entry, "version": "0.4"}]}
+    )
+    return group, values
+
+
+FINE = {"scale_factor": 0.01, "add_offset": 273.15, "_FillValue": -1}
+MIXED = {
+    "scale": [FINE, {**FINE, "scale_factor": 0.1}],
+    "offset": [FINE, {**FINE, "add_offset": 200.0}],
+    "no data": [FINE, {**FINE, "_FillValue": -2}],
+    "no data of plain numbers": [{"_FillValue": -1}, {"_FillValue": -2}],
+    "coarse one plain": [FINE, {"_FillValue": -1}],
+    "three ways": [FINE, {**FINE, "scale_factor": 0.1}, {"scale_factor": 0.5, "missing_value": -9}],
+}
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("decode", [False, True])
+@pytest.mark.parametrize("kind", MIXED)
+def test_levels_that_are_packed_in_several_ways_are_served_as_values(kind, decode, zarr_format):
+    group, values = levels_of(MIXED[kind], zarr_format=zarr_format)
+    pyramid = lazypyr.open_pyramid(group, method="mean", levels=len(values) + 1, decode=decode)
+    assert pyramid.dtype.kind == "f"
+    assert "scale_factor" not in pyramid.attrs
+    store = lazypyr.LazyPyramidStore(pyramid, layout="{level}/v")
+    for k, expected in enumerate(values):
+        np.testing.assert_allclose(pyramid.read(k), expected, rtol=1e-6)
+        np.testing.assert_allclose(decoded(store, str(k)), expected, rtol=1e-6)
+    last = values[-1].reshape(values[-1].shape[0] // 2, 2, -1, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        np.testing.assert_allclose(pyramid.read(len(values)), np.nanmean(last, axis=(1, 3)), rtol=1e-6)
+    np.testing.assert_array_equal(pyramid.refreshed().read(1), pyramid.read(1))
+
+
+@pytest.mark.parametrize("coarse", [FINE, {}, {"units": "K"}])
+def test_levels_that_are_packed_alike_or_say_nothing_are_served_as_stored(coarse):
+    group, _ = levels_of([FINE, FINE])
+    group["1"].attrs.put(coarse)
+    pyramid = lazypyr.open_pyramid(group, method="mean")
+    assert pyramid.dtype == "i2"
+    np.testing.assert_array_equal(pyramid.read(1), group["1"][...])
+
+
+def test_levels_made_anew_are_packed_as_the_finest_one():
+    group, _ = levels_of(MIXED["scale"])
+    pyramid = lazypyr.open_pyramid(group, method="mean", levels="recompute")
+    assert (pyramid.dtype, pyramid.attrs["scale_factor"]) == ("i2", 0.01)

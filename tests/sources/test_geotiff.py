@@ -174,6 +174,30 @@ def test_names_colours_nodata_and_scale_of_bands(tmp_path):
     assert open_pyramid(path, nodata=None).nodata is None
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32"])
+@pytest.mark.parametrize(
+    "scales, offsets",
+    [((0.1, 0.1, 0.1), (5.0, 5.0, 5.0)), ((0.1, 0.2, 1.0), (0.0, 0.0, 0.0)), ((1.0, 1.0, 1.0), (0.0, -50.0, 0.0))],
+)
+@pytest.mark.parametrize("decode", [False, True])
+def test_scales_of_bands_mean_what_they_mean_to_gdal(tmp_path, dtype, scales, offsets, decode):
+    path = written(tmp_path / "a.tif", (3, 60, 70), dtype, fill=7, overviews=(2,), **TILED)
+    for overview in (None, 0):
+        with rasterio.open(path, "r+") as file:
+            file.scales, file.offsets = scales, offsets
+        with rasterio.open(path, **({} if overview is None else {"overview_level": overview})) as file:
+            stored = file.read(masked=True).astype("f8").filled(np.nan)
+        expected = stored * np.reshape(scales, (-1, 1, 1)) + np.reshape(offsets, (-1, 1, 1))
+        pyramid = open_pyramid(path, decode=decode)
+        level = 0 if overview is None else 1
+        np.testing.assert_allclose(pyramid.unpacked.read(level), expected, rtol=1e-6)
+        np.testing.assert_allclose(
+            pyramid.map("expression", text="b1 - b2").read(level), (expected[1] - expected[2]), atol=1e-3
+        )
+        part = open_pyramid(path, decode=True, isel={"band": slice(1, 3)}).read(level) if level == 0 else expected[1:]
+        np.testing.assert_allclose(part, expected[1:], rtol=1e-6)
+
+
 def test_names_of_bands_are_served(tmp_path):
     path = written(tmp_path / "a.tif", (3, 60, 70), photometric="RGB")
     with rasterio.open(path, "r+") as file:
