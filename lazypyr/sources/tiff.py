@@ -33,12 +33,10 @@ class TiffOpener(Opener):
     takes_storage_options = True
 
     def can_open(self, src: Any) -> bool:
+        if head_of(src).startswith(_HEADS):
+            return True
         place = place_of(src)
-        if place is None:
-            return False
-        if is_url(place.text):
-            return place.text.partition("?")[0].lower().endswith(_SUFFIXES)
-        return head_of(src).startswith(_HEADS)
+        return place is not None and is_url(place.text) and place.text.partition("?")[0].lower().endswith(_SUFFIXES)
 
     def open(self, src: Any, options: OpenOptions) -> OpenedSource | SourceTree:
         # Needs zarr 3, which reading a store under zarr 2 does not.

@@ -22,14 +22,12 @@ from lazypyr.plot import app, raster, render_worker
 from lazypyr.plot import points as clouds
 from lazypyr.plot.export import colour_pixels
 from lazypyr.plot.viewport import Viewport
+from support.leftovers import LEFT_TO_THE_COLLECTOR
 
+# tornado and playwright
 pytestmark = [
     pytest.mark.timeout(200),
-    # tornado and playwright leave sockets and loops to the collector
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    *LEFT_TO_THE_COLLECTOR,
     pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
 ]
 

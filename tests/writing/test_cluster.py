@@ -20,16 +20,11 @@ from lazypyr.writing import run as jobs
 from lazypyr.writing.job import RegionResult
 from lazypyr.writing.region import run_region
 from lazypyr.writing.run import plan_job
+from support.leftovers import LEFT_TO_THE_COLLECTOR
 from support.running import until
 
-pytestmark = [
-    pytest.mark.timeout(240),
-    # distributed's own threads and sockets, when a worker is killed under it
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-]
+# distributed, when a worker is killed under it
+pytestmark = [pytest.mark.timeout(240), *LEFT_TO_THE_COLLECTOR]
 
 
 def contents(folder):
