@@ -155,10 +155,6 @@ class Viewport:
         way = orientation_of(self.pyramid)
         return (self.grid.dx > 0) == way.flip_x, (self.grid.dy > 0) != way.flip_y
 
-    def level_grid(self, level: int) -> Grid:
-        """Grid of a level's own samples (as its level 0)."""
-        return self._grids[level]
-
     def level_of(self, x_range: Range, y_range: Range, width: float | None, height: float | None) -> int:
         """The level for a view; -1 where the pixels of level 0 are larger than the screen's."""
         size = (rounded_size(width), rounded_size(height))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numcodecs
 import numpy as np
@@ -49,8 +49,7 @@ class DestinationLost(DestinationError):
     """Raised when what a job has written is no longer there."""
 
 
-@dataclass(frozen=True)
-class RegionResult:
+class RegionResult(NamedTuple):
     """Result of a region: chunks (or shards) written, their bytes, and the bytes of the pixels in them."""
 
     chunks: int = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import astuple
 from functools import partial
 from typing import Any
 
@@ -96,7 +95,7 @@ class _Work:
         self.parallel(partial(self._write, level, index) for level, index in self._units())
         for region_input in self.inputs:
             region_input.spill()
-        return RegionResult(*map(sum, zip(*map(astuple, self.results), strict=True)))
+        return RegionResult(*map(sum, zip(*self.results, strict=True)))
 
     def _window_at(self, level: int) -> Window:
         shape = self.pyramid.levels[level].shape

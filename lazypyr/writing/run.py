@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import Any, Unpack
 
 from lazypyr._names import without_secrets
@@ -303,7 +303,7 @@ def _write_stages(
                 for result in results:
                     watch.check_at_times(sources)
                     regions += 1
-                    totals = [t + n for t, n in zip(totals, astuple(result), strict=True)]
+                    totals = [t + n for t, n in zip(totals, result, strict=True)]
                     advance(result.pixels)
             checkpoint.flush()
             watch.check(sources)

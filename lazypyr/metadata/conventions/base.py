@@ -66,10 +66,6 @@ class Convention:
         """Keys of the source's own array that would be false, or out of place, of a level's array."""
         return frozenset()
 
-    def why_not(self, pyramid: SupportsMultiscales) -> str | None:
-        """Reason why a pyramid can't be described in this convention; None when it can."""
-        return None
-
     def group(self, pyramid: SupportsMultiscales, hierarchy: Hierarchy) -> dict[str, Any]:
         """Attributes of the group that holds the levels."""
         return {}

@@ -47,9 +47,6 @@ class OmeNgff(Convention):
     level_keys = frozenset({"multiscales", "version"})
     text_keys = frozenset({"name", "description"})
 
-    def why_not(self, pyramid: SupportsMultiscales) -> str | None:
-        return why_not_ome(pyramid)
-
     def group(self, pyramid: SupportsMultiscales, hierarchy: Hierarchy) -> dict[str, Any]:
         v3, paths = hierarchy.zarr_format == 3, hierarchy.paths
         if hierarchy.legacy or why_not_ome(pyramid) is not None:
