@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from lazypyr._util.checks import is_whole, one_or_two
 from lazypyr.errors import PlanError
@@ -15,6 +15,31 @@ __all__ = ["define"]
 
 _NODATA = ("raw", "nan", "masked")
 _FACTS = ("spacing", "coords", "level", "nodata")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class FunctionOptions(TypedDict, total=False):
+    """Keywords of `define`; see there."""
+
+    kdims: int | Sequence[str] | Mapping[str, int | None] | None
+    channels: Mapping[str, int] | None
+    dtype: Any
+    name: str | None
+    units: str | None
+    fill_value: Any
+    depth: int | tuple[int, int]
+    serial: bool
+    version: str | None
+    nodata: str
+
+
+@overload
+def define(func: Callable[P, R], /, **options: Unpack[FunctionOptions]) -> Function[P, R]: ...
+
+
+@overload
+def define(func: None = None, /, **options: Unpack[FunctionOptions]) -> Callable[[Callable[P, R]], Function[P, R]]: ...
 
 
 def define(

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from types import FrameType
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from lazypyr.sources.base import native
 
 __all__ = ["KDIM_NAMES", "Function", "supported"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 KDIM_NAMES = ("i", "j", "k", "l")
 
 _nothing = [object()]
@@ -35,10 +37,10 @@ WORDS = {"channels": "function of the channels", "block": "function of blocks", 
 
 
 @dataclass(frozen=True)
-class Function(HoldsFunction, Product):
+class Function(HoldsFunction, Product, Generic[P, R]):
     """A user's function as a product; made by `define`, which explains the fields."""
 
-    func: Callable[..., Any]
+    func: Callable[P, R]
     label: str
     style: str
     kdims: tuple[tuple[str, int | None], ...] | None
@@ -73,7 +75,7 @@ class Function(HoldsFunction, Product):
     def needs_all_channels(self) -> bool:
         return self.style == "block"
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
+    def __call__(self, *args: P.args, **options: P.kwargs) -> R:
         """Call the function itself, as if it were not decorated."""
         return self.func(*args, **options)
 
@@ -212,7 +214,7 @@ class Function(HoldsFunction, Product):
             blocks.fetch()
 
     def _guarded(self, args: list[Any], options: dict[str, Any], blocks: Blocks, context: ProductContext) -> Any:
-        got = None
+        got: Any = None
         try:
             got = self.func(*args, **options)
             got = np.asarray(got) if isinstance(got, Channels) else got
@@ -310,7 +312,7 @@ class _Reference:
     qualname: str
 
     @classmethod
-    def to(cls, product: Function) -> Any:
+    def to(cls, product: Function[..., Any]) -> Any:
         func = product.func
         if getattr(func, "__module__", None) == "__main__":
             # `__main__` is another module in each process: what is found there by name is not this function
@@ -347,7 +349,7 @@ class _ByValue:
     pickled: bytes
 
 
-def _rebuilt(values: dict[str, Any], token: str) -> Function:
+def _rebuilt(values: dict[str, Any], token: str) -> Function[..., Any]:
     func = values["func"]
     if isinstance(func, _ByValue):
         values = {**values, "func": pickle.loads(func.pickled)}  # noqa: S301 - within a pickle
@@ -355,7 +357,7 @@ def _rebuilt(values: dict[str, Any], token: str) -> Function:
         values = {**values, "func": func.found()}
         if values["func"] is None:
             raise PlanError(f"product {values['label']!r}: there is no {func.qualname} in {func.module} any more")
-    made = Function(**values)
+    made: Function[..., Any] = Function(**values)
     made.__dict__["_carried_token"] = token
     return made
 

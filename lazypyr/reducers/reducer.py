@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 
@@ -168,8 +168,7 @@ def _built_in(
 
 
 def _as_reducer(name: str, value: Any) -> Reducer:
-    made: Reducer = value if isinstance(value, Reducer) else reducer(value, name=name)
-    return made
+    return value if isinstance(value, Reducer) else reducer(value, name=name)
 
 
 _BUILT_IN = (
@@ -215,6 +214,25 @@ def register_reducer(name: str, reducer: Reducer | Callable[..., Any]) -> None:
            [5., 5.]])
     """
     REDUCERS.register(name, reducer)
+
+
+class ReducerOptions(TypedDict, total=False):
+    """Keywords of `reducer`; see there."""
+
+    name: str | None
+    composable: bool
+    centred: bool
+    serial: bool
+    version: str | None
+    affine: bool
+
+
+@overload
+def reducer(function: Callable[..., Any], **options: Unpack[ReducerOptions]) -> Reducer: ...
+
+
+@overload
+def reducer(function: None = None, **options: Unpack[ReducerOptions]) -> Callable[[Callable[..., Any]], Reducer]: ...
 
 
 def reducer(
@@ -323,6 +341,6 @@ def reducer_of(method: str | Callable[..., Any] | Reducer) -> Reducer:
     if isinstance(method, str) and method in REDUCERS:
         return REDUCERS[method]
     if callable(method):
-        return reducer(method)  # type: ignore[no-any-return]
+        return reducer(method)
     hint = nearest(method, REDUCERS) if isinstance(method, str) else ""
     raise PlanError(f"method: expected one of {', '.join(REDUCERS)}, or a callable, got {method!r}{hint}")
