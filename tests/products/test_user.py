@@ -188,7 +188,6 @@ KEYS = [
     np.array([[3, 1], [0, 0]])[0],
     (np.array([[0, 1], [2, 3]]), 4, 1),
     (slice(None, None, -2), slice(4, None, -1), 0),
-    (slice(None), MASK[0], [1]),
     (..., [1, 1]),
     ([], 0, 0),
     [3, 1],
@@ -205,6 +204,8 @@ def test_a_level_is_indexed_as_a_zarr_array_is(key, chunks):
     np.testing.assert_array_equal(level[key], array[key])
     assert (level.shape, level.chunks, level.dtype, level.ndim, len(level)) == ((4, 5, 6), chunks, "f8", 3, 4)
     stored = zarr.array(array, chunks=chunks)
+    # Numpy takes a mask and a list together, zarr neither beside a slice: one axis at a time, as other lists are.
+    np.testing.assert_array_equal(level[:, MASK[0], [1]], stored.oindex[:, MASK[0], [1]])
     for ours, theirs, one in [
         (level.oindex, stored.oindex, ([0, 3], slice(0, 5, 2), [5, 1])),
         (level.oindex, stored.oindex, (MASK[:, 0], [0, 4], 3)),
