@@ -305,9 +305,10 @@ class MemoryByteStore(ZarrByteStore):
     cheap_version = True
 
     def get(self, key: str) -> Any | None:
-        from zarr.core.buffer import default_buffer_prototype
+        # Zarr's default one is looked up in its configuration, at each call.
+        from zarr.core.buffer.cpu import buffer_prototype
 
-        step = self.store.get(self.prefix + key, default_buffer_prototype())
+        step = self.store.get(self.prefix + key, buffer_prototype)
         try:
             step.send(None)
         except StopIteration as done:
