@@ -40,6 +40,28 @@ def source_command(
         help="product to compute, e.g. intf_all, phase, pca:n=3, composite:bands=0,1,2; may be repeated, in order",
     )
     add("--variable", metavar="PATH", help="which raster of a dataset of several")
+    _part_arguments(parser)
+    add(
+        "--decode",
+        action="store_true",
+        default=None,
+        help="unpack numbers that are stored with scale_factor and add_offset",
+    )
+    _map_arguments(parser)
+    add(
+        "--storage-option",
+        action="append",
+        type=_option,
+        default=[],
+        metavar="KEY=VALUE",
+        help="option of the file system of a URL, as fsspec names it; may be repeated",
+    )
+    return parser
+
+
+def _part_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of a part of the source."""
+    add = parser.add_argument
     add(
         "--sel",
         action="append",
@@ -56,12 +78,11 @@ def source_command(
         metavar="DIM=I[..J]",
         help="part of the source by indices, e.g. time=0 or time=0..12; may be repeated",
     )
-    add(
-        "--decode",
-        action="store_true",
-        default=None,
-        help="unpack numbers that are stored with scale_factor and add_offset",
-    )
+
+
+def _map_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of another map projection."""
+    add = parser.add_argument
     add(
         "--reproject",
         metavar="CRS | TILING",
@@ -73,15 +94,6 @@ def source_command(
         metavar="NAME",
         help="with --reproject: nearest, bilinear, cubic, average or mode (default: what suits the numbers)",
     )
-    add(
-        "--storage-option",
-        action="append",
-        type=_option,
-        default=[],
-        metavar="KEY=VALUE",
-        help="option of the file system of a URL, as fsspec names it; may be repeated",
-    )
-    return parser
 
 
 def source_options(args: argparse.Namespace) -> dict[str, Any]:
