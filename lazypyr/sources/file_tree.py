@@ -161,9 +161,10 @@ class FileTree(FileMapping):
         index = _index(name, array.shape, array.read_shape) if array is not None else None
         if array is None or index is None:
             raise KeyError(key)
-        return self._chunk(file, path, array, index)
+        return self.chunk(file, path, array, index)
 
-    def _chunk(self, file: Any, path: str, array: ArrayInFile, index: Sequence[int]) -> bytes:
+    def chunk(self, file: Any, path: str, array: ArrayInFile, index: Sequence[int]) -> bytes:
+        """The value of one key of an array; KeyError where there is none, and zeros stand for it."""
         selection = tuple(
             slice(i * c, min((i + 1) * c, n)) for i, c, n in zip(index, array.read_shape, array.shape, strict=True)
         )

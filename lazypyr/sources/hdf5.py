@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lazypyr._util.optional import need
 from lazypyr._util.places import head_of, is_url, local_path, place_of
 from lazypyr.errors import PlanError
 from lazypyr.sources.file_tree import Array, ArrayInFile, FileTree, opened_file, plain
+from lazypyr.sources.hdf5_chunks import Absent, check_own, stored_chunk
 from lazypyr.sources.open_path import file_and_inside
 from lazypyr.sources.open_zarr import open_store
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions
@@ -54,8 +55,21 @@ class Hdf5Tree(FileTree):
                 yield path, ArrayInFile(node.shape, node.dtype, node.chunks, _dims(node), _attributes(node.attrs))
 
     def read(self, file: Any, path: str, selection: tuple[slice, ...]) -> Array:
-        block: Array = file[path][selection]
+        dataset = file[path]
+        check_own(dataset, f"{public_name(self.path)}/{path}")
+        block: Array = dataset[selection]
         return block
+
+    def chunk(self, file: Any, path: str, array: ArrayInFile, index: Sequence[int]) -> bytes:
+        if array.chunks is not None:
+            start = tuple(i * c for i, c in zip(index, array.chunks, strict=True))
+            try:
+                content = stored_chunk(file[path], start, array.dtype, f"{public_name(self.path)}/{path}")
+            except Absent:
+                raise KeyError(f"{path}/{start}") from None
+            if content is not None:
+                return content.tobytes()
+        return super().chunk(file, path, array, index)
 
 
 def _nodes(file: Any) -> Iterator[tuple[str, Any]]:

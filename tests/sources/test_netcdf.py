@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import tracemalloc
+import zlib
 
 import fsspec
 import h5py
@@ -15,7 +17,7 @@ from kerchunk.hdf import SingleHdf5ToZarr
 from kerchunk.netCDF3 import NetCDF3ToZarr
 
 import lazypyr
-from lazypyr import PlanError, open_pyramid
+from lazypyr import PlanError, SourceError, open_pyramid
 from lazypyr.cli import main
 from support.http import serving
 
@@ -234,3 +236,117 @@ def test_a_file_that_is_damaged_is_a_plan_error(kind, tmp_path):
     (tmp_path / "b.nc").write_bytes(SPOILT[kind]((tmp_path / "a.nc").read_bytes()))
     with pytest.raises(PlanError):
         open_pyramid(tmp_path / "b.nc")
+
+
+PIPELINES = {
+    "none": {},
+    "deflate": {"compression": "gzip"},
+    "shuffle, deflate, fletcher32": {"compression": "gzip", "shuffle": True, "fletcher32": True},
+    "lzf": {"compression": "lzf", "shuffle": True},
+    "scale and offset": {"scaleoffset": 0},
+}
+
+
+@pytest.mark.parametrize("dtype", ["u1", ">i2", "<i4", ">f4", "f8", "c8", "?"])
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_chunks_are_decoded_as_by_h5py(pipeline, dtype, tmp_path):
+    if pipeline == "scale and offset" and np.dtype(dtype).kind not in "iu":
+        dtype = "u2"
+    values = RNG.integers(0, 2 if dtype == "?" else 100, (70, 50)).astype(dtype)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        array = file.create_dataset("a", (90, 50), dtype, chunks=(32, 16), **PIPELINES[pipeline])
+        array[:70] = values
+        filled = file.create_dataset("filled", (90, 50), "f4", chunks=(32, 16), fillvalue=np.nan)
+        filled[:32] = 1
+        short = file.create_dataset("twelve bits", (40, 50), H5_OF_12_BITS, chunks=(32, 16), compression="gzip")
+        short[...] = values[:40].real.astype("u2")
+        expected = {name: file[name][...] for name in file}
+        if pipeline != "none":  # filters that were left out of one chunk
+            array.id.write_direct_chunk((0, 0), np.ascontiguousarray(values[:32, :16]).tobytes(), filter_mask=0xFFFF)
+    for name, pixels in expected.items():
+        read = open_pyramid(f"{tmp_path}/a.h5/{name}", method="stride").read(0)
+        assert read.dtype == pixels.dtype.newbyteorder("<"), name
+        np.testing.assert_array_equal(read, pixels)
+
+
+def _of_12_bits():
+    kind = h5py.h5t.STD_U16LE.copy()
+    kind.set_precision(12)
+    return h5py.Datatype(kind)
+
+
+H5_OF_12_BITS = _of_12_bits()
+_DEFLATE = {"compression": "gzip"}
+
+
+@pytest.mark.fault("N9")
+@pytest.mark.parametrize(
+    ("filters", "stored", "message"),
+    [
+        (_DEFLATE, zlib.compress(bytes(2**26), 9), "expected 4096 decoded bytes, got more"),
+        (_DEFLATE, zlib.compress(bytes(2**30), 9), "expected at most .* stored bytes"),
+        (_DEFLATE, zlib.compress(bytes(100)), "expected 4096 decoded bytes, got 100"),
+        (_DEFLATE, zlib.compress(bytes(4096))[:-3], "ends before it is complete"),
+        (_DEFLATE, b"\x78", "ends before it is complete"),
+        ({"shuffle": True, **_DEFLATE}, zlib.compress(bytes(2**26), 9), "decoded bytes, got more"),
+        ({"fletcher32": True, **_DEFLATE}, zlib.compress(bytes(4100)), "fletcher32|checksum"),
+    ],
+)
+def test_a_chunk_of_hdf5_that_is_longer_or_shorter_than_due_is_an_error(filters, stored, message, tmp_path):
+    """HDF5 itself makes all that a chunk says it is, and takes what is short for whole."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        array = file.create_dataset("a", (128, 64), "u1", chunks=(64, 64), **filters)
+        array[64:] = 7
+        array.id.write_direct_chunk((0, 0), stored)
+    pyramid = open_pyramid(tmp_path / "a.h5")
+    tracemalloc.start()
+    with pytest.raises(SourceError, match=message):
+        pyramid.read(0)
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+    np.testing.assert_array_equal(pyramid.read(0, ((64, 128), (0, 64))), np.full((64, 64), 7))
+
+
+@pytest.mark.fault("N10")
+def test_chunks_that_a_file_does_not_have_take_no_memory(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("a", (2**16, 2**15), "u1", chunks=(2**15, 2**15), compression="gzip")
+    tracemalloc.start()
+    assert not open_pyramid(tmp_path / "a.h5").read(0, ((0, 70), (0, 70))).any()
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+@pytest.mark.fault("N7")
+def test_values_that_a_file_says_to_be_in_others_are_not_read(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"S3CR3T__" * 512)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.ones((64, 64), "u1")
+    own = h5py.VirtualLayout((64, 64), "u1")
+    own[...] = h5py.VirtualSource(".", "mine", (64, 64))
+    others = h5py.VirtualLayout((64, 64), "u1")
+    others[...] = h5py.VirtualSource(tmp_path / "other.h5", "x", (64, 64))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["mine"] = np.full((64, 64), 3, "u1")
+        file.create_dataset("raw", (64, 64), "u1", external=[(str(secret), 0, 4096)])
+        file.create_virtual_dataset("own", own)
+        file.create_virtual_dataset("others", others)
+        file["link"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "x")
+    for name, told in {"raw": "secret", "others": "other.h5"}.items():
+        with pytest.raises(SourceError, match=f"in other files .*{told}"):
+            open_pyramid(f"{tmp_path}/a.h5/{name}").read(0)
+    with pytest.raises(PlanError, match="link"):
+        open_pyramid(f"{tmp_path}/a.h5/link")
+    assert (open_pyramid(f"{tmp_path}/a.h5/own").read(0) == 3).all()
+
+
+@pytest.mark.fault("N8")
+def test_a_filter_of_hdf5_that_is_not_known_is_not_run(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        settings.set_chunk((64, 64))
+        settings.set_filter(40_000, h5py.h5z.FLAG_OPTIONAL)
+        h5py.h5d.create(file.id, b"a", h5py.h5t.NATIVE_UINT8, h5py.h5s.create_simple((64, 64)), settings)
+    with pytest.raises(SourceError, match="the filter 40000 .* isn't run"):
+        open_pyramid(tmp_path / "a.h5").read(0)
