@@ -15,7 +15,9 @@ A chunk that is absent in its source is no error (it reads as the fill value); o
 
 from __future__ import annotations
 
-from lazypyr._names import without_secrets
+import sys
+
+from lazypyr._names import forget_secrets, without_secrets
 
 __all__ = [
     "BusyError",
@@ -37,11 +39,10 @@ class LazypyrError(Exception):
     True
     """
 
-    def __str__(self) -> str:
-        return without_secrets(super().__str__())
-
-    def __repr__(self) -> str:
-        return without_secrets(super().__repr__())
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(without_secrets(arg) if isinstance(arg, str) else arg for arg in args))
+        # What is being handled is shown with this one.
+        forget_secrets(sys.exception())
 
 
 class PlanError(LazypyrError, ValueError):
@@ -94,10 +95,10 @@ class _Located(LazypyrError):
         window: tuple[tuple[int, int], ...] | None = None,
     ) -> None:
         super().__init__(message)
-        self.message, self.key, self.level, self.window = message, key, level, window
+        self.message, self.key, self.level, self.window = without_secrets(message), key, level, window
 
     def __str__(self) -> str:
-        return without_secrets(self.message)
+        return self.message
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.message, self.key, self.level, self.window)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._names import public_name
 from lazypyr.errors import LazypyrError, PlanError, SourceError
 from lazypyr.points.columns import Column, ColumnSlice, StackedColumns, as_column, in_memory
 from lazypyr.points.materialized import MaterializedCloud
@@ -115,7 +116,7 @@ def columns_of(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Source]:
 
 def short_name(path: str) -> str:
     """The last part of a path or URL."""
-    return path.split("?", maxsplit=1)[0].rstrip("/").rpartition("/")[2]
+    return public_name(path)
 
 
 @contextlib.contextmanager

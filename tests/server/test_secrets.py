@@ -6,8 +6,10 @@ import functools
 import http.server
 import json
 import logging
+import pickle
 import shutil
 import threading
+import traceback
 from urllib.parse import urlsplit
 
 import fsspec
@@ -215,7 +217,8 @@ def test_arrays_of_one_name_in_two_places_differ(tmp_path):
         ("/home/alice/a.zarr", "a.zarr"), ("a b (1).zarr", "a b (1).zarr"), ("/home/al ice/a (1).zarr/", "a (1).zarr"),
         ("C:\\data\\a.zarr", "a.zarr"), ("https://u:p@h:8000/x/a.zarr?sig=1/2#f/3", "a.zarr"), ("s3://key:secret@bucket", "s3://bucket"),
         ("https://u:p#q@h/a.zarr", "a.zarr"), ("zip://a.zarr::https://u:p@h/b.zip?sig=1", "b.zip"), ("memory://140", "memory://140"),
-        ("file:///home/alice/a.zarr", "a.zarr"), ("https://h?sig=1", "https://h"),
+        ("file:///home/alice/a.zarr", "a.zarr"), ("https://h?sig=1", "https://h"), ("http://u:p@[::1]:8000/a.zarr?sig=1", "a.zarr"),
+        ("http://h/a.zarr;jsessionid=1", "a.zarr"), ("https://u:p/q@h/a.zarr", "a.zarr"), ("simplecache::zip://a::http://[::1]/b.zip", "b.zip"),
     ],
 )  # fmt: skip
 def test_public_names(location, name):
@@ -229,11 +232,49 @@ def test_public_names(location, name):
         ("[Errno 2] No such file: '/home/a/b c.zarr'", "[Errno 2] No such file: '/home/a/b c.zarr'", "[Errno 2] No such file: 'b c.zarr'"),
         ("url='https://h/a#x', 1/c/0/0 and 3 / 4", "url='https://h/a', 1/c/0/0 and 3 / 4", "url='a', 1/c/0/0 and 3 / 4"),
         ("<FsspecStore(HTTP, http://u:p@h/a.zarr?s=1)>", "<FsspecStore(HTTP, http://h/a.zarr)>", None),
+        ("http://[::1]:80/a.zarr?s=1: 404", "http://[::1]:80/a.zarr: 404", "a.zarr: 404"),
+        ("at https://h:80/b/a@2.zarr, https://h:443 refused", "at https://h:80/b/a@2.zarr, https://h:443 refused", "at a@2.zarr, https://h:443 refused"),
+        ('{"url": "https://h/a?x=1", "level": 1}', '{"url": "https://h/a", "level": 1}', '{"url": "a", "level": 1}'),
+        ("basic colours, token rings, sigma = 3", "basic colours, token rings, sigma = 3", None),
     ],
 )  # fmt: skip
 def test_texts(text, plain, placeless):
     assert without_secrets(text) == plain
     assert placeless is None or without_paths(text) == placeless
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"https://alice:p{mark}{SECRET}@h/a.zarr: 404" for mark in "'\"|<> /#?:@%&"),
+        *(f"https://h/a.zarr?sig=p{mark}{SECRET}: 404" for mark in "'\"|<>/#?:@%&"),
+        f"zip://in/a.zarr::https://u:p'{SECRET}@h/b.zip", f"HTTPS://u:{SECRET}@h/a", f"https:/u:{SECRET}@h/a", f"//u:{SECRET}@h/share/a.zarr",
+        f"http://h/a.zarr;jsessionid={SECRET}?a=1", f"http://[::1]:1/a.zarr?sig={SECRET}", f'Invalid bucket name "AKIA:{SECRET}@bucket"',
+        f"Authorization: Bearer {SECRET}", f"{{'Authorization': 'Basic {SECRET}=='}}", f"{{'token': '{SECRET}', 'anon': False}}",
+        f"AccountName=a;AccountKey={SECRET};", f"X-Amz-Signature={SECRET}&x=1", f"aws_secret_access_key: {SECRET}", f"password={SECRET}",
+    ],
+)  # fmt: skip
+def test_secrets_of_any_spelling_are_in_no_text(text):
+    assert SECRET not in without_secrets(text)
+    assert SECRET not in without_paths(text)
+    for kind in (lazypyr.PlanError, lazypyr.SourceError, lazypyr.ComputeError, lazypyr.DestinationError):
+        error = kind(f"{text}: it fails")
+        copy = pickle.loads(pickle.dumps(error))
+        assert SECRET not in f"{error} {error!r} {error.args} {vars(error)} {copy} {copy.args}"
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.nc", "a.zip", "a.ome.tif", "a.lazypyr.json", "a.las", "a.parquet"])
+@pytest.mark.parametrize(
+    "place",
+    ["http://{web}/{name}?sig=S3CR3T", "http://u:S3CR3T@{web}/{name}", "reference::http://u:S3CR3T@{web}/{name}"],
+)
+def test_a_traceback_tells_no_secret_of_the_errors_that_led_to_it(place, name, web):
+    location = place.format(web=web, name=name)
+    reads_points = name.endswith((".las", ".parquet"))
+    with pytest.raises(lazypyr.LazypyrError) as caught:
+        lazypyr.read_points(location, resolution=1) if reads_points else lazypyr.open_pyramid(location)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert SECRET not in "\n".join(line for line in shown.splitlines() if not line.startswith("  "))
 
 
 def test_the_log_of_the_server_has_no_place_that_an_error_of_another_package_names(caplog):
