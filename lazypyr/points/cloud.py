@@ -25,6 +25,7 @@ from lazypyr.points.index import external_sort
 from lazypyr.points.index.build import PointIndex, build
 from lazypyr.points.index.io import open_index, open_values, write_index
 from lazypyr.points.index.rtree import PackedRTree
+from lazypyr.points.lattice import Lattice
 from lazypyr.pyramids.explanation import Explanation
 from lazypyr.sources.base import Source
 
@@ -49,6 +50,8 @@ class Cloud:
         Further columns by name.
     resolution : float
         World units a pixel.
+    lattice : Lattice, optional
+        Edges of pixels; by default the points fix them.
     index_path : Path, optional
         Folder of the stored index.
     max_memory_bytes : int
@@ -61,6 +64,7 @@ class Cloud:
         y: Source,
         *,
         resolution: float,
+        lattice: Lattice | None = None,
         name: str,
         z: Source | None = None,
         attributes: Mapping[str, Source] | None = None,
@@ -70,7 +74,8 @@ class Cloud:
         index_path: Path | None = None,
         max_memory_bytes: int = 4 * 2**30,
     ) -> None:
-        self.resolution, self.name, self.crs, self.units = resolution, name, crs, units
+        self.resolution, self.lattice, self.name = resolution, lattice, name
+        self.crs, self.units = crs, units
         self.attributes, self.attrs = dict(attributes or {}), dict(attrs or {})
         self.index_path, self.max_memory_bytes = index_path, max_memory_bytes
         self.x, self.y, self.z = x, y, z
@@ -84,7 +89,8 @@ class Cloud:
         loaded = sum(s.shape[0] * s.dtype.itemsize for s in (x, y) if in_memory(s) is None)
         self.fits = loaded + x.shape[0] * _SORT_BYTES <= self.max_memory_bytes
         self._clear()
-        self.grid = grid_of(*self._columns(), self.resolution, max(4096, self.max_memory_bytes // 64))
+        rows = max(4096, self.max_memory_bytes // 64)
+        self.grid = grid_of(*self._columns(), self.resolution, rows, self.lattice)
         _warn_of_lost(self.grid, self.name)
         for name, column in self.columns.items():
             if column.shape[:1] != (self.grid.n_points,):
@@ -130,6 +136,7 @@ class Cloud:
             points |= {"attributes": {name: path_of(column) for name, column in self.attributes.items()}}
         facts = {
             "resolution": self.resolution,
+            **self.lattice_arguments,
             "name": self.name,
             "attrs": self.attrs,
             "crs": self.crs,
@@ -137,18 +144,24 @@ class Cloud:
         }
         return {"points": points, **{name: value for name, value in facts.items() if value is not None}}
 
+    @property
+    def lattice_arguments(self) -> dict[str, Any]:
+        """Arguments that fix the grid; empty where the points do."""
+        return {} if self.lattice is None else self.lattice.record()
+
     # Identity
 
     @property
     def fingerprint(self) -> str:
         """Fingerprint of the coordinates and the resolution."""
-        parts = [s.fingerprint for s in (self.x, self.y)], self.resolution
+        parts: Any = [s.fingerprint for s in (self.x, self.y)], self.resolution
+        parts = parts if self.lattice is None else (*parts, self.lattice)
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
     @property
     def identity(self) -> Hashable:
         """Equal for clouds known to have the same points on the same grid."""
-        return self.x.identity, self.y.identity, self.resolution
+        return self.x.identity, self.y.identity, self.resolution, self.lattice
 
     def refreshed(self) -> Cloud:
         """The cloud over the columns as they are now; itself where none has changed."""
@@ -281,7 +294,7 @@ def _loaded(source: Source) -> Column:
 
 
 def _warn_of_lost(grid: PointGrid, name: str) -> None:
-    lost = grid.n_points - grid.n_valid
+    lost = grid.n_points - grid.n_valid - grid.n_outside
     if lost:
         warnings.warn(
             f"{name}: {lost} of {grid.n_points} points are left out: {grid.n_nan} with NaN, "

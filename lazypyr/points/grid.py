@@ -12,6 +12,7 @@ import numpy as np
 from lazypyr._util.checks import positive
 from lazypyr.errors import PlanError
 from lazypyr.points.index import kernels
+from lazypyr.points.lattice import Lattice
 from lazypyr.sources.base import Source
 
 __all__ = ["MAX_PIXELS", "PointGrid", "check_columns", "coordinate_blocks", "grid_of"]
@@ -39,7 +40,11 @@ class PointGrid:
     n_valid : int
         Points with finite x and y: these are on the grid.
     n_nan : int
-        Points left out because of a NaN; what else is left out is infinite.
+        Points left out because of a NaN.
+    n_outside : int
+        Points left out because they lie outside the bounds that were given; what else is left out is infinite.
+    lattice : Lattice or None
+        Edges of pixels that were given; then (x0, y0) is the centre of pixel (0, 0), and `first` its number there.
     """
 
     x0: Any
@@ -50,6 +55,16 @@ class PointGrid:
     n_points: int
     n_valid: int
     n_nan: int
+    n_outside: int = 0
+    lattice: Lattice | None = None
+    first: tuple[int, int] = (0, 0)
+
+    def placed(self, x: Array, y: Array) -> tuple[Array, Array, tuple[Any, Any], float]:
+        """Coordinates from which `rint((c - origin) / step)` is the pixel, NaN for none; origin and step."""
+        if self.lattice is None:
+            return x, y, (self.x0, self.y0), self.resolution
+        columns, rows = self.lattice.inside((x, y), self.first, (self.nx, self.ny), self.resolution)
+        return columns, rows, (0.0, 0.0), 1.0
 
     @property
     def key_bits(self) -> int:
@@ -78,8 +93,10 @@ def _kernel_ready(block: Array) -> Array:
     return block.astype(np.float32) if block.dtype == np.float16 else block
 
 
-def grid_of(x: Source, y: Source, resolution: float, rows: int) -> PointGrid:
+def grid_of(x: Source, y: Source, resolution: float, rows: int, lattice: Lattice | None = None) -> PointGrid:
     """The grid of points, read `rows` at a time: ``x0 = min(x)``, ``nx = max(1, ceil((max(x) - min(x)) / resolution))``.
+
+    With a `lattice` it is the pixels of that.
 
     Raises
     ------
@@ -98,8 +115,34 @@ def grid_of(x: Source, y: Source, resolution: float, rows: int) -> PointGrid:
     x_low, x_high, y_low, y_high = (
         pick(side) for pick, side in zip((min, max, min, max), zip(*ends, strict=True), strict=True)
     )
+    if lattice is not None:
+        return _on_lattice(lattice, (x, y), (x_low, y_low, x_high, y_high), float(resolution), rows, (good, nans))
     nx, ny = _pixels(x_low, x_high, resolution, x.name), _pixels(y_low, y_high, resolution, y.name)
     return PointGrid(x_low, y_low, float(resolution), nx, ny, x.shape[0], good, nans)
+
+
+def _on_lattice(
+    lattice: Lattice,
+    columns: tuple[Source, Source],
+    ends: tuple[Any, Any, Any, Any],
+    resolution: float,
+    rows: int,
+    counts: tuple[int, int],
+) -> PointGrid:
+    first, (nx, ny) = lattice.edges(ends[:2], ends[2:], resolution)
+    if max(nx, ny) > MAX_PIXELS:
+        raise PlanError(f"bounds: {nx} x {ny} pixels of {resolution}, more than 2**31 a side; use a larger resolution")
+    inside = sum(
+        int(np.count_nonzero(~np.isnan(lattice.inside((a, b), first, (nx, ny), resolution)[0])))
+        for _, a, b in coordinate_blocks(*columns, rows)
+    )
+    if not inside:
+        raise PlanError(
+            f"bounds: none of the {counts[0]} points lies within {lattice.bounds}; they are from {ends[:2]} to {ends[2:]}"
+        )
+    x0, y0 = (np.float64(o + (k + 0.5) * resolution) for o, k in zip(lattice.origin, first, strict=True))
+    n, (good, n_nan) = columns[0].shape[0], counts
+    return PointGrid(x0, y0, resolution, nx, ny, n, inside, n_nan, good - inside, lattice, first)
 
 
 def check_columns(x: Source, y: Source, resolution: float) -> None:

@@ -135,7 +135,9 @@ def read_materialized(group: Any) -> MaterializedCloud | None:
         return None
     level = open_source(group).sources[0]
     columns = {name: as_column(array, name, unpack=False) for name, array in group["points"].arrays()}
-    settings = {name: summary[name] for name in ("resolution", "chunks", "levels") if name in summary}
+    settings = {
+        name: summary[name] for name in ("resolution", "chunks", "levels", "origin", "bounds") if name in summary
+    }
     written_by: Any = attrs.get("lazypyr", {})
     point, values = (
         as_column(group[path], path, unpack=False) if path in group else None

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from lazypyr._names import public_name
-from lazypyr._util.checks import one_or_two, whole_number
+from lazypyr._util.checks import one_or_two, positive, whole_number
 from lazypyr._util.places import is_url, local_path, place_of
 from lazypyr.errors import PlanError
 from lazypyr.points.aggregations import COUNT, FIRST_VALID, aggregation_of
 from lazypyr.points.cloud import Cloud
 from lazypyr.points.columns import as_column
+from lazypyr.points.lattice import Lattice
 from lazypyr.points.pyramid import PointsPyramid
 from lazypyr.points.readers import read_object, read_table
 from lazypyr.points.selection import joined, selected
@@ -35,6 +36,8 @@ def from_points(
     values: Any = None,
     *,
     resolution: float,
+    bounds: Sequence[float] | None = None,
+    origin: Sequence[float] | None = None,
     z: Any = None,
     attributes: Mapping[str, Any] | None = None,
     method: str | None = None,
@@ -63,10 +66,15 @@ def from_points(
         Values, shape ``(n, *channels)``, any numeric, bool or date dtype; the pyramid's axes are ``y, x, *channels``.
     resolution : float
         World units a pixel of level 0. Row 0 has the smallest y.
+    bounds : (float, float, float, float), optional
+        Outer edges ``(x0, y0, x1, y1)`` of the grid, half-open: points outside are left out, and a point on an edge between
+        two pixels belongs to the upper one. By default ``(min(x), min(y))`` is the *centre* of the first pixel.
+    origin : (float, float), optional
+        Corner of a pixel, on whose grid `bounds` (or the extent of the points) are snapped outwards.
     z : array-like, optional
         Heights, shape ``(n,)``, for boxes in three dimensions.
     attributes : mapping, optional
-        Further columns by name, shape ``(n, ...)``: served raw, and shown with `PointsPyramid.with_values`.
+        Further columns by name, shape ``(n, ...)``: served raw, shown with `PointsPyramid.with_values`.
     method : str, optional
         Aggregation: "first_valid" (the last point in a pixel, then the first occupied pixel of each 2 x 2 box, level by
         level), or of all points in a cell: "last", "count", "sum", "mean", "min", "max", "any". By default "first_valid"
@@ -124,17 +132,19 @@ def from_points(
     if clash:
         raise PlanError(f"attributes: {', '.join(sorted(clash))} have arguments of their own")
     columns = {key: as_column(data, key) for key, data in given.items() if data is not None}
-    if "x" not in columns or "y" not in columns:
+    if not {"x", "y"} <= set(columns):
         raise PlanError("x and y: both are needed")
     tile = _tile(chunks)
     if levels is not None:
         levels = whole_number(levels, "levels", 1, 32)
     max_memory_bytes = whole_number(max_memory_bytes, "max_memory_bytes", _MIB)
+    positive(resolution, "resolution", "a positive pixel size in the units of the coordinates")
     aggregation = aggregation_of(method) if method else COUNT if values is None else FIRST_VALID
     cloud = Cloud(
         columns["x"],
         columns["y"],
         resolution=resolution,
+        lattice=Lattice.of(origin, bounds, resolution),
         name=name,
         z=columns.get("z"),
         attributes={key: columns[key] for key in attributes or {}},
@@ -200,7 +210,7 @@ def read_points(
     storage_options : mapping, optional
         Options of fsspec, with a URL.
     **options
-        As in `from_points`: method, fill_value, chunks, levels, crs, units, name, attrs, max_memory_bytes.
+        As in `from_points`: bounds, origin, method, fill_value, chunks, levels, crs, units, name, attrs, max_memory_bytes.
 
     Returns
     -------
@@ -233,11 +243,10 @@ def read_points(
     request = _request(columns, attributes, values, (x, y, z), level, storage_options, as_points)
     table, text = _read(path, request)
     x_source, y_source = table.coordinates(x, y)
-    z_source = table.height(z)
     if where is not None or bbox is not None:
-        table = selected(table, where, bbox, (x_source, y_source, z_source))
+        table = selected(table, where, bbox, (x_source, y_source, table.height(z)))
         x_source, y_source = table.coordinates(x, y)
-        z_source = table.height(z)
+    z_source = table.height(z)
     shown = table.values(values)
     attributes_by_name, left_out = _attributes(table, (x_source, y_source, z_source, shown))
     _warn_of(left_out, table.name)
@@ -290,7 +299,8 @@ def _known(table: Table, resolution: float | None, *, is_other: bool, is_cut: bo
     if table.materialized is not None:
         known |= table.materialized.settings
         if resolution not in (None, known["resolution"]) or is_cut:
-            known.pop("levels", None)
+            for name in ("levels", "origin", "bounds"):
+                known.pop(name, None)
         if is_other:
             del known["method"], known["fill_value"]
     if resolution is not None:

@@ -113,7 +113,8 @@ class PointsPyramid(OnGrid):
         grid = self.cloud.grid
         counts = {"n_points": grid.n_points, "n_on_grid": grid.n_valid}
         units = {"units": self.cloud.units} if self.cloud.units else {}
-        return counts | units | {"resolution": grid.resolution, "chunks": list(self._tile), "levels": len(self.levels)}
+        sizes = {"resolution": grid.resolution, "chunks": list(self._tile), "levels": len(self.levels)}
+        return counts | units | sizes | self.cloud.lattice_arguments
 
     # The points themselves
 

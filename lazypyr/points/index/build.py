@@ -175,9 +175,10 @@ def packing(grid: PointGrid) -> tuple[int, int]:
 
 def keys_of(grid: PointGrid, x: Array, y: Array, start: int, bits: int, fine: int, key: Array, point: Array) -> int:
     """Keys of a block of points, see `kernels.keys_of`; returns how many of them have one."""
-    origin = x.dtype.type(grid.x0), y.dtype.type(grid.y0)
+    x, y, (x0, y0), resolution = grid.placed(x, y)
+    origin = x.dtype.type(x0), y.dtype.type(y0)
     # integers are divided as float64
-    step = tuple((c.dtype if c.dtype.kind == "f" else np.dtype("f8")).type(grid.resolution) for c in (x, y))
+    step = tuple((c.dtype if c.dtype.kind == "f" else np.dtype("f8")).type(resolution) for c in (x, y))
     return int(kernels.keys_of(x, y, origin, step, (grid.nx, grid.ny), start, bits, fine, key, point))
 
 
