@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from lazypyr.maps.place import Place
 from lazypyr.maps.sampling import fill_cells
 from lazypyr.metadata.projection import transform
 
-__all__ = ["CELL", "Positions", "positions_of"]
+__all__ = ["CELL", "TOLERANCE", "Positions", "positions_of"]
 
 Array = np.ndarray[Any, Any]
 CELL = 256
 _STEP = 8  # pixels between nodes
-_TOLERANCE = 0.03  # of an output pixel
+TOLERANCE = 0.03  # of an output pixel
 _N = CELL // (2 * _STEP)
+
+
+class Grid(Protocol):
+    """Place of a raster on a regular grid, as `lazypyr.maps.place.Place` has it."""
+
+    @property
+    def crs(self) -> str: ...
+    @property
+    def period(self) -> float: ...
+    @property
+    def y(self) -> Any: ...
+    @property
+    def x(self) -> Any: ...
+    def once(self, columns: Array, /) -> Array:
+        """Columns of the same meridians nearest to the raster."""
+
+    def holds(self, rows: Array, columns: Array, /) -> Array:
+        """Mask of positions within the outer edges."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +58,7 @@ class Positions:
     spans: tuple[float, float]
 
 
-def positions_of(place: Place, crs: str, left: float, top: float, resolution: float) -> Positions:
+def positions_of(place: Grid, crs: str, left: float, top: float, resolution: float) -> Positions:
     """Positions of a cell whose outer corner is `left`, `top`."""
     edges = np.arange(2 * _N + 1) * (_STEP * resolution)
     nodes = np.stack(_inverse(place, crs, *np.meshgrid(left + edges, top - edges)))
@@ -53,7 +70,7 @@ def positions_of(place: Place, crs: str, left: float, top: float, resolution: fl
             c -= place.period * np.rint((c - c[..., 1:2, 1:2]) / place.period)
         row_scale, column_scale = (_steepness(g) for g in pieces)
         error = _bend(pieces[0]) / row_scale[0] + _bend(pieces[1]) / column_scale[0]
-        good = np.isfinite(error) & (error < 4 * _TOLERANCE)
+        good = np.isfinite(error) & (error < 4 * TOLERANCE)
     rows, columns = (np.full((CELL, CELL), np.nan) for _ in "yx")
     fill_cells(pieces, good, _STEP, rows, columns)
     # A piece all of whose nodes are outside of the projection has no pixel.
@@ -67,7 +84,7 @@ def positions_of(place: Place, crs: str, left: float, top: float, resolution: fl
     return Positions(rows, columns, *sizes)
 
 
-def _inverse(place: Place, crs: str, x: Array, y: Array) -> tuple[Array, Array]:
+def _inverse(place: Grid, crs: str, x: Array, y: Array) -> tuple[Array, Array]:
     """Rows and columns of points; NaN where the source's CRS has no such point."""
     east, north = transform(crs, place.crs, x, y)
     bad = ~(np.isfinite(east) & np.isfinite(north))
@@ -98,7 +115,7 @@ def _steepness(g: Array) -> tuple[Array, Array]:
 
 
 def _sizes(
-    place: Place, pieces: Array, rows: tuple[Array, Array], columns: tuple[Array, Array]
+    place: Grid, pieces: Array, rows: tuple[Array, Array], columns: tuple[Array, Array]
 ) -> tuple[float, tuple[float, float]]:
     """Median size of a pixel in source pixels, of those that lie within the source as far as some do."""
     inside = place.holds(pieces[0], place.once(pieces[1])).any(axis=(-1, -2))

@@ -10,9 +10,11 @@ import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.geometry.grid import Coord
+from lazypyr.maps.inverse import Positions, positions_of
+from lazypyr.maps.mesh import MeshPlace, mesh_of
 from lazypyr.metadata.dataset import DatasetMetadata
-from lazypyr.metadata.projection import checked_crs, period_of
-from lazypyr.metadata.variables import CoordArray
+from lazypyr.metadata.projection import checked_crs, period_of, transform
+from lazypyr.metadata.variables import CoordArray, Variable
 from lazypyr.pyramids.base import Pyramid
 
 __all__ = ["Axis", "Place", "place_of"]
@@ -89,6 +91,20 @@ class Place:
         """True where the columns cover the whole circle."""
         return self.period > 0 and self.x.size > self.period - 0.5
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.y.size, self.x.size
+
+    def positions(self, crs: str, left: float, top: float, resolution: float) -> Positions:
+        """Positions of a cell of a target whose outer corner is `left`, `top`."""
+        return positions_of(self, crs, left, top, resolution)
+
+    def points(self, rows: Array, columns: Array, crs: str) -> tuple[Array, Array]:
+        """Points of a grid of fractional rows and columns, in another CRS."""
+        x, y = np.meshgrid(self.x.world(columns), self.y.world(rows))
+        return transform(self.crs, crs, x, y)
+
     def once(self, columns: Array) -> Array:
         """Columns of the same meridians nearest to the raster; where it goes round, of its first turn."""
         if not self.period:
@@ -104,10 +120,19 @@ class Place:
         return np.asarray(inside & (columns >= -0.5) & (columns <= self.x.size - 0.5))
 
 
-def place_of(pyramid: Pyramid, crs: str | None = None) -> Place:
-    """Place of level 0 of a pyramid, in `crs` if that is given; PlanError where its metadata don't say it."""
+def place_of(pyramid: Pyramid, crs: str | None = None, lonlat: Any = None) -> Place | MeshPlace:
+    """Place of level 0 of a pyramid, in `crs` or by `lonlat` if they are given; PlanError where nothing says it.
+
+    A grid whose CRS is known goes before longitudes and latitudes of its pixels.
+    """
     metadata = pyramid.metadata
     sizes = dict(zip(pyramid.axes, pyramid.shape, strict=True))
+    if lonlat is not None:
+        return mesh_of(pyramid.name, lonlat, (sizes["y"], sizes["x"]))
+    if crs is None and (pyramid.crs is None or not {"y", "x"} <= set(metadata.along)):
+        found = _lonlat(metadata, (sizes["y"], sizes["x"]))
+        if found is not None:
+            return mesh_of(pyramid.name, found, (sizes["y"], sizes["x"]))
     axes = {axis: _axis(pyramid.name, axis, sizes[axis], metadata.along) for axis in ("y", "x")}
     if crs is None:
         crs = checked_crs(pyramid.crs if pyramid.crs is not None else _assumed(pyramid.name, metadata))
@@ -115,6 +140,31 @@ def place_of(pyramid: Pyramid, crs: str | None = None) -> Place:
     x = axes["x"]
     columns = 0.0 if x.values or not period else period / abs(x.step)
     return Place(crs, axes["y"], x, columns)
+
+
+def _lonlat(metadata: DatasetMetadata, shape: tuple[int, int]) -> tuple[Array, Array] | None:
+    """Longitudes and latitudes of two axes that the dataset has."""
+    planes = [variable for variable in metadata.variables.values() if variable.shape == shape]
+    found = [
+        next(
+            (v for v in planes if v.attrs.get("standard_name") == name or str(v.attrs.get("units")).lower() in units),
+            None,
+        )
+        for name, units in (("longitude", _EAST), ("latitude", _NORTH))
+    ]
+    lon, lat = found
+    return None if lon is None or lat is None else (_values(lon), _values(lat))
+
+
+def _values(variable: Variable) -> Array:
+    """Values as float64, NaN for what holds nothing, unpacked."""
+    values = variable.values.astype("f8")
+    for key in ("_FillValue", "missing_value"):
+        hole = variable.attrs.get(key)
+        if isinstance(hole, int | float):
+            values[variable.values == hole] = np.nan
+    scale, offset = (variable.attrs.get(key, plain) for key, plain in (("scale_factor", 1.0), ("add_offset", 0.0)))
+    return np.asarray(values * scale + offset)
 
 
 def _axis(name: str, axis: str, size: int, along: Mapping[str, Coord | CoordArray]) -> Axis:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lazypyr.errors import PlanError
+from lazypyr.maps.mesh import MeshPlace
 from lazypyr.maps.place import place_of
 from lazypyr.maps.reprojected import ReprojectedPyramid
 from lazypyr.maps.resampling import RESAMPLINGS, chosen_resampling
@@ -27,6 +28,7 @@ def reproject(
     extent: str,
     method: str | None,
     source_crs: Any,
+    lonlat: Any,
 ) -> Pyramid:
     """Pyramid over another grid; see `Pyramid.reproject`."""
     if extent not in ("data", "world"):
@@ -35,7 +37,11 @@ def reproject(
         raise PlanError("reproject: expected either crs, with resolution and bounds if you like, or tiling")
     resampling = chosen_resampling(pyramid, method)
     given = None if source_crs is None else checked_crs(source_crs)
-    place = place_of(pyramid, given)
+    if given is not None and lonlat is not None:
+        raise PlanError(
+            "source_crs is that of the coordinates along y and x; lonlat are longitudes and latitudes: give one of them"
+        )
+    place = place_of(pyramid, given, lonlat)
     if tiling is not None:
         if resolution is not None or bounds is not None:
             raise PlanError(
@@ -46,7 +52,8 @@ def reproject(
         if zoom is not None or extent != "data":
             raise PlanError("zoom and extent are those of a tiling; with crs give resolution and bounds")
         target = plain_target(pyramid.name, place, crs, resolution, bounds)
-    return ReprojectedPyramid(pyramid, target, resampling, given)
+    mesh = place if isinstance(place, MeshPlace) and lonlat is not None else None
+    return ReprojectedPyramid(pyramid, target, resampling, given, mesh)
 
 
 def reprojected_again(parent: Pyramid, entry: Mapping[str, Any]) -> Pyramid:

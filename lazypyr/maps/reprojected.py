@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from lazypyr._util.tokenize import tokenize
+from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
-from lazypyr.maps.inverse import CELL, positions_of
+from lazypyr.maps.inverse import CELL
+from lazypyr.maps.mesh import MeshPlace
 from lazypyr.maps.place import Place, place_of
 from lazypyr.maps.reading import Extract, extract_of
 from lazypyr.maps.resampling import Resampling, holding
@@ -54,6 +56,8 @@ class ReprojectedPyramid(Pyramid):
     resampling : Resampling
     source_crs : str, optional
         CRS of the parent's coordinates, instead of what its metadata say.
+    mesh : MeshPlace, optional
+        Longitudes and latitudes of its pixels, instead of that.
 
     See Also
     --------
@@ -62,10 +66,17 @@ class ReprojectedPyramid(Pyramid):
 
     downsampling: Resampling
 
-    def __init__(self, parent: Pyramid, target: Target, resampling: Resampling, source_crs: str | None = None) -> None:
+    def __init__(
+        self,
+        parent: Pyramid,
+        target: Target,
+        resampling: Resampling,
+        source_crs: str | None = None,
+        mesh: MeshPlace | None = None,
+    ) -> None:
         self.parent, self.target, self.downsampling = parent, target, resampling
-        self._source_crs = source_crs
-        self.place: Place = place_of(parent, source_crs)
+        self._source_crs, self._mesh = source_crs, mesh
+        self.place: Place | MeshPlace = place_of(parent, source_crs) if mesh is None else mesh
         self.name, self.axes, self.dtype = parent.name, parent.axes, parent.dtype
         self._y, self._x = parent.axes.index("y"), parent.axes.index("x")
         plane = {"y": target.shape[0], "x": target.shape[1]}
@@ -106,7 +117,7 @@ class ReprojectedPyramid(Pyramid):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.parent, self.target, self.downsampling, self._source_crs)
+        return type(self), (self.parent, self.target, self.downsampling, self._source_crs, self._mesh)
 
     # What it is
 
@@ -138,9 +149,17 @@ class ReprojectedPyramid(Pyramid):
     def refreshed(self) -> Pyramid:
         fresh = self.parent.refreshed()
         same = fresh is self.parent
-        return self if same else ReprojectedPyramid(fresh, self.target, self.downsampling, self._source_crs)
+        return self if same else self._again(fresh)
+
+    def _again(self, parent: Pyramid) -> Pyramid:
+        return ReprojectedPyramid(parent, self.target, self.downsampling, self._source_crs, self._mesh)
 
     def recipe_arguments(self, place: Callable[[str], str]) -> dict[str, Any]:
+        if self._mesh is not None:
+            raise PlanError(
+                f"{self.name}: a recipe has no pixels, and lonlat are arrays: write them beside the raster, as its CF "
+                "coordinates, where they are found"
+            )
         given = {} if self._source_crs is None else {"source_crs": self._source_crs}
         grid = {key: value for key, value in asdict(self.target).items() if value is not None}
         entry = {**grid, "method": self.method, **given}
@@ -163,8 +182,8 @@ class ReprojectedPyramid(Pyramid):
 
     def _piece(self, level: int, top: int, left: int, rows: slice, columns: slice) -> _Piece | None:
         size = self.target.resolution * 2**level
-        found = positions_of(
-            self.place, self.target.crs, self.target.left + left * size, self.target.top - top * size, size
+        found = self.place.positions(
+            self.target.crs, self.target.left + left * size, self.target.top - top * size, size
         )
         part = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
         y, x = found.rows[part], found.columns[part]

@@ -11,8 +11,9 @@ import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.geometry.grid import Coord
+from lazypyr.maps.mesh import MeshPlace
 from lazypyr.maps.place import Place
-from lazypyr.metadata.projection import axis_unit, checked_crs, is_geographic, period_of, transform
+from lazypyr.metadata.projection import axis_unit, checked_crs, is_geographic, period_of
 from lazypyr.registry import nearest
 
 __all__ = ["TILINGS", "Target", "Tiling", "plain_target", "tiled_target", "tiling_of"]
@@ -129,7 +130,9 @@ def tiling_of(tiling: Any) -> Tiling:
     raise PlanError(f"tiling: expected one of {', '.join(TILINGS)}, got {tiling!r}{hint}")
 
 
-def tiled_target(name: str, place: Place, tiling: Tiling, zoom: Sequence[int] | None, *, world: bool) -> Target:
+def tiled_target(
+    name: str, place: Place | MeshPlace, tiling: Tiling, zoom: Sequence[int] | None, *, world: bool
+) -> Target:
     """Part of a tile matrix set that a raster covers, out to the tiles of the coarsest zoom; all of it for `world`."""
     x, y = _points(place, tiling.crs)
     left, bottom, right, top = reach = _reach(name, place, tiling.crs, tiling.bounds, x, y)
@@ -162,7 +165,9 @@ def tiled_target(name: str, place: Place, tiling: Tiling, zoom: Sequence[int] | 
     )
 
 
-def plain_target(name: str, place: Place, crs: Any, resolution: float | None, bounds: Sequence[float] | None) -> Target:
+def plain_target(
+    name: str, place: Place | MeshPlace, crs: Any, resolution: float | None, bounds: Sequence[float] | None
+) -> Target:
     """Grid in a CRS: of the pixel size and bounds given, else of those of the raster."""
     text = checked_crs(crs)
     x, y = _points(place, text)
@@ -210,15 +215,14 @@ def _zooms(zoom: Sequence[int]) -> tuple[int, int]:
     return int(low), int(high)
 
 
-def _points(place: Place, crs: str) -> tuple[Array, Array]:
+def _points(place: Place | MeshPlace, crs: str) -> tuple[Array, Array]:
     """Points of a raster, out to its edges, in another CRS."""
-    rows = np.linspace(-0.5, place.y.size - 0.5, _ALONG)
-    columns = np.linspace(-0.5, place.x.size - 0.5, _ALONG)
-    x, y = np.meshgrid(place.x.world(columns), place.y.world(rows))
-    return transform(place.crs, crs, x, y)
+    rows = np.linspace(-0.5, place.shape[0] - 0.5, _ALONG)
+    columns = np.linspace(-0.5, place.shape[1] - 0.5, _ALONG)
+    return place.points(rows, columns, crs)
 
 
-def _reach(name: str, place: Place, crs: str, domain: Bounds | None, x: Array, y: Array) -> Bounds:
+def _reach(name: str, place: Place | MeshPlace, crs: str, domain: Bounds | None, x: Array, y: Array) -> Bounds:
     """Left, bottom, right and top of a raster in a CRS, within the domain of a tile matrix set or cylindrical projection."""
     turn = period_of(crs)
     finite = np.isfinite(x) & np.isfinite(y)
@@ -244,9 +248,9 @@ def _reach(name: str, place: Place, crs: str, domain: Bounds | None, x: Array, y
     return left, bottom, right, top
 
 
-def _pixel(name: str, place: Place, crs: str, x: Array, y: Array) -> float:
+def _pixel(name: str, place: Place | MeshPlace, crs: str, x: Array, y: Array) -> float:
     """Median size of the pixels of a raster in another CRS."""
-    rows, columns = (place.y.size / (_ALONG - 1), place.x.size / (_ALONG - 1))
+    rows, columns = (place.shape[0] / (_ALONG - 1), place.shape[1] / (_ALONG - 1))
     turn = period_of(crs)
     with np.errstate(invalid="ignore"):
         dx = np.diff(x, axis=1)[:-1]

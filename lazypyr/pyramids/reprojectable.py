@@ -46,6 +46,7 @@ class Reprojectable:
         extent: str = "data",
         method: str | None = None,
         source_crs: Any = None,
+        lonlat: Any = None,
     ) -> Any:
         """Pyramid in another map projection, computed when it is read.
 
@@ -73,6 +74,9 @@ class Reprojectable:
 
         source_crs : str or object that pyproj takes, optional
             CRS of the coordinates of this pyramid, instead of what its metadata say.
+        lonlat : (array, array) or (Pyramid, Pyramid), optional
+            Longitude and latitude of each pixel in degrees, of the shape of level 0 in y and x: curvilinear grids, radar
+            geometry. By default those that the dataset has as 2-D coordinates, where no CRS is known.
 
         Returns
         -------
@@ -106,4 +110,5 @@ class Reprojectable:
             extent=extent,
             method=method,
             source_crs=source_crs,
+            lonlat=lonlat,
         )
