@@ -114,7 +114,7 @@ def on_earth(folder: Path) -> dict:
         folder / "dem.zarr", data=rows, attributes={**place, "spatial:transform": [10, 0, 500000, 0, -10, 4200000]}
     )
     zarr.create_array(folder / "mask.zarr", data=rows > 300)
-    zarr.create_array(folder / "slc.zarr", data=np.repeat(rows[..., None], 4, 2).astype("c8"))
+    zarr.create_array(folder / "scene.zarr", data=np.repeat(rows[..., None], 4, 2).astype("c8"))
     return {}
 
 
