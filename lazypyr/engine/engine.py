@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterable
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from lazypyr.engine.chunks import checked_chunk, cut, full_size, only_chunk, war
 from lazypyr.engine.far import ChunksOf, ask_ahead, execute, run_when_here
 from lazypyr.engine.limiter import MemoryLimiter
 from lazypyr.engine.pools import DaemonThreadPool, cpu_count, run_tasks
+from lazypyr.engine.read_ahead import ViewReader
+from lazypyr.engine.sinks import ChunkSink
 from lazypyr.errors import BusyError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
@@ -49,16 +51,6 @@ def _sizeof(value: Any) -> int:
     return len(value) if isinstance(value, bytes) else int(value.nbytes)
 
 
-class ChunkSink(Protocol):
-    """Store of computed chunks beyond this process, such as `lazypyr.store.overlay.overlay.OverlayChunks`, for pyramids that it knows."""
-
-    def get(self, pyramid: Pyramid, level: int, index: tuple[int, ...], *, quick: bool = False) -> Array | None:
-        """The full-size chunk, None if it isn't here; `quick`: look only where that costs next to nothing."""
-
-    def put(self, pyramid: Pyramid, level: int, index: tuple[int, ...], chunk: Array) -> None:
-        """Keep a full-size chunk, if that is wanted; never an error."""
-
-
 class Engine:
     """Execution engine of pyramids: every chunk is computed once at a time, and cached while there is room.
 
@@ -72,6 +64,8 @@ class Engine:
         Threads that compute; by default one for each CPU that this process may use.
     timeout_s : float
         Seconds that a request waits for its turn, or for a chunk that another thread computes, before `BusyError`.
+    read_ahead : bool
+        Compute what lies around the chunks that are asked for, of sources that are far, while nobody waits: for people who look around.
 
     Raises
     ------
@@ -99,6 +93,7 @@ class Engine:
         inflight_bytes: int = DEFAULT_INFLIGHT_BYTES,
         workers: int | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        read_ahead: bool = False,
     ) -> None:
         for name, value, least in (
             ("cache_bytes", cache_bytes, 0),
@@ -108,7 +103,7 @@ class Engine:
             whole_number(value, name, least)
         most = threading.TIMEOUT_MAX
         self.timeout_s = positive(timeout_s, "timeout_s", f"seconds above 0, at most {most:.0f}", most=most)
-        self.cache_bytes, self.inflight_bytes = int(cache_bytes), int(inflight_bytes)
+        self.cache_bytes, self.inflight_bytes, self.read_ahead = int(cache_bytes), int(inflight_bytes), bool(read_ahead)
         self.workers = int(workers) if workers is not None else cpu_count()
         self._sinks: tuple[ChunkSink, ...] = ()
         self._cache_of: Engine | None = None
@@ -125,6 +120,7 @@ class Engine:
         self._limiter = MemoryLimiter(self.inflight_bytes, self.timeout_s)
         self.chunk_memory = ChunkMemory(self._cache.storage, self.inflight_bytes // 2)
         self._warned: set[str] = set()
+        self._views = ViewReader(self.chunk, self.get_cached, self.cache_info) if self.read_ahead else None
 
     def beside(self) -> Engine:
         """Engine that shares the cache of this one, not its threads: work that hangs in one holds no other up."""
@@ -158,6 +154,7 @@ class Engine:
             "inflight_bytes": self.inflight_bytes,
             "workers": self.workers,
             "timeout_s": self.timeout_s,
+            "read_ahead": self.read_ahead,
         }
 
     def __getstate__(self) -> tuple[dict[str, Any], Engine | None]:
@@ -206,6 +203,8 @@ class Engine:
 
     def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
         """Pixels of a window, put together of cached chunks; read-only."""
+        if self._views is not None and id(self) not in _reserved.get():
+            self._views.saw(pyramid, level, windows.chunk_index_windows(window, pyramid.chunks))
         only = only_chunk(window, pyramid.chunks)
         if only is not None:
             return cut(self.chunk(pyramid, level, only), pyramid.chunks, only, window)
@@ -219,7 +218,7 @@ class Engine:
                 self.chunk(pyramid, level, index), pyramid.chunks, index, part
             )
 
-        of = pyramid, level, windows.chunk_index_windows(window, pyramid.chunks)
+        of = pyramid, level, list(windows.chunk_index_windows(window, pyramid.chunks))
         with contextlib.nullcontext() if self._sinks or not pyramid.is_far else ask_ahead(of, self, self.chunk_memory):
             self.run_tasks(partial(place, index) for index in indices)
         out.flags.writeable = False
@@ -267,6 +266,8 @@ class Engine:
         of : (Pyramid, int, iterable of indices), optional
             Chunks of a level that it needs: what is far of them is asked for now, and no thread is held while it comes.
         """
+        if self._views is not None and of is not None:
+            self._views.saw(*of)
         value, computation = self._cache.submit(key, compute, urgent=id(self) in _reserved.get())
         if computation is None:
             return value, None
@@ -388,6 +389,8 @@ class Engine:
         """Let go of threads and chunks; the engine may be used again and then starts afresh."""
         self._request_pool.close()
         self._task_pool.close()
+        if self._views is not None:
+            self._views.close()
         self._start()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from lazypyr.sources.far.ahead import ReadAhead, StoredChunk, reading_ahead, wit
 __all__ = ["ChunksOf", "ask_ahead", "execute", "run_when_here"]
 
 Array = np.ndarray[Any, Any]
-ChunksOf = tuple[Pyramid, int, Iterable[tuple[int, ...]]]
+ChunksOf = tuple[Pyramid, int, Collection[tuple[int, ...]]]
 """A pyramid, a level, and indices of chunks of it."""
 
 log = logging.getLogger("lazypyr")

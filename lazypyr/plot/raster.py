@@ -43,7 +43,7 @@ _shared: dict[str, Engine] = {}
 
 def shared_engine() -> Engine:
     """Engine shared by all plots of this process, and its cache."""
-    return _shared.setdefault("engine", Engine())
+    return _shared.setdefault("engine", Engine(read_ahead=True))
 
 
 def raster_plot(

@@ -38,6 +38,7 @@ _HOST = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,]+", re.ASCII)
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _CLOSE_SECONDS = 10.0
+_OF_ENGINE = ("cache_bytes", "inflight_bytes", "timeout_s")
 _BACKLOG = 1024
 
 
@@ -187,15 +188,21 @@ def _stores(sources: Any, options: dict[str, Any]) -> dict[str, LazyPyramidStore
         and not any(isinstance(v, bytes | bytearray | memoryview) for v in sources.values())
     )
     if not named:
-        store = _store(sources, options)
+        store = _store(sources, options if options.get("engine") is not None else _with_engine(options))
         first = next(iter(store.pyramids.values()))
         return {name_of(first.name): store}
     if options.get("engine") is not None:
         return {name: _store(source, options) for name, source in sources.items()}
-    settings = {name: options.pop(name) for name in ("cache_bytes", "inflight_bytes", "timeout_s") if name in options}
-    engine = Engine(**{name: value for name, value in settings.items() if value is not None})
+    rest = _with_engine(options)
     # One cache for all of them together; threads of its own for each, which may hang.
-    return {name: _store(source, {**options, "engine": engine.beside()}) for name, source in sources.items()}
+    return {name: _store(source, {**rest, "engine": rest["engine"].beside()}) for name, source in sources.items()}
+
+
+def _with_engine(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with an engine of theirs: people who look at a tile look next at what is beside it."""
+    settings = {name: options[name] for name in _OF_ENGINE if options.get(name) is not None}
+    rest = {name: value for name, value in options.items() if name not in _OF_ENGINE}
+    return {**rest, "engine": Engine(**settings, read_ahead=True)}
 
 
 def _store(source: Any, options: Mapping[str, Any]) -> LazyPyramidStore:

@@ -13,7 +13,7 @@ from lazypyr.sources.chunk_memory import ByteBudget, present_memory
 from lazypyr.sources.far.chunks import ChunkFetcher, Flight, begin
 from lazypyr.sources.far.loop import LOCK
 
-__all__ = ["ReadAhead", "StoredChunk", "consumed", "reading_ahead", "within"]
+__all__ = ["ReadAhead", "StoredChunk", "consumed", "in_background", "reading_ahead", "within"]
 
 Index = tuple[int, ...]
 StoredChunk = tuple[ChunkFetcher, Index]
@@ -21,6 +21,7 @@ StoredChunk = tuple[ChunkFetcher, Index]
 _ROOM_BYTES = 32 * 2**20
 _FEW_CHUNKS = 64
 
+_behind: ContextVar[bool] = ContextVar("lazypyr_behind", default=False)
 _active: ContextVar[tuple[ReadAhead, ...]] = ContextVar("lazypyr_read_ahead", default=())
 
 
@@ -46,7 +47,7 @@ class ReadAhead:
         first, n_bytes = self._draw(self._room)
         self.count = len(first)
         # Few chunks are a tile of somebody who waits; an overview of all has time.
-        self.priority = 0 if self.count < _FEW_CHUNKS and n_bytes < self._room else 1
+        self.priority = 2 if _behind.get() else 0 if self.count < _FEW_CHUNKS and n_bytes < self._room else 1
         if budget is None:
             self._begin(first, 0)
         elif first:
@@ -159,6 +160,16 @@ def within(ahead: ReadAhead) -> Iterator[None]:
         yield
     finally:
         _active.reset(token)
+
+
+@contextlib.contextmanager
+def in_background() -> Iterator[None]:
+    """Context of work that nobody waits for: its requests come after all others."""
+    token = _behind.set(True)
+    try:
+        yield
+    finally:
+        _behind.reset(token)
 
 
 @contextlib.contextmanager
