@@ -125,6 +125,7 @@ def describe(pyramid: Pyramid) -> dict[str, Any]:
             axis: {"origin": coord.origin, "step": coord.step, "unit": coord.unit}
             for axis, coord in pyramid.coords.items()
         },
+        "affine": pyramid.metadata.affine and list(pyramid.metadata.affine),
         "fingerprint": pyramid.fingerprint,
         "levels": levels,
         "source_bytes": levels[0]["bytes"],
@@ -158,6 +159,8 @@ def _text(facts: dict[str, Any]) -> str:
         f"  {axis:<12} {coord['origin']:.10g} {coord['step']:+.10g} a pixel{' ' + coord['unit'] if coord['unit'] else ''}"
         for axis, coord in facts["coords"].items()
     ]
+    if facts["affine"]:
+        lines.append(f"  rotated      {' '.join(f'{number:.10g}' for number in facts['affine'])}")
     if facts["crs"]:
         lines.append(f"  crs          {facts['crs'][:80]}")
     hint = "Stored levels stay as they are, whatever --method says; --levels recompute makes them anew."

@@ -45,6 +45,9 @@ class DatasetMetadata:
         Hints for viewers: "window" (low, high), "colors", "labels".
     dims : Mapping[str, str]
         Names of the dimensions as the source has them, by axis: ``{"y": "lat"}``.
+    affine : tuple of 6 floats or None
+        ``x = a * column + b * row + c``, ``y = d * column + e * row + f`` at pixel edges, of a rotated or sheared grid only:
+        its y and x have no coordinates of their own.
 
     Examples
     --------
@@ -66,6 +69,7 @@ class DatasetMetadata:
     ome: Any = None
     display: Mapping[str, Any] | None = None
     dims: Mapping[str, str] = field(default_factory=dict)
+    affine: tuple[float, ...] | None = None
 
     @property
     def coords(self) -> dict[str, Coord]:
@@ -112,11 +116,21 @@ class DatasetMetadata:
                 along[axis] = known.at(shape, scale, shift)
             elif known is not None:
                 along[axis] = Coord(known.at(shift), known.step * scale, known.unit)
-        return replace(self, along=along)
+        return replace(self, along=along, affine=self.affine_at(axes, level))
+
+    def affine_at(self, axes: Sequence[str], level: SupportsLevel) -> tuple[float, ...] | None:
+        """`affine` of a level: a pixel is `scale` pixels wide about its sample."""
+        if self.affine is None or not {"y", "x"} <= set(axes):
+            return self.affine
+        a, b, c, d, e, f = self.affine
+        (sy, ty), (sx, tx) = ((level.scale[i], level.translation[i]) for i in (axes.index("y"), axes.index("x")))
+        row, column = ty + (1 - sy) / 2, tx + (1 - sx) / 2
+        return a * sx, b * sy, a * column + b * row + c, d * sx, e * sy, d * column + e * row + f
 
     def placed(self, coords: Mapping[str, Coord]) -> DatasetMetadata:
         """Same facts with other coordinates of some axes."""
-        return replace(self, along={**self.along, **coords})
+        affine = None if {"y", "x"} & set(coords) else self.affine
+        return replace(self, along={**self.along, **coords}, affine=affine)
 
     def replaced(self, **members: Any) -> DatasetMetadata:
         """Same facts but for some.

@@ -12,7 +12,7 @@ import numpy as np
 from lazypyr.errors import PlanError
 from lazypyr.geometry.grid import Coord
 
-__all__ = ["affine_coords", "crs_of", "georeference", "numbers"]
+__all__ = ["affine_coords", "crs_of", "georeference", "numbers", "rotated_affine", "rotated_of"]
 
 
 def georeference(
@@ -52,14 +52,35 @@ def georeference(
     ({'y': Coord(origin=995.0, step=-10.0, unit=None), 'x': Coord(origin=5.0, step=10.0, unit=None)}, 'EPSG:32633')
     """
     crs = crs_of(attrs)
-    declared = attrs.get("spatial:shape")
-    if declared is not None and "y" in axes and "x" in axes:
-        plane = [shape[axes.index("y")], shape[axes.index("x")]]
-        if numbers(declared, "spatial:shape", (2, 3))[-2:] != plane:
-            return {}, crs
+    if _is_of_another(attrs, axes, shape):
+        return {}, crs
     affine, node = _affine(attrs)
     coords = affine_coords(affine, node=node) if affine else {}
     return {axis: coord for axis, coord in coords.items() if axis in axes}, crs
+
+
+def _is_of_another(attrs: Mapping[str, Any], axes: Sequence[str], shape: Sequence[int]) -> bool:
+    """True where attributes are about an array of another shape."""
+    declared = attrs.get("spatial:shape")
+    if declared is None or "y" not in axes or "x" not in axes:
+        return False
+    plane = [shape[axes.index("y")], shape[axes.index("x")]]
+    return numbers(declared, "spatial:shape", (2, 3))[-2:] != plane
+
+
+def rotated_of(attrs: Mapping[str, Any], axes: Sequence[str], shape: Sequence[int]) -> tuple[float, ...] | None:
+    """Transform of a rotated or sheared grid from attributes, at pixel edges, else None; see `georeference`."""
+    affine, node = (None, False) if _is_of_another(attrs, axes, shape) else _affine(attrs)
+    return rotated_affine(affine, node=node) if affine else None
+
+
+def rotated_affine(affine: Sequence[float], *, node: bool = False) -> tuple[float, ...] | None:
+    """Transform ``x = a * column + b * row + c``, ``y = d * column + e * row + f`` at pixel edges, if it turns or shears."""
+    a, b, c, d, e, f = map(float, affine[:6])
+    if not (b or d) or a * e == b * d:
+        return None
+    half = 0.5 if node else 0.0
+    return a, b, c - half * (a + b), d, e, f - half * (d + e)
 
 
 def _affine(attrs: Mapping[str, Any]) -> tuple[Sequence[float] | None, bool]:

@@ -12,7 +12,7 @@ from lazypyr.errors import PlanError
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.grid import Coord
 from lazypyr.metadata.crs import crs_of_mapping
-from lazypyr.metadata.georeference import crs_of, georeference
+from lazypyr.metadata.georeference import crs_of, georeference, rotated_of
 from lazypyr.metadata.read import Multiscales, coords_of_level, read_multiscales, spatial_coords
 from lazypyr.metadata.variables import CoordArray, Variable
 
@@ -180,6 +180,9 @@ class Surroundings:
         if stated is None and self.level is not None:
             stated = self.level.coords(axes)
         transform = {**self._affine(axes, mapping), **(stated or {})}
+        affine = None if set(SPATIAL_AXES) & set(arrays) else self._rotated(axes, mapping)
+        if affine is not None:
+            transform = {axis: coord for axis, coord in transform.items() if axis not in SPATIAL_AXES}
         placed = {axis: c.or_stated(transform[axis]) if axis in transform else c for axis, c in arrays.items()}
         merged: dict[str, Any] = {}
         for attrs in reversed(self.groups):
@@ -192,12 +195,23 @@ class Surroundings:
             "attrs": dict(self.attrs),
             "group_attrs": merged,
             "dims": {axis: dim for axis, dim in zip(axes, self.dims, strict=False) if dim},
+            "affine": affine,
         }
 
     def _crs(self, mapping: Variable | None) -> str | None:
         """The CRS by what is nearest to the array."""
         own = crs_of(self.attrs) or (crs_of_mapping(mapping.attrs) if mapping is not None else None)
         return own or next((crs for attrs in self.groups if (crs := crs_of(attrs))), None)
+
+    def _rotated(self, axes: Sequence[str], mapping: Variable | None) -> tuple[float, ...] | None:
+        """Transform of a rotated grid, where the nearest one that is stated is one."""
+        for attrs in self._stated(mapping):
+            if georeference(attrs, axes, self.shape)[0]:
+                return None
+            affine = rotated_of(attrs, axes, self.shape)
+            if affine is not None:
+                return affine
+        return None
 
     def _affine(self, axes: Sequence[str], mapping: Variable | None) -> dict[str, Coord]:
         """Coordinates of y and x by a transform: of the array, of its grid mapping, of the groups."""

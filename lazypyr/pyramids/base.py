@@ -265,7 +265,7 @@ class Pyramid(Described, HasRecipe, Represented, Reprojectable, ABC):
     @property
     def georeference(self) -> tuple[Any, ...]:
         """Axes, coordinates and CRS: pyramids of equal pixels may differ in them."""
-        return self.axes, dict(self.coords), self.crs
+        return self.axes, dict(self.coords), self.crs, self.metadata.affine
 
     @property
     def method(self) -> str:

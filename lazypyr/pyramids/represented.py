@@ -166,9 +166,15 @@ class Represented:
 
 
 def extent_text(pyramid: Any) -> str:
-    """Outer edges of a pyramid along x and y, with their units: "x 0 to 400 m, y 600 to 0 m"; empty where unknown."""
+    """Outer edges of a pyramid along x and y, with their units: "x 0 to 400 m, y 600 to 0 m"; empty where unknown.
+
+    Of a rotated grid the angle of its rows to the x of the world, counter-clockwise.
+    """
     try:
         coords = pyramid.coords
+        if pyramid.metadata.affine is not None:
+            a, _, _, d, _, _ = pyramid.metadata.affine
+            return f"a grid rotated by {math.degrees(math.atan2(d, a)):.4g} degrees"
         left, bottom, right, top = pyramid.grid.extent()
     except LazypyrError:  # coordinates that can't be read: a repr is never an error
         return ""

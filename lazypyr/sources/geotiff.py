@@ -23,7 +23,7 @@ from lazypyr._util.optional import need
 from lazypyr._util.places import head_of, is_url, local_path, place_of
 from lazypyr.errors import PlanError, SourceError
 from lazypyr.geometry.windows import Window
-from lazypyr.metadata.georeference import affine_coords
+from lazypyr.metadata.georeference import affine_coords, rotated_affine
 from lazypyr.sources.base import Source, native
 from lazypyr.sources.opener import OpenedSource, Opener, OpenOptions, check_array
 from lazypyr.sources.tiff import TiffOpener
@@ -170,6 +170,8 @@ class GeoTiffSource(Source):
         self.attrs, self.crs = _attributes(dataset), _crs(dataset)
         if file.is_placed():
             placed = affine_coords(list(dataset.transform)[:6])
+            # An overview covers what the file covers: the transform of rasterio is its own.
+            self.metadata = self.metadata.replaced(affine=rotated_affine(list(dataset.transform)[:6]))
             self.coords = {axis: replace(coord, unit=_unit(dataset.crs)) for axis, coord in placed.items()}
         declared = [value for value in dataset.nodatavals if value is not None]
         self.nodata = options.nodata_of({"_FillValue": declared[0]} if declared else {}, self.dtype)

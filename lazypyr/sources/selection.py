@@ -188,7 +188,22 @@ def selected_metadata(metadata: DatasetMetadata, taken: Mapping[str, Taken]) -> 
         elif isinstance(coordinate, CoordArray):
             variables[coordinate.name] = _scalar(coordinate, part)
     dims = {axis: dim for axis, dim in metadata.dims.items() if not isinstance(taken.get(axis), int)}
-    return metadata.replaced(along=along, variables=variables, dims=dims, ome=_ome(metadata.ome, taken))
+    return metadata.replaced(
+        along=along,
+        variables=variables,
+        dims=dims,
+        ome=_ome(metadata.ome, taken),
+        affine=_shifted(metadata.affine, taken),
+    )
+
+
+def _shifted(affine: tuple[float, ...] | None, taken: Mapping[str, Taken]) -> tuple[float, ...] | None:
+    """Transform of a rotated grid from the first row and column on that are taken."""
+    if affine is None:
+        return None
+    a, b, c, d, e, f = affine
+    row, column = (part.start or 0 if isinstance(part := taken.get(axis), slice) else 0 for axis in ("y", "x"))
+    return a, b, a * column + b * row + c, d, e, d * column + e * row + f
 
 
 def _ome(ome: OmeMetadata | None, taken: Mapping[str, Taken]) -> OmeMetadata | None:

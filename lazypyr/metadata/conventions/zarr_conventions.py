@@ -15,6 +15,7 @@ from typing import Any
 from lazypyr.geometry.grid import Coord
 from lazypyr.metadata.conventions.base import Convention, Hierarchy
 from lazypyr.metadata.crs import authority_code, is_wkt
+from lazypyr.metadata.dataset import EMPTY
 from lazypyr.metadata.protocol import SupportsLevel, SupportsMultiscales
 
 __all__ = ["ZarrConventions", "layout", "proj", "spatial_transform"]
@@ -84,12 +85,18 @@ class ZarrConventions(Convention):
 
 
 def located(pyramid: SupportsMultiscales) -> bool:
-    """True where an affine says where the pyramid lies in the plane: both of its axes are even."""
-    return "y" in pyramid.coords and "x" in pyramid.coords
+    """True where an affine says where the pyramid lies in the plane: both of its axes are even, or the grid is rotated."""
+    return ("y" in pyramid.coords and "x" in pyramid.coords) or _rotated(pyramid) is not None
+
+
+def _rotated(pyramid: SupportsMultiscales) -> tuple[float, ...] | None:
+    return getattr(pyramid, "metadata", EMPTY).affine if {"y", "x"} <= set(pyramid.axes) else None
 
 
 def spatial_transform(pyramid: SupportsMultiscales, level: SupportsLevel) -> list[float]:
-    """``[a, b, c, d, e, f]`` of a level: ``x = a * column + c``, ``y = e * row + f``, at pixel edges."""
+    """``[a, b, c, d, e, f]`` of a level: ``x = a * column + b * row + c``, ``y = d * column + e * row + f``, at pixel edges."""
+    if _rotated(pyramid) is not None:
+        return list(pyramid.metadata.affine_at(pyramid.axes, level))  # type: ignore[attr-defined]
     c, a = _edge(pyramid, level, "x")
     f, e = _edge(pyramid, level, "y")
     return [a, 0.0, c, 0.0, e, f]
@@ -104,9 +111,11 @@ def _edge(pyramid: SupportsMultiscales, level: SupportsLevel, axis: str) -> tupl
 def bbox(pyramid: SupportsMultiscales) -> list[float]:
     """``[xmin, ymin, xmax, ymax]`` of level 0, outer pixel edges."""
     level = pyramid.levels[0]
-    a, _, c, _, e, f = spatial_transform(pyramid, level)
-    xs = c, c + a * level.shape[pyramid.axes.index("x")]
-    ys = f, f + e * level.shape[pyramid.axes.index("y")]
+    a, b, c, d, e, f = spatial_transform(pyramid, level)
+    height, width = (level.shape[pyramid.axes.index(axis)] for axis in ("y", "x"))
+    corners = [(column, row) for column in (0, width) for row in (0, height)]
+    xs = [a * column + b * row + c for column, row in corners]
+    ys = [d * column + e * row + f for column, row in corners]
     return [min(xs), min(ys), max(xs), max(ys)]
 
 
