@@ -61,7 +61,8 @@ def forget_secrets(error: BaseException | None) -> None:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        error.args = tuple(without_secrets(value) if isinstance(value, str) else value for value in error.args)
+        with contextlib.suppress(AttributeError):  # those of GDAL can't be set; the setting of other members goes on
+            error.args = tuple(without_secrets(value) if isinstance(value, str) else value for value in error.args)
         for name in (*vars(error), "strerror", "filename", "filename2"):
             value = getattr(error, name, None)
             if isinstance(value, str) and without_secrets(value) != value:
