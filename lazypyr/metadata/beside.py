@@ -25,7 +25,7 @@ Place = tuple[int, float, float]
 _MAX_PIXELS = 2**24
 # Attributes that name others, or are written anew.
 _LEFT_OUT = frozenset({"_ARRAY_DIMENSIONS", "bounds", "climatology", "coordinates", "grid_mapping"})
-_LONGITUDES = {"degrees_east", "degree_east", "degrees_e", "degree_e", "degreee", "degreese"}
+_LONGITUDES = {"degrees_east", "degree_east", "degrees_e", "degree_e"}
 
 
 def variables_beside(pyramid: SupportsMultiscales, level: int) -> dict[str, Variable]:
