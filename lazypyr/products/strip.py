@@ -1,4 +1,4 @@
-"""ColorPlanes worked on in runs of pixels: what lies between two steps stays in the processor's cache, in memory used again.
+"""Arrays worked on in runs of pixels: what lies between two steps stays in the processor's cache, in memory used again.
 
 Fresh memory for what lies between costs more than most of the steps themselves.
 """
@@ -32,12 +32,12 @@ def strips(*arrays: Array) -> Iterator[list[Array]]:
         yield [array[..., start : start + STRIP] for array in flat]
 
 
-class _Rooms(threading.local):
+class _Scratch(threading.local):
     def __init__(self) -> None:
         self.free: dict[tuple[Any, ...], list[Array]] = {}
 
 
-_rooms = _Rooms()
+_scratch = _Scratch()
 
 
 class scratch:
@@ -50,12 +50,12 @@ class scratch:
         self._dtypes = dtypes
 
     def __enter__(self) -> list[Array]:
-        free = _rooms.free.pop(self._dtypes, [])
+        free = _scratch.free.pop(self._dtypes, [])
         self._arrays = free or [np.empty(STRIP, dtype) for dtype in self._dtypes]
         return self._arrays
 
     def __exit__(self, *error: object) -> None:
-        _rooms.free[self._dtypes] = self._arrays
+        _scratch.free[self._dtypes] = self._arrays
 
 
 def rows_in_strip(plane: Array) -> int:
