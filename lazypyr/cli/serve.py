@@ -57,6 +57,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         default=3,
         help="format at /NAME/ (default: 3); both formats are at /v2/NAME/ and /v3/NAME/",
     )
+    add("--layout", default="{level}", help="path of a level's array (default: {level}), or a name: xarray")
     add("--compressor", default="zstd", metavar="NAME", help="codec of the chunks: zstd (default), none, blosc, ...")
     add("--warm", action="store_true", help="compute the coarsest levels before serving")
     add(
@@ -140,6 +141,7 @@ def run(args: argparse.Namespace) -> None:
         workers=args.workers,
         open_browser=args.open,
         zarr_format=args.zarr_format,
+        layout=args.layout,
         compressor=None if args.compressor == "none" else args.compressor,
         **options,
     )

@@ -269,3 +269,27 @@ def test_command_from_another_folder(tmp_path, data_dir):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["levels"][0]["shape"] == [3, 718, 791]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("layout", "path"), [("xarray", "1/image"), ("{level}", "1"), ("a/{level}", "a/1")])
+def test_sources_are_served_in_a_layout(tmp_path, monkeypatch, layout, path):
+    zarr.create_array(tmp_path / "a.zarr", data=np.arange(4096.0).reshape(64, 64))
+    serve, handles = lazypyr.serve, []
+    monkeypatch.setattr(
+        lazypyr, "serve", lambda sources, **options: handles.append(serve(sources, background=True, **options))
+    )
+    try:
+        assert main(["serve", str(tmp_path / "a.zarr"), "--layout", layout, "--chunks", "32", "--port", "0"]) == 0
+        level = zarr.open_array(f"{handles[0].url}/a/{path}", mode="r")
+        np.testing.assert_array_equal(level[...], np.arange(4096.0).reshape(64, 64)[::2, ::2])
+    finally:
+        for handle in handles:
+            handle.close()
+
+
+def test_a_misspelt_layout_is_one_line(tmp_path, capsys):
+    zarr.create_array(tmp_path / "a.zarr", data=np.zeros((8, 8)))
+    assert main(["serve", str(tmp_path / "a.zarr"), "--layout", "xaray", "--port", "0"]) == 1
+    complaint = capsys.readouterr().err
+    assert "did you mean 'xarray'" in complaint
+    assert "Traceback" not in complaint
