@@ -33,6 +33,11 @@ __all__ = [
 class LazypyrError(Exception):
     """Base of every error that lazypyr raises on purpose. URLs in its message have no passwords and signatures.
 
+    Parameters
+    ----------
+    *args : object
+        Text of the error.
+
     Examples
     --------
     >>> issubclass(SourceError, LazypyrError)
@@ -47,6 +52,11 @@ class LazypyrError(Exception):
 
 class PlanError(LazypyrError, ValueError):
     """Bad input, found before any pixel is read.
+
+    Parameters
+    ----------
+    *args : object
+        Text of the error.
 
     Examples
     --------
@@ -153,6 +163,11 @@ class ComputeError(_Located, RuntimeError):
 class BusyError(LazypyrError, TimeoutError):
     """The memory limit or a deadline refused the work; the same request may succeed later.
 
+    Parameters
+    ----------
+    *args : object
+        Text of the error.
+
     Examples
     --------
     >>> issubclass(BusyError, TimeoutError)
@@ -162,6 +177,11 @@ class BusyError(LazypyrError, TimeoutError):
 
 class DestinationError(LazypyrError, OSError):
     """Levels or chunks could not be written; what was there before is unchanged.
+
+    Parameters
+    ----------
+    *args : object
+        Text of the error.
 
     Examples
     --------
