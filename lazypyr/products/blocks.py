@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from lazypyr.products.base import Input
-from lazypyr.products.context import Array, Ranges
+from lazypyr.products.context import Array, Ranges, Read
 from lazypyr.products.sliced import SlicedArray
 
-__all__ = ["Blocks", "Channels", "SlicedLevel"]
+__all__ = ["Blocks", "Channels", "SlicedLevel", "channels_of"]
 
 
 class Blocks:
@@ -157,6 +157,11 @@ class Channels(np.lib.mixins.NDArrayOperatorsMixin):
                 )
             raise IndexError(f"{len(parts)} channel index(es) given, the input has {len(self.shape)} channel axes")
         return tuple(_inside(part, n, "channel") for part, n in zip(parts, self.shape, strict=True))
+
+
+def channels_of(source: Input, where: Ranges, read: Read) -> Channels:
+    """Channels of an input in a block whose first ranges are those of y and x, for a product that computes it."""
+    return Channels(source, where[0], where[1], Blocks(lambda ranges: read(0, ranges)))
 
 
 class SlicedLevel(SlicedArray):

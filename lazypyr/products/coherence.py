@@ -11,7 +11,7 @@ import numpy as np
 from lazypyr._util.checks import one_or_two
 from lazypyr.errors import PlanError
 from lazypyr.products.base import BuiltInProduct, Input, Output, Product, by_channel, need_complex
-from lazypyr.products.blocks import Blocks, Channels
+from lazypyr.products.blocks import channels_of
 from lazypyr.products.context import Array, ProductContext, Ranges, Read
 from lazypyr.products.insar import PAIRS, known_pairs, pair_sizes, real_of
 from lazypyr.products.strip import rows_in_strip
@@ -55,8 +55,7 @@ class Coherence(BuiltInProduct):
         self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
     ) -> Array:
         (source,) = inputs
-        rows, columns = where[:2]
-        z = Channels(source, rows, columns, Blocks(lambda ranges: read(0, ranges)))
+        z = channels_of(source, where, read)
         pair = PAIRS[self.pairs][2]
 
         def write(plane: Array, *k: int) -> None:

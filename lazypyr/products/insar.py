@@ -10,7 +10,7 @@ import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.products.base import BuiltInProduct, Input, Output, Product, by_channel, need_complex, need_real
-from lazypyr.products.blocks import Blocks, Channels
+from lazypyr.products.blocks import channels_of
 from lazypyr.products.context import Array, ProductContext, Ranges, Read
 from lazypyr.products.strip import scratch, strips
 
@@ -251,8 +251,7 @@ class Interferogram(BuiltInProduct):
         self, inputs: Sequence[Input], out: Output, where: Ranges, read: Read, context: ProductContext
     ) -> Array:
         (source,) = inputs
-        rows, columns = where[:2]
-        z = Channels(source, rows, columns, Blocks(lambda ranges: read(0, ranges)))
+        z = channels_of(source, where, read)
         pair, paired = PAIRS[self.pairs][2], len(source.channel_shape) == 2
         is_complex = source.dtype.kind == "c"
 

@@ -18,18 +18,22 @@ def steps(row, column, inside):
         return float(np.sqrt(sizes[0] * sizes[1]))
 
 
+def levels_to_see(scene, pyramid):
+    """Levels that are neither too large nor too small, with the place of each pixel in the source."""
+    for level in range(len(pyramid.levels)):
+        if np.prod(pyramid.levels[level].shape) <= 2**21:
+            row, column, inside = scene.positions(pyramid, level)
+            if inside.sum() >= 400:
+                yield level, row, column, inside
+
+
 @pytest.mark.parametrize("tiling", ["WebMercatorQuad", "WorldCRS84Quad"])
 @pytest.mark.parametrize("name", SCENES)
 def test_pixels_lie_where_they_belong_at_every_level(name, tiling):
     scene = SCENES[name]
     pyramid = scene.pyramid().reproject(tiling=tiling)
     seen = 0
-    for level in range(len(pyramid.levels)):
-        if np.prod(pyramid.levels[level].shape) > 2**21:
-            continue
-        row, column, inside = scene.positions(pyramid, level)
-        if inside.sum() < 400:
-            continue
+    for level, row, column, inside in levels_to_see(scene, pyramid):
         values, size = pyramid.read(level), steps(row, column, inside)
         _, _, drawn = scene.drawn(values)
         away = scene.away(values, row, column) / size
@@ -50,12 +54,7 @@ def test_pixels_lie_where_they_belong_at_every_level(name, tiling):
 def test_other_methods_lie_there_too(name, method):
     scene = SCENES[name]
     pyramid = scene.pyramid().reproject(tiling="WebMercatorQuad", method=method)
-    for level in range(len(pyramid.levels)):
-        if np.prod(pyramid.levels[level].shape) > 2**21:
-            continue
-        row, column, inside = scene.positions(pyramid, level)
-        if inside.sum() < 400:
-            continue
+    for level, row, column, inside in levels_to_see(scene, pyramid):
         values, size = pyramid.read(level), steps(row, column, inside)
         _, _, drawn = scene.drawn(values)
         core = drawn & scene.inside(row, column, margin=2 * max(size, 1.0))
