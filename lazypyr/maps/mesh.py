@@ -58,8 +58,8 @@ class MeshPlace:
     def digest(self) -> str:
         """Hash of all longitudes and latitudes."""
         digest = hashlib.blake2b(repr(self.shape).encode(), digest_size=16)
-        digest.update(np.ascontiguousarray(self.lon).tobytes())
-        digest.update(np.ascontiguousarray(self.lat).tobytes())
+        for values in (self.lon, self.lat):
+            digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()
 
     def __eq__(self, other: object) -> bool:
@@ -129,17 +129,21 @@ def mesh_of(name: str, lonlat: Any, shape: tuple[int, int]) -> MeshPlace:
         raise PlanError(f"lonlat: expected longitudes and latitudes, (lon, lat), got {type(lonlat).__name__}")
     arrays = []
     for kind, given in zip(("longitudes", "latitudes"), lonlat, strict=True):
-        values = np.asarray(given.unpacked.read(0) if hasattr(given, "unpacked") else given, dtype="f8")
+        # copied: the caller may write to his
+        values = np.array(given.unpacked.read(0) if hasattr(given, "unpacked") else given, dtype="f8")
         if values.shape != shape or min(shape) < 2:
             raise PlanError(
                 f"{name}: lonlat: {kind} of shape {values.shape} for {shape[0]} x {shape[1]} pixels; one a pixel is needed"
             )
         arrays.append(values)
     lon, lat = arrays
-    bad = ~(np.isfinite(lon) & (np.abs(lat) <= 90 + 1e-6) & (np.abs(lon) <= 720))
+    # false of NaN too
+    bad = ~((np.abs(lat) <= 90 + 1e-6) & (np.abs(lon) <= 720))
     if bad.all():
         raise PlanError(f"{name}: lonlat: no pixel has a longitude and a latitude in degrees")
-    return MeshPlace(np.where(bad, np.nan, lon), np.where(bad, np.nan, lat))
+    if bad.any():
+        lon, lat = np.where(bad, np.nan, lon), np.where(bad, np.nan, lat)
+    return MeshPlace(lon, lat)
 
 
 def _split(positions: Array, n: int) -> tuple[Array, Array]:

@@ -53,7 +53,7 @@ def reproject(
             raise PlanError("zoom and extent are those of a tiling; with crs give resolution and bounds")
         target = plain_target(pyramid.name, place, crs, resolution, bounds)
     mesh = place if isinstance(place, MeshPlace) and lonlat is not None else None
-    return ReprojectedPyramid(pyramid, target, resampling, given, mesh)
+    return ReprojectedPyramid(pyramid, target, resampling, given, mesh, place)
 
 
 def reprojected_again(parent: Pyramid, entry: Mapping[str, Any]) -> Pyramid:

@@ -58,6 +58,8 @@ class ReprojectedPyramid(Pyramid):
         CRS of the parent's coordinates, instead of what its metadata say.
     mesh : MeshPlace, optional
         Longitudes and latitudes of its pixels, instead of that.
+    place : Place or MeshPlace, optional
+        What `place_of` gives for these, where it has been asked already.
 
     See Also
     --------
@@ -73,10 +75,11 @@ class ReprojectedPyramid(Pyramid):
         resampling: Resampling,
         source_crs: str | None = None,
         mesh: MeshPlace | None = None,
+        place: Place | MeshPlace | None = None,
     ) -> None:
         self.parent, self.target, self.downsampling = parent, target, resampling
         self._source_crs, self._mesh = source_crs, mesh
-        self.place: Place | MeshPlace = place_of(parent, source_crs) if mesh is None else mesh
+        self.place: Place | MeshPlace = place or mesh or place_of(parent, source_crs)
         self.name, self.axes, self.dtype = parent.name, parent.axes, parent.dtype
         self._y, self._x = parent.axes.index("y"), parent.axes.index("x")
         plane = {"y": target.shape[0], "x": target.shape[1]}
