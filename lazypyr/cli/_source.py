@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from lazypyr.errors import PlanError
+from lazypyr.pyramids.base import Pyramid
 
 __all__ = ["on_map", "source_command", "source_options"]
 
@@ -41,6 +43,17 @@ def source_command(
     )
     add("--variable", metavar="PATH", help="which raster of a dataset of several")
     _part_arguments(parser)
+    add(
+        "--resolution",
+        type=float,
+        metavar="R",
+        help="SRC is a cloud of points: pixel size in the units of its coordinates",
+    )
+    add(
+        "--values",
+        metavar="NAME[,NAME]",
+        help="with --resolution: column of the points to show (default: as read_points)",
+    )
     add(
         "--decode",
         action="store_true",
@@ -107,7 +120,14 @@ def source_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def on_map(args: argparse.Namespace, source: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """A source and its options; after `--reproject` a pyramid on that grid, and none."""
+    """A source and its options; a cloud of points, or what `--reproject` asks for, as a pyramid, and none."""
+    if isinstance(source, Mapping):
+        clouds = {name: _cloud(args, each, options) for name, each in source.items()}
+        if any(clouds.values()):
+            source = {name: cloud or source[name] for name, cloud in clouds.items()}
+            options = {} if all(clouds.values()) else options
+    elif (cloud := _cloud(args, source, options)) is not None:
+        source, options = cloud, {}
     if args.reproject is None:
         if args.zoom is not None or args.resampling is not None:
             raise PlanError("--zoom and --resampling belong to --reproject CRS or TILING")
@@ -117,6 +137,33 @@ def on_map(args: argparse.Namespace, source: Any, options: dict[str, Any]) -> tu
     where = "crs" if ":" in args.reproject or "[" in args.reproject else "tiling"
     grid = {where: args.reproject, "zoom": args.zoom, "method": args.resampling}
     return open_pyramid(source, **options).reproject(**grid), {}
+
+
+def _cloud(args: argparse.Namespace, source: Any, options: Mapping[str, Any]) -> Pyramid | None:
+    """The pyramid of a source that is a cloud of points, by its suffix or because a resolution is given; else None."""
+    from lazypyr.points.open import read_points
+    from lazypyr.points.readers import is_table
+
+    if not isinstance(source, str) or getattr(args, "points", None):
+        return None
+    if args.resolution is None and not is_table(source):
+        if args.values is not None:
+            raise PlanError("--values belongs to --resolution, which says how large a pixel of a cloud of points is")
+        return None
+    if args.resolution is None:
+        raise PlanError(
+            f"{source}: a cloud of points: --resolution R: give the size of a pixel in the units of its coordinates"
+        )
+    given = dict(options)
+    products = given.pop("product", [])
+    others = set(given) - {"method", "chunks", "levels", "storage_options"}
+    if others:
+        raise PlanError(f"{source}: of a cloud of points there is no --{min(others).replace('_', '-')}")
+    values = None if args.values is None else args.values.split(",") if "," in args.values else args.values
+    pyramid: Pyramid = read_points(source, resolution=args.resolution, values=values, **given)
+    for product in products:
+        pyramid = pyramid.map(product)
+    return pyramid
 
 
 def _zooms(text: str) -> tuple[int, int]:

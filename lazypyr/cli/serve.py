@@ -118,7 +118,8 @@ def run(args: argparse.Namespace) -> None:
     options: dict[str, Any] = source_options(args)
     placed = {name: on_map(args, source, options) for name, source in sources.items()}
     sources = {name: source for name, (source, _) in placed.items()}
-    options = next((left for _, left in placed.values()), options)
+    # clouds of points have taken theirs
+    options = max((left for _, left in placed.values()), key=len, default=options)
     if args.cache_mb is not None:
         options["cache_bytes"] = args.cache_mb * 2**20
     if args.overlay is not None:

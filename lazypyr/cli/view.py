@@ -32,12 +32,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="text file with the date of each channel, one a line (20160708 or 2016-07-08)",
     )
     add("--points", nargs=2, metavar=("X", "Y"), help="SRC holds values of points; these arrays are their coordinates")
-    add(
-        "--resolution",
-        type=float,
-        metavar="R",
-        help="with --points: pixel size in the units of the coordinates (default: 20)",
-    )
     add("--bounds", type=float, nargs=4, metavar=("LEFT", "BOTTOM", "RIGHT", "TOP"), help="outer edges")
     add("--clim", type=float, nargs=2, metavar=("LOW", "HIGH"), help="colour limits")
     add("--cmap", type=_colormap, metavar="NAME", help="colour map, of matplotlib, colorcet, cmap or bokeh")

@@ -15,7 +15,7 @@ from lazypyr.points.table import Request, Table, errors_name, short_name
 from lazypyr.points.tabular import column_of_series, columns_by
 from lazypyr.sources.codec_guard import known_codecs_only
 
-__all__ = ["FORMATS", "read_object", "read_table"]
+__all__ = ["FORMATS", "is_table", "read_object", "read_table"]
 
 
 def read_table(path: str, request: Request) -> Table:
@@ -30,6 +30,13 @@ def read_table(path: str, request: Request) -> Table:
         )
     with known_codecs_only(short_name(path)):
         return (read or read_store)(path, request)
+
+
+def is_table(path: str) -> bool:
+    """True for a path or URL whose suffix is that of a file of points."""
+    return (
+        path.split("?", maxsplit=1)[0].rstrip("/").lower().endswith(tuple(s for suffixes in FORMATS for s in suffixes))
+    )
 
 
 def read_object(data: Any, request: Request) -> Table:
