@@ -10,20 +10,22 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import Future
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import cachetools
 
+from lazypyr._util.computation import (
+    Computation,
+    mark_urgent,
+    reaches,
+    result_of,
+    working_for,
+)
+from lazypyr._util.lanes import Abandoned, Deferred, in_fast_lane
 from lazypyr.errors import BusyError, ComputeError
 
-__all__ = ["CacheInfo", "CacheStorage", "Computation", "SingleFlightCache"]
-
-# The computation that this thread (or task) works for: zarr's sync() hands context over to its loop, so a user's
-# function that reads its own store through zarr is recognised too.
-_working_for: ContextVar[Computation | None] = ContextVar("lazypyr_computation", default=None)
+__all__ = ["CacheInfo", "CacheStorage", "SingleFlightCache"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,53 +39,6 @@ class CacheInfo:
     entries: int
     computes: int
     in_flight: int
-
-
-class Computation:
-    """One computation of one key. Every attribute is guarded by the lock of its cache."""
-
-    __slots__ = (
-        "compute",
-        "future",
-        "generation",
-        "key",
-        "needed_by",
-        "prepared",
-        "release",
-        "started",
-        "urgent",
-        "waiting",
-        "waits_for",
-    )
-
-    def __init__(self, key: Hashable, compute: Callable[[], Any], generation: int) -> None:
-        self.key, self.compute, self.generation = key, compute, generation
-        self.future: Future[Any] = Future()
-        # A future that is marked running can't be cancelled by one of its waiters.
-        self.future.set_running_or_notify_cancel()
-        self.started = self.prepared = False
-        # A task that holds a memory reservation waits for this one; it must bypass the limiter, or both deadlock.
-        self.urgent = False
-        self.waiting = 0
-        self.waits_for: list[Computation] = []
-        self.needed_by: list[Computation] = []
-        # What was asked for on its behalf is let go of when it ends, or when nobody wants it.
-        self.release: Callable[[], None] | None = None
-
-    def is_abandoned(self) -> bool:
-        """True where nobody waits for it, or only computations for which nobody does. No lock: a glance, to be repeated."""
-        needed_by = list(self.needed_by)
-        return self.waiting <= len(needed_by) and all(other.is_abandoned() for other in needed_by)
-
-    def wait_for(self, other: Computation) -> None:
-        """Record that it needs another one."""
-        self.waits_for.append(other)
-        other.needed_by.append(self)
-
-    def has(self, other: Computation) -> None:
-        """Record that it no longer waits for another one."""
-        self.waits_for.remove(other)
-        other.needed_by.remove(self)
 
 
 class CacheStorage:
@@ -122,6 +77,8 @@ class SingleFlightCache:
         self.storage = storage or CacheStorage(maxsize, sizeof, entry_bytes)
         self._values, self._lock = self.storage.values, self.storage.lock
         self._computations: dict[Hashable, Computation] = {}
+        # Takes computations that turn out to belong in the slow lane.
+        self.defer: Callable[[Computation], None] | None = None
         self._generation = 0
         self._hits = self._misses = self._computes = 0
 
@@ -185,12 +142,21 @@ class SingleFlightCache:
         BusyError
             When another thread has been computing it for longer than `timeout_s` seconds.
         """
-        caller = _working_for.get()
+        caller = working_for.get()
+        while True:
+            try:
+                return self._get(key, compute, timeout_s, urgent=urgent)
+            except Abandoned:  # by others, before this thread came
+                if caller is not None and caller.is_abandoned():
+                    raise
+
+    def _get(self, key: Hashable, compute: Callable[[], Any], timeout_s: float | None, *, urgent: bool) -> Any:
+        caller = working_for.get()
         with self._lock:
             value, computation = self._submit(key, compute, urgent=urgent)
             if computation is None:
                 return value
-            alone = computation.waiting == 1 and not computation.started
+            alone = computation.waiting == 1 and not computation.started and not computation.deferred
             if alone:  # nobody else knows of it: it makes no circle, and this thread computes it
                 computation.started = True
                 self._computes += 1
@@ -200,15 +166,20 @@ class SingleFlightCache:
         if alone:
             try:
                 return self._run(computation)
+            except Deferred:
+                self.leave(computation)
+                raise
             finally:
                 if caller is not None:
                     with self._lock:
                         caller.has(computation)
         with self.waiting(computation):
+            if computation.deferred and in_fast_lane():
+                raise Deferred
             if self._start(computation):
                 return self._run(computation)
             try:
-                return computation.future.result(timeout_s)
+                return result_of(computation, timeout_s)
             except TimeoutError:
                 if computation.future.done():
                     raise
@@ -241,7 +212,7 @@ class SingleFlightCache:
             self._hits += 1
         computation.waiting += 1
         if urgent:
-            _mark_urgent(computation)
+            mark_urgent(computation)
         return None, computation
 
     def leave(self, computation: Computation) -> None:
@@ -266,13 +237,13 @@ class SingleFlightCache:
     @contextlib.contextmanager
     def waiting(self, computation: Computation) -> Iterator[None]:
         """Record that the present computation waits_for `computation`; refuse a circle, which would wait for itself for ever."""
-        caller = _working_for.get()
+        caller = working_for.get()
         with self._lock:
-            circle = caller is not None and _reaches(computation, caller)
+            circle = caller is not None and reaches(computation, caller)
             if caller is not None and not circle:
                 caller.wait_for(computation)
                 if caller.urgent:
-                    _mark_urgent(computation)
+                    mark_urgent(computation)
         if circle:
             self.leave(computation)
             msg = f"a chunk needs itself: {computation.key!r} is being computed by what asks for it"
@@ -300,9 +271,12 @@ class SingleFlightCache:
         return False
 
     def _run(self, computation: Computation) -> Any:
-        token = _working_for.set(computation)
+        token = working_for.set(computation)
         try:
             value = computation.compute()
+        except Deferred:
+            self._put_off(computation)
+            raise
         except Exception as error:
             self._finish(computation)
             computation.future.set_exception(error)
@@ -318,7 +292,25 @@ class SingleFlightCache:
             computation.future.set_result(value)
             return value
         finally:
-            _working_for.reset(token)
+            working_for.reset(token)
+
+    def _put_off(self, computation: Computation) -> None:
+        """Undo the start of a computation, and have it begun in the slow lane."""
+        if self.defer is None:  # whoever waits for it asks again
+            self._finish(computation)
+            computation.future.set_exception(Abandoned(f"it belongs in the slow lane: {computation.key!r}"))
+            return
+        with self._lock:
+            computation.started, computation.deferred = False, True
+            self._computes -= 1
+            wanted = computation.waiting > 0
+            if not wanted and self._computations.get(computation.key) is computation:
+                del self._computations[computation.key]
+            release, computation.release = computation.release, None
+        if release is not None:
+            release()
+        if wanted:
+            self.defer(computation)
 
     def _finish(self, computation: Computation, value: Any = None) -> None:
         with self._lock:
@@ -328,32 +320,3 @@ class SingleFlightCache:
                 self._keep(computation.key, value)
         if computation.release is not None:
             computation.release()
-
-
-def current_computation() -> Computation | None:
-    """The computation that this thread or task works for."""
-    return _working_for.get()
-
-
-def _mark_urgent(computation: Computation) -> None:
-    """Mark a computation as urgent, and all that it waits for."""
-    stack = [computation]
-    while stack:
-        computation = stack.pop()
-        if not computation.urgent:
-            computation.urgent = True
-            stack.extend(computation.waits_for)
-
-
-def _reaches(start: Computation, goal: Computation) -> bool:
-    """Test for `start` waiting, directly or through others, for `goal`."""
-    seen: set[int] = set()
-    stack = [start]
-    while stack:
-        computation = stack.pop()
-        if computation is goal:
-            return True
-        if id(computation) not in seen:
-            seen.add(id(computation))
-            stack.extend(computation.waits_for)
-    return False

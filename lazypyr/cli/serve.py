@@ -74,6 +74,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     add("--overlay", metavar="PATH", help=overlay)
     add("--write-through", action="store_true", help="store computed tiles in the overlay")
     timeout = f"longest wait for a chunk (default: {DEFAULT_TIMEOUT_S:g})"
+    most = "refuse requests that would read more of a source for one chunk (default: none is refused by its size)"
+    add("--request-mb", type=int, metavar="MB", help=most)
     add("--timeout", type=float, metavar="SECONDS", help=timeout)
     return parser
 
@@ -128,6 +130,8 @@ def run(args: argparse.Namespace) -> None:
         options |= {"overlay": args.overlay, "write_through": args.write_through}
     elif args.write_through:
         raise PlanError("--write-through keeps tiles in an overlay: say where, --overlay PATH")
+    if args.request_mb is not None:
+        options["request_bytes"] = args.request_mb * 2**20
     if args.timeout is not None:
         options["timeout_s"] = args.timeout
     serve(

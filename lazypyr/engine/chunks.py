@@ -13,10 +13,15 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Pyramid
 
-__all__ = ["checked_chunk", "cut", "full_size", "only_chunk", "warn_of_large_chunks"]
+__all__ = ["bytes_of", "checked_chunk", "cut", "full_size", "only_chunk", "warn_of_large_chunks"]
 
 Array = np.ndarray[Any, Any]
 log = logging.getLogger("lazypyr")
+
+
+def bytes_of(value: Any) -> int:
+    """Bytes of a cached value: an array, or bytes."""
+    return len(value) if isinstance(value, bytes) else int(value.nbytes)
 
 
 def checked_chunk(pyramid: Pyramid, level: int, window: Window, compute: Callable[[], Array]) -> Array:

@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr._util.cache import CacheInfo, CacheStorage, Computation, SingleFlightCache, current_computation
+from lazypyr._util.cache import CacheInfo, CacheStorage, SingleFlightCache
 from lazypyr._util.checks import positive, whole_number
+from lazypyr._util.computation import Computation, current_computation
 from lazypyr._util.forksafe import remake_after_fork
-from lazypyr.engine.chunks import checked_chunk, cut, full_size, only_chunk, warn_of_large_chunks
+from lazypyr._util.lanes import slow_run
+from lazypyr.engine.chunks import bytes_of, checked_chunk, cut, full_size, only_chunk, warn_of_large_chunks
 from lazypyr.engine.far import ChunksOf, ask_ahead, execute, run_when_here
+from lazypyr.engine.lanes import LaneInfo, SlowLane, choose_lane, run_fast, while_wanted
 from lazypyr.engine.limiter import MemoryLimiter
 from lazypyr.engine.pools import DaemonThreadPool, cpu_count, run_tasks
 from lazypyr.engine.read_ahead import ViewReader
@@ -37,18 +40,14 @@ DEFAULT_CACHE_BYTES = 256 * 2**20
 DEFAULT_INFLIGHT_BYTES = 256 * 2**20
 # A hung source must end some day; the overview of a large array in far storage takes minutes and must not fail.
 DEFAULT_TIMEOUT_S = 600.0
+_TIMEOUTS = f"seconds above 0, at most {threading.TIMEOUT_MAX:.0f}"
 
+_SETTINGS = ("cache_bytes", "inflight_bytes", "workers", "timeout_s", "read_ahead", "request_bytes")
 # Engines whose memory is reserved for the work at hand. What it needs on the way must not reserve again: it could wait
 # for memory that only its own end will free.
 _reserved: ContextVar[tuple[int, ...]] = ContextVar("lazypyr_reserved", default=())
-
-
 # Bytes of an entry of the cache besides its value, as measured: keys of pictures are the longest.
 _ENTRY_BYTES = 1024
-
-
-def _sizeof(value: Any) -> int:
-    return len(value) if isinstance(value, bytes) else int(value.nbytes)
 
 
 class Engine:
@@ -66,6 +65,8 @@ class Engine:
         Seconds that a request waits for its turn, or for a chunk that another thread computes, before `BusyError`.
     read_ahead : bool
         Compute what lies around the chunks that are asked for, of sources that are far, while nobody waits: for people who look around.
+    request_bytes : int, optional
+        Refuse requests of a server or of zarr that read more of their sources for a chunk. By default none is.
 
     Raises
     ------
@@ -94,23 +95,23 @@ class Engine:
         workers: int | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         read_ahead: bool = False,
+        request_bytes: int | None = None,
     ) -> None:
-        for name, value, least in (
-            ("cache_bytes", cache_bytes, 0),
-            ("inflight_bytes", inflight_bytes, 1),
-            ("workers", 1 if workers is None else workers, 1),
-        ):
-            whole_number(value, name, least)
-        most = threading.TIMEOUT_MAX
-        self.timeout_s = positive(timeout_s, "timeout_s", f"seconds above 0, at most {most:.0f}", most=most)
+        whole_number(cache_bytes, "cache_bytes", 0)
+        whole_number(inflight_bytes, "inflight_bytes", 1)
+        whole_number(1 if workers is None else workers, "workers", 1)
+        whole_number(1 if request_bytes is None else request_bytes, "request_bytes", 1)
+        self.timeout_s = positive(timeout_s, "timeout_s", _TIMEOUTS, most=threading.TIMEOUT_MAX)
         self.cache_bytes, self.inflight_bytes, self.read_ahead = int(cache_bytes), int(inflight_bytes), bool(read_ahead)
+        self.request_bytes = request_bytes
         self.workers = int(workers) if workers is not None else cpu_count()
         self._sinks: tuple[ChunkSink, ...] = ()
         self._cache_of: Engine | None = None
         remake_after_fork(self._start)
 
     def _start(self) -> None:
-        self._cache = SingleFlightCache(self.cache_bytes, _sizeof, _ENTRY_BYTES)
+        self._slow = SlowLane(self.workers)
+        self._cache = self._slow.serving(SingleFlightCache(self.cache_bytes, bytes_of, _ENTRY_BYTES))
         # Computations that bring several chunks; they keep nothing themselves.
         self._passes = SingleFlightCache(0, lambda _: 0)
         self._request_pool = DaemonThreadPool(self.workers, "request")
@@ -137,7 +138,9 @@ class Engine:
         self._cache_of = engine
         if engine is not None:
             # Not in _start: a forked child has each cache by itself, as a lock of the other may be held for ever.
-            self._cache = SingleFlightCache(self.cache_bytes, _sizeof, storage=engine.cache_storage)
+            self._cache = self._slow.serving(
+                SingleFlightCache(self.cache_bytes, bytes_of, storage=engine.cache_storage)
+            )
             self.chunk_memory = ChunkMemory(self._cache.storage, self.inflight_bytes // 2)
 
     def add_sink(self, sink: ChunkSink) -> None:
@@ -149,13 +152,7 @@ class Engine:
         self._sinks = tuple(other for other in self._sinks if other is not sink)
 
     def _settings(self) -> dict[str, Any]:
-        return {
-            "cache_bytes": self.cache_bytes,
-            "inflight_bytes": self.inflight_bytes,
-            "workers": self.workers,
-            "timeout_s": self.timeout_s,
-            "read_ahead": self.read_ahead,
-        }
+        return {name: getattr(self, name) for name in _SETTINGS}
 
     def __getstate__(self) -> tuple[dict[str, Any], Engine | None]:
         return self._settings(), self._cache_of
@@ -173,8 +170,8 @@ class Engine:
 
     @property
     def task_bytes(self) -> int:
-        """Bytes that one task may hold."""
-        return max(1, self.inflight_bytes // (4 * self.workers))
+        """Bytes that one task may hold; of one in the slow lane half as many, as that lane holds half of all at most."""
+        return max(1, self.inflight_bytes // ((4 if slow_run() is None else 8) * self.workers))
 
     def get_cached(self, pyramid: Pyramid, level: int, index: tuple[int, ...]) -> Array | None:
         """The finished chunk if it is cached, without computing it."""
@@ -199,7 +196,7 @@ class Engine:
 
     def run_tasks(self, tasks: Iterable[Callable[[], None]]) -> None:
         """Run tasks on all cores; see `lazypyr.engine.pools.run_tasks`."""
-        run_tasks(self._task_pool, tasks)
+        run_tasks(self._task_pool, while_wanted(tasks))
 
     def read(self, pyramid: Pyramid, level: int, window: Window) -> Array:
         """Pixels of a window, put together of cached chunks; read-only."""
@@ -272,7 +269,8 @@ class Engine:
         if computation is None:
             return value, None
         if not computation.started:
-            run = partial(self._request_pool.submit, partial(_quietly, self._cache, computation))
+            run = partial(self._request_pool.submit, partial(run_fast, self._cache, computation))
+            computation.again = partial(self.submit, key, compute, of=of)
             # What sinks have is not asked for of its source: a thread looks there first.
             if of is None or self._sinks or not of[0].is_far:
                 run()
@@ -307,6 +305,7 @@ class Engine:
     ) -> Array:
         """Compute one chunk; if another thread runs the pass that yields it as a by-product, wait for that pass instead."""
         plan = pyramid.plan(level, window, context)
+        choose_lane(f"{pyramid.name}, level {level}, chunk {index}", plan.read_bytes, self.request_bytes)
         if plan.region == window:
             return self._admitted(pyramid, plan, context)
         computed: list[Array] = []
@@ -345,13 +344,14 @@ class Engine:
         most = self.inflight_bytes - self.chunk_memory.fetch.most if pyramid.is_far else self.inflight_bytes
         need = min(most, plan.working_bytes)
         computation = current_computation()
-        self._limiter.acquire(need, most, urgent=lambda: computation is not None and computation.urgent)
+        slow = slow_run() is not None
+        self._limiter.acquire(need, most, urgent=lambda: computation is not None and computation.urgent, slow=slow)
         token = _reserved.set((*reserved, id(self)))
         try:
             return execute(pyramid, plan, context, self.chunk_memory, self.clear)
         finally:
             _reserved.reset(token)
-            self._limiter.release(need)
+            self._limiter.release(need, slow=slow)
 
     # State
 
@@ -378,7 +378,12 @@ class Engine:
     @property
     def calls_done(self) -> int:
         """Number of calls and tasks that its threads have done: it grows while they make progress."""
-        return self._request_pool.n_done + self._task_pool.n_done
+        return self._request_pool.n_done + self._task_pool.n_done + self._slow.n_done
+
+    @property
+    def slow_lane(self) -> LaneInfo:
+        """State of requests that read more than 256 MiB of their sources."""
+        return self._slow.info
 
     def clear(self) -> None:
         """Forget all chunks. What is being computed goes to those who wait for it and is not kept."""
@@ -391,10 +396,5 @@ class Engine:
         self._task_pool.close()
         if self._views is not None:
             self._views.close()
+        self._slow.close()
         self._start()
-
-
-def _quietly(cache: SingleFlightCache, computation: Computation) -> None:
-    # The error is the future's; in a pool's thread there is nobody else to tell.
-    with contextlib.suppress(BaseException):
-        cache.run(computation)

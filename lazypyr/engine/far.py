@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
@@ -9,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lazypyr._util.cache import Computation
+from lazypyr._util.computation import Computation
+from lazypyr._util.lanes import SLOW_BYTES
 from lazypyr.errors import SourceError
 from lazypyr.geometry import windows
 from lazypyr.pyramids.base import ComputeContext, Pyramid
@@ -40,11 +42,23 @@ def run_when_here(
     if computation.prepared:
         return
     computation.prepared = True
+    if not of[0].parents and _read_bytes(of, context) > SLOW_BYTES:  # it asks when its turn comes
+        run()
+        return
     prepare = partial(_ask_and_run, computation, of, context, memory, run)
     if of[0].parents:  # what a product needs is known only once its function has been compiled
         submit(prepare)
     else:
         prepare()
+
+
+def _read_bytes(of: ChunksOf, context: ComputeContext) -> int:
+    pyramid, level, indices = of
+    shape, n_bytes = pyramid.levels[level].shape, 0
+    for index in indices:
+        with contextlib.suppress(Exception):  # the computation will tell
+            n_bytes += pyramid.plan(level, windows.chunk_window(index, pyramid.chunks, shape), context).read_bytes
+    return n_bytes
 
 
 def _ask_and_run(
@@ -61,6 +75,8 @@ def _ask_and_run(
     compute = computation.compute
 
     def compute_within() -> Any:
+        if ahead.is_closed:  # in the slow lane, for which it asks anew
+            return compute()
         with within(ahead):
             return compute()
 

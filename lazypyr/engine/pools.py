@@ -25,11 +25,14 @@ _SOON_S = 0.05
 
 
 class DaemonThreadPool:
-    """At most `size` daemon threads, started when first needed, taking calls in the order of their coming."""
+    """At most `size` daemon threads, started when first needed, taking calls in the order of their coming.
 
-    def __init__(self, size: int, name: str) -> None:
+    `grows`: others are started while some wait for bytes from afar.
+    """
+
+    def __init__(self, size: int, name: str, *, grows: bool = True) -> None:
         self.size = size
-        self._state = _PoolState(size, name)
+        self._state = _PoolState(size, name, _MOST_THREADS if grows else 0)
         # The threads know the state only: a pool that nobody has any more lets them end.
         weakref.finalize(self, _dismiss, self._state)
 
@@ -56,8 +59,8 @@ class DaemonThreadPool:
 
 
 class _PoolState:
-    def __init__(self, size: int, name: str) -> None:
-        self.size, self.name = size, name
+    def __init__(self, size: int, name: str, more: int) -> None:
+        self.size, self.name, self.more = size, name, more
         self.calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.lock = threading.Lock()
         self.threads = 0
@@ -69,7 +72,7 @@ class _PoolState:
 
     def start_threads(self) -> None:
         """Start a thread if there is work for it; with the lock held."""
-        if self.threads < min(self.undone, self.size + self.waiting, _MOST_THREADS + self.size):
+        if self.threads < min(self.undone, self.size + min(self.waiting, self.more)):
             self.threads += 1
             name = f"lazypyr-{self.name}-{self.threads}"
             threading.Thread(target=_serve, args=(self,), name=name, daemon=True).start()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from lazypyr._util.cache import Computation
+from lazypyr._util.computation import Computation
+from lazypyr._util.lanes import Abandoned
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import BusyError
 
@@ -22,6 +23,18 @@ async def wait_async(engine: Engine, computation: Computation, what: str) -> Any
     BusyError
         When `what` isn't there within the engine's `timeout_s`.
     """
+    while True:
+        try:
+            return await _result(engine, computation, what)
+        except Abandoned:  # by others, before this one came
+            assert computation.again is not None
+            value, another = computation.again()
+            if another is None:
+                return value
+            computation = another
+
+
+async def _result(engine: Engine, computation: Computation, what: str) -> Any:
     with engine.waiting(computation):
         future = asyncio.wrap_future(computation.future)
         # An error that comes when nobody waits any more has been heard all the same: asyncio would complain.

@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from lazypyr._util.lanes import count_read
 from lazypyr.errors import PlanError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window, overlap, slices_within
 from lazypyr.pyramids.base import ComputeContext, Reduction
 from lazypyr.pyramids.plan import BlockPlan, ReadPlan, Strategy
+from lazypyr.pyramids.planner import sampled_bytes
 from lazypyr.sources.base import Source
 
 __all__ = ["ReadPass"]
@@ -89,6 +91,7 @@ class ReadPass:
 
         def part(piece: Window) -> None:
             out[slices_within(piece, window)] = base.read(self.samples(piece, steps), steps)
+            count_read(sampled_bytes(p, piece, steps))
 
         # A part is at least a chunk's worth of samples along each axis, so that no chunk is decoded twice.
         sizes = [max(1, c // s) for c, s in zip(base.chunks, steps, strict=True)]
@@ -131,6 +134,7 @@ class ReadPass:
 
         def part(piece: Window) -> None:
             block = base.read(windows.refine_window(piece, factors, base.shape))
+            count_read(block.nbytes)
             p.reduce(block, factors, out[slices_within(piece, window)])
 
         # Pieces as near to squares as the bytes allow, whole chunks wherever a chunk holds more than a box.
@@ -216,6 +220,7 @@ class ReadPass:
                 self._block(blocks_at, piece, target)
             else:
                 target[...] = p.stored_levels[-1].read(self.samples(piece, blocks.steps), blocks.steps)
+                count_read(windows.pixels_in(piece) * math.prod(blocks.steps) * p.dtype.itemsize)
             if cached is None and blocks.aligned and plan.finest_cached_level <= blocks_at < plan.level:
                 self._put_cached(blocks_at, piece, target)
 
@@ -259,6 +264,7 @@ class ReadPass:
 
     def _reduce_piece(self, base: Source, piece: Window, reach: int, levels: dict[int, tuple[Window, Array]]) -> None:
         p = self.pyramid
+        count_read(windows.pixels_in(piece) * p.dtype.itemsize)
         first = p.last_stored_level + 1
         if p.reducer.samples_only:
             # Samples of the finest level that is wanted are samples of all coarser ones: nothing lies between.

@@ -86,6 +86,8 @@ class ReadPlan:
     strategy : Strategy
     blocks : BlockPlan, optional
         Of `Strategy.LEVEL_BY_LEVEL`.
+    read_bytes : int
+        Bytes of its own sources that are read at most, decoded; what its parents read, they count themselves.
     """
 
     level: int
@@ -95,3 +97,4 @@ class ReadPlan:
     finest_cached_level: int
     strategy: Strategy = Strategy.DIRECT
     blocks: BlockPlan | None = None
+    read_bytes: int = 0

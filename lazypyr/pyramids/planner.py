@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+from lazypyr._util.lanes import SLOW_BYTES
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES
 from lazypyr.geometry.windows import Window
@@ -13,13 +14,15 @@ from lazypyr.pyramids.base import ComputeContext, Reduction
 from lazypyr.pyramids.plan import BlockPlan, ReadPlan, Strategy
 from lazypyr.sources.base import Source
 
-__all__ = ["plan_reduced"]
+__all__ = ["plan_reduced", "sampled_bytes"]
 
 Index = tuple[int, ...]
 # From this many levels on, the first one is not cached on the way.
 _KEEP_FIRST_LEVEL_BELOW = 3
 # Bytes of a cached chunk besides its pixels.
 _ENTRY_BYTES = 1024
+# A look into the cache costs about a microsecond.
+_MAX_LOOKS = 64
 
 
 def plan_reduced(p: Reduction, level: int, window: Window, context: ComputeContext) -> ReadPlan:
@@ -36,7 +39,38 @@ def plan_reduced(p: Reduction, level: int, window: Window, context: ComputeConte
         p.working_bytes(level, window, context.task_bytes * context.workers),
         windows.pixels_in(region) * p.dtype.itemsize,
     )
-    return ReadPlan(level, window, region, need, finest, strategy, blocks)
+    return ReadPlan(
+        level, window, region, need, finest, strategy, blocks, _read_bytes(p, level, region, strategy, context)
+    )
+
+
+def _read_bytes(p: Reduction, level: int, region: Window, strategy: Strategy, context: ComputeContext) -> int:
+    """Bytes of the last stored level, or of `level`, that are read at most; few where the level before is cached."""
+    base, itemsize = p.stored_levels[min(level, p.last_stored_level)], p.dtype.itemsize
+    steps = p.between(min(level, p.last_stored_level), level)
+    if strategy is Strategy.SAMPLED:
+        return sampled_bytes(p, region, steps)
+    n_bytes = windows.pixels_in(windows.refine_window(region, steps, base.shape)) * itemsize
+    if n_bytes > SLOW_BYTES and strategy is Strategy.LEVEL_BY_LEVEL and level > p.last_stored_level + 1:
+        finer = windows.refine_window(region, p.between(level - 1, level), p.levels[level - 1].shape)
+        indices = windows.chunk_index_windows(finer, p.chunks)
+        if windows.touched_chunks(finer, p.chunks) <= _MAX_LOOKS and all(
+            context.get_cached(p, level - 1, index) is not None for index in indices
+        ):
+            return windows.pixels_in(finer) * itemsize
+    return n_bytes
+
+
+def sampled_bytes(p: Reduction, window: Window, steps: Index) -> int:
+    """Bytes that samples of a window take: of whole chunks, unless samples are read by themselves."""
+    base = p.stored_levels[-1]
+    if base.cheap_stride:
+        return windows.pixels_in(window) * p.dtype.itemsize
+    chunks = [
+        b - a if s > c else (b - 1) * s // c + 1 - a * s // c
+        for (a, b), s, c in zip(window, steps, base.chunks, strict=True)
+    ]
+    return math.prod(chunks) * math.prod(base.chunks) * p.dtype.itemsize
 
 
 def _strategy(p: Reduction, level: int) -> Strategy:

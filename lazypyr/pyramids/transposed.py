@@ -12,6 +12,7 @@ from lazypyr.geometry.axes import axes_label
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import ComputeContext, Level, Pyramid
 from lazypyr.pyramids.explanation import Explanation
+from lazypyr.pyramids.plan import ReadPlan
 
 __all__ = ["TransposedPyramid"]
 
@@ -41,6 +42,10 @@ class TransposedPyramid(Pyramid):
 
     def compute(self, level: int, window: Window, context: ComputeContext) -> np.ndarray[Any, Any]:
         return self.parent.compute(level, self._inner(window), context).transpose(self._from)
+
+    def plan(self, level: int, window: Window, context: ComputeContext) -> ReadPlan:
+        inner = self.parent.plan(level, self._inner(window), context)
+        return replace(super().plan(level, window, context), read_bytes=inner.read_bytes)
 
     @property
     def parents(self) -> tuple[Pyramid, ...]:

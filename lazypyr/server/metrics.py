@@ -63,7 +63,11 @@ class Stats:
             "absent_chunks": counters.absent_chunks,
             "far": all_stats().as_dict(),
             "sources": {
-                name: {**asdict(engine.cache_info()), "inflight_bytes": engine.inflight_used}
+                name: {
+                    **asdict(engine.cache_info()),
+                    "inflight_bytes": engine.inflight_used,
+                    "slow_lane": asdict(engine.slow_lane),
+                }
                 for name, engine in engines.items()
             },
         }
@@ -94,6 +98,12 @@ class Stats:
         ):
             lines += [f"# TYPE lazypyr_{metric} {kind}"]
             lines += [f'lazypyr_{metric}{{source="{n}"}} {getattr(info, field)}' for n, (info, _) in infos.items()]
+        lanes = {name: engine.slow_lane for name, engine in engines.items()}
+        for field in ("running", "waiting", "read_bytes", "total_bytes"):
+            lines += [f"# TYPE lazypyr_slow_{field} gauge"]
+            lines += [f'lazypyr_slow_{field}{{source="{n}"}} {getattr(lane, field)}' for n, lane in lanes.items()]
+        lines += ["# TYPE lazypyr_slow_total counter"]
+        lines += [f'lazypyr_slow_total{{source="{n}"}} {lane.total}' for n, lane in lanes.items()]
         lines += ["# TYPE lazypyr_inflight_bytes gauge"]
         lines += [f'lazypyr_inflight_bytes{{source="{n}"}} {used}' for n, (_, used) in infos.items()]
         return "\n".join(lines) + "\n"

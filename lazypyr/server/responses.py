@@ -12,7 +12,7 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from lazypyr._names import without_paths
-from lazypyr.errors import BusyError, ComputeError, LazypyrError
+from lazypyr.errors import BusyError, ComputeError, LazypyrError, PlanError
 from lazypyr.server.metrics import Stats
 from lazypyr.server.ranges import Verdict, etag_matches, parse_range
 
@@ -91,6 +91,8 @@ def error_response(error: BaseException, key: str) -> tuple[int, bytes, dict[str
     name = type(error).__name__
     if isinstance(error, BusyError | MemoryError):
         status, headers["Retry-After"] = 503, "1"
+    elif isinstance(error, PlanError):  # this server won't, however often it is asked
+        status = 403
     elif isinstance(error, LazypyrError) and not isinstance(error, ComputeError):
         status = 502
     else:

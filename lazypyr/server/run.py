@@ -38,7 +38,7 @@ _HOST = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,]+", re.ASCII)
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _CLOSE_SECONDS = 10.0
-_OF_ENGINE = ("cache_bytes", "inflight_bytes", "timeout_s")
+_OF_ENGINE = ("cache_bytes", "inflight_bytes", "timeout_s", "request_bytes")
 _BACKLOG = 1024
 
 

@@ -29,6 +29,7 @@ class ServedStoreOptions(WrittenStoreOptions, PyramidOptions, total=False):
     cache_bytes: int | None
     inflight_bytes: int | None
     timeout_s: float | None
+    request_bytes: int | None
     overlay: Any
     write_through: bool
     overlay_bytes: int | None

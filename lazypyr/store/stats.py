@@ -36,8 +36,10 @@ def stats_of(pyramids: Mapping[str, Pyramid], engine: Engine, overlay: OverlayCh
             "inflight_bytes": engine.inflight_bytes,
             "workers": engine.workers,
             "timeout_s": engine.timeout_s,
+            "request_bytes": engine.request_bytes,
         },
         "inflight_bytes": engine.inflight_used,
         "memory": {**engine.memory_parts(), "indices": sum(source.index_bytes for source in sources.values())},
+        "slow_lane": asdict(engine.slow_lane),
         "overlay": None if overlay is None else {"tile_bytes": overlay.tile_bytes, "bound": overlay.limit_bytes},
     }

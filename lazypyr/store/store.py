@@ -64,7 +64,7 @@ class LazyPyramidStore(StoreTexts, KeyedStore):
         Write multiscales 0.1 instead of OME-NGFF 0.4 (zarr v2 only).
     engine : Engine, optional
         An engine to share with other stores.
-    cache_bytes, inflight_bytes, workers, timeout_s : int, int, int, float, optional
+    cache_bytes, inflight_bytes, workers, timeout_s, request_bytes : int, int, int, float, int, optional
         Options of the engine that is made otherwise, see `lazypyr.Engine`.
     overlay : path, URL, mapping of bytes, zarr store or Overlay, optional
         Chunks found there are read instead of computed: levels that `materialize` wrote, and chunks that earlier stores kept.
@@ -117,6 +117,7 @@ class LazyPyramidStore(StoreTexts, KeyedStore):
         inflight_bytes: int | None = None,
         workers: int | None = None,
         timeout_s: float | None = None,
+        request_bytes: int | None = None,
         overlay: Any = None,
         write_through: bool = False,
         overlay_bytes: int | None = None,
@@ -127,7 +128,12 @@ class LazyPyramidStore(StoreTexts, KeyedStore):
         form = StoreLayout.of(layout, zarr_format=zarr_format, compressor=compressor,
                               dimension_separator=dimension_separator, legacy=legacy)  # fmt: skip
         engine = engine_of(
-            engine, cache_bytes=cache_bytes, inflight_bytes=inflight_bytes, workers=workers, timeout_s=timeout_s
+            engine,
+            cache_bytes=cache_bytes,
+            inflight_bytes=inflight_bytes,
+            workers=workers,
+            timeout_s=timeout_s,
+            request_bytes=request_bytes,
         )
         config = Overlay.of(overlay, write_through=write_through, overlay_bytes=overlay_bytes)
         pyramids, around = open_groups(src, as_collection=as_collection, **recipe)

@@ -12,7 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from lazypyr._util.cache import SingleFlightCache, current_computation
+from lazypyr._util.cache import SingleFlightCache
+from lazypyr._util.computation import current_computation
 from lazypyr.engine.limiter import MemoryLimiter
 from lazypyr.errors import BusyError, ComputeError
 from support.running import together

@@ -18,6 +18,7 @@ class Mutant(NamedTuple):
 
 
 _READER, _CACHE, _ENGINE = "sources/chunk_reader.py", "_util/cache.py", "engine/engine.py"
+_COMPUTATION = "_util/computation.py"
 _APP, _KEYS, _RANGES = "server/app.py", "store/keys.py", "server/ranges.py"
 _RUN, _LOCAL, _LOCK = "writing/run.py", "kvstore/local.py", "writing/lock.py"
 _FLIGHT = "SingleFlightCache"
@@ -32,7 +33,7 @@ MUTANTS = tuple(
         ("S3", "sources/decoder.py", "_checked", "crc32c(body) != int.from_bytes(end, 'little')", "False"),
         ("S4", _READER, "ChunkReader.read", "raise read_error(chunks.name, key, error) from error", ""),
         ("S5", "sources/chunk_bytes.py", "MappingByteStore.get", "name in self.mapping", "False"),
-        ("S6", "engine/wait.py", "wait_async", "asyncio.timeout(engine.timeout_s)", "asyncio.timeout(None)"),
+        ("S6", "engine/wait.py", "_result", "asyncio.timeout(engine.timeout_s)", "asyncio.timeout(None)"),
         ("S7", "server/dataset.py", "ServedDataset.current", "self.revalidate is not None", "False"),
         ("S8", _CACHE, f"{_FLIGHT}.put", "generation == self._generation", "True"),
         ("S9", "sources/array_metadata.py", "ArrayMetadata._compare", "version == self.version", "version is None"),
@@ -44,24 +45,24 @@ MUTANTS = tuple(
         ("C2", _CACHE, f"{_FLIGHT}._run", "self._finish(computation)", ""),
         ("C3", _CACHE, f"{_FLIGHT}._keep", "contextlib.suppress(ValueError)", "contextlib.nullcontext()"),
         ("C4", _CACHE, f"{_FLIGHT}._finish", "computation.generation == self._generation", "True"),
-        ("C5", _CACHE, "Computation.__init__", "self.future.set_running_or_notify_cancel()", ""),
+        ("C5", _COMPUTATION, "Computation.__init__", "self.future.set_running_or_notify_cancel()", ""),
         ("C5", _CACHE, f"{_FLIGHT}._start", "computation.waiting == 0", "False"),
-        ("C6", _CACHE, f"{_FLIGHT}.waiting", "_reaches(computation, caller)", "False"),
-        ("C7", _CACHE, f"{_FLIGHT}.waiting", "_mark_urgent(computation)", ""),
-        ("C7", _CACHE, "_mark_urgent", "stack.extend(computation.waits_for)", ""),
-        ("C7", _CACHE, f"{_FLIGHT}.get", "computation.urgent = computation.urgent or caller.urgent", ""),
+        ("C6", _CACHE, f"{_FLIGHT}.waiting", "reaches(computation, caller)", "False"),
+        ("C7", _CACHE, f"{_FLIGHT}.waiting", "mark_urgent(computation)", ""),
+        ("C7", _COMPUTATION, "mark_urgent", "stack.extend(computation.waits_for)", ""),
+        ("C7", _CACHE, f"{_FLIGHT}._get", "computation.urgent = computation.urgent or caller.urgent", ""),
         ("C7", "engine/limiter.py", "MemoryLimiter._wait", "not urgent()", "True"),
         ("C8", _CACHE, f"{_FLIGHT}.clear", "self._values.clear()", ""),
         ("C9", _ENGINE, "Engine.__init__", "('cache_bytes', cache_bytes, 0)", "('cache_bytes', cache_bytes, -9)"),
         ("C10", "engine/chunks.py", "full_size", "chunk.flags.writeable = False", ""),
         ("C11", "store/overlay/disk_cache.py", "DiskCache.get", "raw[:_HEAD_BYTES] == _head(body)", "True"),
         ("C11", "store/overlay/overlay.py", "OverlayChunks.__init__", "self._cache.count()", ""),
-        ("C12", "engine/wait.py", "wait_async", "asyncio.wrap_future(computation.future)",
+        ("C12", "engine/wait.py", "_result", "asyncio.wrap_future(computation.future)",
          "asyncio.wrap_future(computation.future, loop=globals().setdefault('_loop', asyncio.get_running_loop()))"),
         # Memory
         ("M1", "engine/limiter.py", "MemoryLimiter._fits", "self._used + n_bytes <= self.max_bytes", "True"),
         ("M2", "pyramids/execute.py", "ReadPass._boxes", "box > self.context.task_bytes * 4 * self.context.workers", "False"),
-        ("M3", _ENGINE, "Engine._admitted", "self._limiter.release(need)", ""),
+        ("M3", _ENGINE, "Engine._admitted", "self._limiter.release(need, slow=slow)", ""),
         ("M4", "server/responses.py", "SendLimiter._fits", "used + n_bytes <= self.max_bytes", "True"),
         # Keys
         ("K1", _KEYS, "_index", "number >= count", "False"),
@@ -158,6 +159,11 @@ MUTANTS = tuple(
         ("N11", "display.py", "sampled_plane", "_runs(numbers, pyramid.chunks[pyramid.axes.index(axis)])",
          "_runs(numbers, 2 ** 40)"),
         ("N12", _CACHE, "CacheStorage.__init__", "sizeof(value) + entry_bytes", "sizeof(value)"),
+        ("N13", "engine/lanes.py", "choose_lane", "raise Deferred", ""),
+        ("N13", "engine/lanes.py", "_drawn", "computation.is_abandoned()", "False"),
+        ("N13", "engine/wait.py", "wait_async", "return await _result(engine, computation, what)",
+         "return await _result(engine, computation, what) if computation.again else None"),
+        ("N13", "engine/limiter.py", "MemoryLimiter._has_share", "not ticket.slow", "True"),
         ("N14", _APP, "App._ready", "engine.calls_done == done", "True"),
         ("N16", _LOCAL, "LocalKVStore._check_held", "inode != self._held", "False"),
         ("N16", _RUN, "_write_stages", "check_whole(job, number)", ""),
@@ -165,7 +171,7 @@ MUTANTS = tuple(
         ("N18", _LOCK, "WriterLock._wait_for_lapse", "owner.get('nonce') not in _held", "False"),
         ("N19", _LOCK, "WriterLock._owner", "time.sleep(_LOOK_S)", "return {}"),
         ("N19", _LOCAL, "_locked", "fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)", ""),
-        ("N21", "engine/pools.py", "_PoolState.start_threads", "self.size + self.waiting", "self.size"),
+        ("N21", "engine/pools.py", "_PoolState.start_threads", "self.size + min(self.waiting, self.more)", "self.size"),
         ("N21", "sources/far/requests.py", "Requests._hedged", "self._may_hedge()", "False"),
         ("N22", "sources/far/requests.py", "Requests.get", "attempt >= limits.tries", "True"),
         ("N22", "sources/far/clients.py", "pause_after", "_retry_after(error)", "0.0"),

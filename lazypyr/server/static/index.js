@@ -21,3 +21,19 @@ for (const button of document.querySelectorAll(".copy")) {
     setTimeout(() => (button.textContent = "copy"), 1200);
   };
 }
+
+// A picture may take a pass over much of its source: as long as one is missing, tell how far that is.
+const pictures = [...document.querySelectorAll("article img")];
+const missing = () => pictures.filter((picture) => !picture.complete);
+async function tell() {
+  const { sources } = await (await fetch(`${document.querySelector("nav a").getAttribute("href")}`)).json();
+  for (const picture of pictures) {
+    const link = picture.closest("a"), name = picture.closest("article").id;
+    const { read_bytes, total_bytes, waiting } = sources[Object.keys(sources).find((each) => `${name}/`.startsWith(`${each}/`))].slow_lane;
+    const part = total_bytes ? `reading: ${Math.floor((100 * read_bytes) / total_bytes)} %` : waiting ? "waiting" : "";
+    if (picture.complete || !part) delete link.dataset.progress;
+    else link.dataset.progress = part;
+  }
+  if (missing().length) setTimeout(tell, 1000);
+}
+setTimeout(() => missing().length && tell(), 1000);

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
+from lazypyr._util.lanes import slow_run
 from lazypyr.sources.chunk_memory import ByteBudget, present_memory
 from lazypyr.sources.far.chunks import ChunkFetcher, Flight, begin
 from lazypyr.sources.far.loop import LOCK
@@ -43,11 +44,14 @@ class ReadAhead:
         self._held_bytes, self._reserved = 0, 0
         self._closed = self._begun = False
         self._here: list[Callable[[], None]] = []
-        self._room = _ROOM_BYTES if budget is None else max(1, budget.most // 2)
+        slow = slow_run()
+        # In the slow lane all that run hold half of it together: the other half is for tiles.
+        self._room = _ROOM_BYTES if budget is None else max(1, budget.most // (2 if slow is None else 2 * slow.share))
         first, n_bytes = self._draw(self._room)
         self.count = len(first)
         # Few chunks are a tile of somebody who waits; an overview of all has time.
-        self.priority = 2 if _behind.get() else 0 if self.count < _FEW_CHUNKS and n_bytes < self._room else 1
+        few = slow is None and self.count < _FEW_CHUNKS and n_bytes < self._room
+        self.priority = 2 if _behind.get() else 0 if few else 1
         if budget is None:
             self._begin(first, 0)
         elif first:
@@ -134,6 +138,11 @@ class ReadAhead:
             self._reserved -= n_bytes
         if self._budget is not None and n_bytes:
             self._budget.release(n_bytes)
+
+    @property
+    def is_closed(self) -> bool:
+        """True once it has let go of all chunks."""
+        return self._closed
 
     def close(self) -> None:
         """Let go of all chunks: those that nobody else waits for are not fetched any more."""

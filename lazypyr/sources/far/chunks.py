@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lazypyr._util.blocking import waiting_long
-from lazypyr._util.cache import current_computation
+from lazypyr._util.computation import current_computation
 from lazypyr._util.forksafe import remake_after_fork
-from lazypyr.errors import ComputeError
+from lazypyr._util.lanes import Abandoned
 from lazypyr.sources.chunk_memory import ChunkMemory
 from lazypyr.sources.decoder import ChunkDecoder
 from lazypyr.sources.far.clients import ByteRange, Fetched
@@ -179,7 +179,7 @@ class ChunkFetcher:
 
         Raises
         ------
-        ComputeError
+        Abandoned
             When nobody wants any more what this thread computes.
         Exception
             What went wrong in fetching it.
@@ -371,4 +371,4 @@ def _wait(flight: Flight) -> Fetched | None:
                 msg = (
                     f"nobody waits any more for what needs chunk {flight.index}, after {time.monotonic() - began:.1f} s"
                 )
-                raise ComputeError(msg)
+                raise Abandoned(msg)
