@@ -7,9 +7,11 @@ connections until no file descriptor is left.
 from __future__ import annotations
 
 import asyncio
+import weakref
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 __all__ = ["MAX_CONNECTIONS", "RECEIVE_SECONDS", "SEND_SECONDS", "TimeoutH11Protocol"]
 
@@ -32,33 +34,48 @@ def max_connections() -> int:
     return MAX_CONNECTIONS if files < 0 else max(1, min(MAX_CONNECTIONS, files - _SPARE_FILES))
 
 
+# The idle connections of each server, those first that have been so for longest.
+_idle: weakref.WeakKeyDictionary[ServerState, dict[TimeoutH11Protocol, None]] = weakref.WeakKeyDictionary()
+
+
 class TimeoutH11Protocol(H11Protocol):
-    """One connection. Above the limit it replaces the oldest idle connection, or is refused with 503."""
+    """One connection. Above the limit it replaces the one that has been idle for longest, or is refused with 503."""
 
     _receiving: asyncio.TimerHandle | None = None
     _sending: asyncio.TimerHandle | None = None
-    _connected_at = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection, or refuse it where all others are busy."""
         super().connection_made(transport)
-        self._connected_at = self.loop.time()
         if len(self.connections) > max_connections():
-            idle = [c for c in self.connections if isinstance(c, TimeoutH11Protocol) and c is not self and c.is_idle]
-            if idle:
-                min(idle, key=lambda c: c._connected_at).transport.abort()  # noqa: SLF001 - of this class
+            longest = next(iter(self._idle), None)
+            if longest is not None:
+                del self._idle[longest]
+                longest.transport.abort()
             else:
                 transport.write(_FULL)
                 transport.close()
+        self._note_idleness()
         self._expect_request()
 
     @property
-    def is_idle(self) -> bool:
-        """True while no request is being answered."""
-        return not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete)
+    def _idle(self) -> dict[TimeoutH11Protocol, None]:
+        return _idle.setdefault(self.server_state, {})
+
+    def _note_idleness(self) -> None:
+        """Record that no request is being answered, or that one is."""
+        self._idle.pop(self, None)
+        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+            self._idle[self] = None
+
+    def on_response_complete(self) -> None:
+        """Note that the connection is idle, unless its next request has come already."""
+        super().on_response_complete()
+        self._note_idleness()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers of the connection."""
+        self._idle.pop(self, None)
         for timer in (self._receiving, self._sending):
             if timer is not None:
                 timer.cancel()
@@ -69,6 +86,7 @@ class TimeoutH11Protocol(H11Protocol):
         if self.transport.is_closing():
             return
         super().data_received(data)
+        self._note_idleness()
         if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
             self._expect_request()
         elif self._receiving is not None:

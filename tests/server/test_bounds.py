@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import statistics
 import subprocess
 import sys
 import threading
@@ -14,7 +16,9 @@ import lazypyr
 from lazypyr import LazyPyramidStore
 from lazypyr.display import read_plane, sampled_plane
 from lazypyr.engine.engine import Engine
-from support.http import ask, served
+from lazypyr.server.limits import TimeoutH11Protocol
+from support.http import ask, connect, receive, served
+from support.running import until
 
 
 def zeros(_, window):
@@ -111,3 +115,36 @@ def test_sampled_planes_are_those_of_the_whole_plane(axes, dtype):
         np.testing.assert_array_equal(plane, whole[np.ix_(rows, columns)])
         np.testing.assert_array_equal(good, valid[np.ix_(rows, columns)])
         assert plane.dtype == whole.dtype
+
+
+@pytest.mark.fault("N15")
+def test_a_connection_too_many_costs_little(monkeypatch):
+    """However many are idle, none of them is looked at but the one that makes room."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files[1], files[1]))
+    held = min(4096, files[1] // 2 - 500)
+    monkeypatch.setattr("lazypyr.server.limits.MAX_CONNECTIONS", held)
+    seconds, accept = [], TimeoutH11Protocol.connection_made
+
+    def timed(self, transport):
+        began = time.thread_time()
+        accept(self, transport)
+        seconds.append(time.thread_time() - began)
+
+    monkeypatch.setattr(TimeoutH11Protocol, "connection_made", timed)
+    with served({"a": np.zeros((64, 64), "u1")}) as server:
+        sockets = [connect(server.url) for _ in range(held)]
+        try:
+            until(lambda: len(seconds) == held)
+            sockets[0].sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert receive(sockets[0]).status == 200  # it is the one that has been idle for the shortest time
+            sockets += [connect(server.url) for _ in range(100)]
+            until(lambda: len(seconds) == held + 100)
+            assert statistics.median(seconds[held:]) < 0.0002
+            sockets[0].sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert receive(sockets[0]).status == 200
+            assert [sock.recv(1) for sock in sockets[1:100]] == [b""] * 99
+        finally:
+            for sock in sockets:
+                sock.close()
+            resource.setrlimit(resource.RLIMIT_NOFILE, files)
