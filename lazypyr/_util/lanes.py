@@ -49,7 +49,7 @@ def in_fast_lane() -> bool:
 
 
 def slow_run() -> SlowRun | None:
-    """What this thread does in the slow lane, None where it isn't in it."""
+    """Run of the slow lane that this thread works for, None elsewhere."""
     lane = _lane.get()
     return lane if isinstance(lane, SlowRun) else None
 

@@ -66,7 +66,7 @@ class SlowLane:
                 self._running = [other for other in self._running if other is not mine]
 
     def runs(self) -> list[SlowRun]:
-        """What runs at present."""
+        """Runs at present."""
         with self._lock:
             return list(self._running)
 
