@@ -60,7 +60,7 @@ MUTANTS = tuple(
         ("C12", "engine/wait.py", "_result", "asyncio.wrap_future(computation.future)",
          "asyncio.wrap_future(computation.future, loop=globals().setdefault('_loop', asyncio.get_running_loop()))"),
         # Memory
-        ("M1", "engine/limiter.py", "MemoryLimiter._fits", "self._used + n_bytes <= self.max_bytes", "True"),
+        ("M1", "engine/limiter.py", "MemoryLimiter._fits", "self._used + ticket.n_bytes <= ticket.most", "True"),
         ("M2", "pyramids/execute.py", "ReadPass._boxes", "box > self.context.task_bytes * 4 * self.context.workers", "False"),
         ("M3", _ENGINE, "Engine._admitted", "self._limiter.release(need, slow=slow)", ""),
         ("M4", "server/responses.py", "SendLimiter._fits", "used + n_bytes <= self.max_bytes", "True"),
