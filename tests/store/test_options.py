@@ -67,7 +67,15 @@ def test_view_hands_on_its_look_and_how_to_open():
 
 # Writing has threads and a bound of its own instead of an engine, and a destination instead of an overlay.
 ENGINE_OF_ITS_OWN = {
-    lazypyr.materialize: {"engine", "cache_bytes", "timeout_s", "overlay", "write_through", "overlay_bytes"},
+    lazypyr.materialize: {
+        "engine",
+        "cache_bytes",
+        "timeout_s",
+        "request_bytes",
+        "overlay",
+        "write_through",
+        "overlay_bytes",
+    },
     create_app: {"workers"},
 }
 
