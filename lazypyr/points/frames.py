@@ -74,6 +74,8 @@ def _header(path: str, options: Mapping[str, Any]) -> _Header:
             raise _misfit(path, first + 1, row, header.names)
         return header
     assert first is not None
+    if _are_numbers(lines[first]):
+        return _without_names(path, lines, written, first)
     header = _header_of(lines[first], first + 1)
     following = next((i for i in written if i > first), None)
     if following is not None:
@@ -81,6 +83,21 @@ def _header(path: str, options: Mapping[str, Any]) -> _Header:
         if any(row[len(header.names) :]) or len(row) > len(header.names) + 1:
             raise _misfit(path, following + 1, row, header.names)
     return header
+
+
+def _without_names(path: str, lines: list[str], written: list[int], first: int) -> _Header:
+    """Names by position of a text that begins with numbers; one number alone is the count of the points (PTS)."""
+    following = [i for i in written if i > first]
+    is_count = len(lines[first].split()) == 1 and _separator(lines[first].strip()) == "," and "," not in lines[first]
+    skipped = first + 1 if is_count and following else first
+    row = lines[following[0]] if skipped > first else lines[first]
+    separator = _separator(row.strip())
+    n = len(_fields(row.strip(), separator))
+    if n < 2:
+        raise SourceError(f"{path}: line {skipped + 1} has {n} number: expected x, y and what else there is", key=path)
+    known = ["x", "y", "z"] if n < 7 else ["x", "y", "z", "intensity", "red", "green", "blue"]
+    names = [*known[:n], *(f"column{i}" for i in range(len(known), n))]
+    return _Header(names, separator, skipped)
 
 
 def _header_of(line: str, n_lines: int) -> _Header:

@@ -90,6 +90,6 @@ def _read_text(path: str, request: Request) -> Table:
 # Suffixes of paths, and the function that reads such a file.
 FORMATS: dict[tuple[str, ...], Callable[[str, Request], Table]] = {
     (".las", ".laz"): read_las,
-    (".csv", ".csv.gz", ".txt", ".tsv"): _read_text,
+    (".csv", ".csv.gz", ".txt", ".tsv", ".xyz", ".pts"): _read_text,
     (".parquet", ".geoparquet", ".pq"): read_parquet,
 }

@@ -66,3 +66,24 @@ def test_a_row_that_does_not_fit_is_named(tmp_path, written, line):
     (tmp_path / "a.txt").write_text(written)
     with pytest.raises(SourceError, match=f"line {line}\\b"):
         lazypyr.read_points(tmp_path / "a.txt", resolution=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "names"),
+    [
+        ("a.xyz", "1 2 3\n4 5 6\n", ["x", "y", "z"]),
+        ("a.csv", "1,2\n4,5\n", ["x", "y"]),
+        ("a.txt", "1.5;2;3;9\n4;5;6;9\n", ["x", "y", "z", "column3"]),
+        ("a.pts", "2\n1 2 3 -5 255 0 1\n4 5 6 7 8 9 10\n", ["x", "y", "z", "intensity", "red", "green", "blue"]),
+        ("b.pts", "2\n1 2 3\n4 5 6\n", ["x", "y", "z"]),
+        ("a.tsv", "1\t2\t-3e2\n4\t5\t6\n", ["x", "y", "z"]),
+    ],
+)
+def test_numbers_without_a_header_have_names_by_position(tmp_path, name, text, names):
+    (tmp_path / name).write_text(text)
+    points = lazypyr.read_points(tmp_path / name, resolution=1.0, values=())
+    assert list(points.raw) == names
+    rows = [line for line in text.replace(",", " ").replace(";", " ").splitlines() if len(line.split()) > 1]
+    expected = np.loadtxt(rows, ndmin=2)
+    for i, column in enumerate(names):
+        np.testing.assert_array_equal(points.raw[column].read(((0, 2),)), expected[:, i])
