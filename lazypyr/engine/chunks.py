@@ -13,9 +13,11 @@ from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.pyramids.base import Pyramid
 
-__all__ = ["bytes_of", "checked_chunk", "cut", "full_size", "only_chunk", "warn_of_large_chunks"]
+__all__ = ["bytes_of", "checked_chunk", "cut", "from_centre", "full_size", "only_chunk", "warn_of_large_chunks"]
 
 Array = np.ndarray[Any, Any]
+# Tiles that somebody looks at together.
+_SCREEN = 64
 log = logging.getLogger("lazypyr")
 
 
@@ -75,6 +77,18 @@ def only_chunk(window: Window, chunks: tuple[int, ...]) -> tuple[int, ...] | Non
             return None
         index.append(i)
     return tuple(index)
+
+
+def from_centre(window: Window, chunks: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Indices of the chunks that a window touches; of a screen those nearest to its centre first, of more in their order."""
+    indices = list(windows.chunk_index_windows(window, chunks))
+    if len(indices) > _SCREEN:
+        return indices
+
+    def distance(index: tuple[int, ...]) -> float:
+        return sum((i * c + c / 2 - (a + b) / 2) ** 2 for i, c, (a, b) in zip(index, chunks, window, strict=True))
+
+    return sorted(indices, key=distance)
 
 
 def cut(chunk: Array, chunks: tuple[int, ...], index: tuple[int, ...], window: Window) -> Array:

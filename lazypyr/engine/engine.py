@@ -19,7 +19,7 @@ from lazypyr._util.checks import positive, whole_number
 from lazypyr._util.computation import Computation, current_computation
 from lazypyr._util.forksafe import remake_after_fork
 from lazypyr._util.lanes import slow_run
-from lazypyr.engine.chunks import bytes_of, checked_chunk, cut, full_size, only_chunk, warn_of_large_chunks
+from lazypyr.engine.chunks import bytes_of, checked_chunk, cut, from_centre, full_size, only_chunk, warn_of_large_chunks
 from lazypyr.engine.far import ChunksOf, ask_ahead, execute, run_when_here
 from lazypyr.engine.lanes import LaneInfo, SlowLane, choose_lane, run_fast, while_wanted
 from lazypyr.engine.limiter import MemoryLimiter
@@ -205,7 +205,7 @@ class Engine:
         only = only_chunk(window, pyramid.chunks)
         if only is not None:
             return cut(self.chunk(pyramid, level, only), pyramid.chunks, only, window)
-        indices = windows.chunk_index_windows(window, pyramid.chunks)
+        indices = from_centre(window, pyramid.chunks)
         shape = pyramid.levels[level].shape
         out = np.empty(windows.window_shape(window), pyramid.dtype)
 
@@ -215,7 +215,7 @@ class Engine:
                 self.chunk(pyramid, level, index), pyramid.chunks, index, part
             )
 
-        of = pyramid, level, list(windows.chunk_index_windows(window, pyramid.chunks))
+        of = pyramid, level, indices
         with contextlib.nullcontext() if self._sinks or not pyramid.is_far else ask_ahead(of, self, self.chunk_memory):
             self.run_tasks(partial(place, index) for index in indices)
         out.flags.writeable = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import zarr
 import lazypyr
 from lazypyr.engine.engine import Engine
 from lazypyr.engine.read_ahead import ViewReader
+from lazypyr.sources.far import requests
 from support.far import METADATA, Far
 from support.waiting import until
 
@@ -102,7 +104,7 @@ def test_a_view_elsewhere_comes_first_and_the_edge_has_no_ring_beyond(far):
     for row, column in ((0, 0), (7, 7)):
         zarr.open_group(store, mode="r")["0"][row * 256, column * 256]
     until(lambda: keys(0, (0, 1), (0, 1)) | keys(0, (6, 7), (6, 7)) <= cached(store), 20)
-    until(lambda: not store.engine._views._wanted, 20)
+    until(lambda: not store.engine._views._running, 20)
     assert {"1/c/0/0", "1/c/3/3"} <= cached(store)
     assert len(cached(store)) == 10
 
@@ -123,7 +125,19 @@ def test_what_fails_ahead_is_told_to_who_asks_for_it(far):
     store = lazypyr.LazyPyramidStore(f"{far.url}/a", engine=Engine(read_ahead=True))
     far.fault = lambda path, times: 403 if path.endswith("c/2/3") else None
     zarr.open_group(store, mode="r")["0"][600, 600]
-    until(lambda: not store.engine._views._wanted, 20)
+    until(lambda: not store.engine._views._running, 20)
     with pytest.raises(lazypyr.errors.SourceError, match="403|c/2/3"):
         store["0/c/2/3"]
     assert all(path.endswith(METADATA) or "/a/c/" in path for path in far.keys)
+
+
+def test_a_window_is_read_from_its_centre(far, monkeypatch):
+    monkeypatch.setattr(requests, "LIMITS", replace(requests.LIMITS, in_flight=1, hedge_share=0))
+    pyramid = lazypyr.open_pyramid(f"{far.url}/a")
+    far.reset()
+    got = Engine(workers=1).read(pyramid, 0, ((256, 1536), (512, 1792)))
+    np.testing.assert_array_equal(got, PIXELS[256:1536, 512:1792])
+    asked = [tuple(map(int, key.split("/c/")[1].split("/"))) for key in far.log if "/c/" in key]
+    assert len(asked) == 25
+    distances = [(i - 3) ** 2 + (j - 4) ** 2 for i, j in asked]
+    assert distances == sorted(distances)
