@@ -179,7 +179,9 @@ class LocalByteStore(ByteStore):
                     with contextlib.suppress(FileNotFoundError):  # a writer has renamed it meanwhile
                         stat = entry.stat()
                         name = os.fsencode(entry.path[len(self.root) :])
-                        digest.update(name + b"\0%d\0%d\0" % (stat.st_size, stat.st_mtime_ns))
+                        # Who writes may set the one time back (rsync, tar), not the other.
+                        times = stat.st_mtime_ns, stat.st_ctime_ns
+                        digest.update(name + b"\0%d\0%d\0%d\0" % (stat.st_size, *times))
         return digest.hexdigest()
 
 

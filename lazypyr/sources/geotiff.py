@@ -231,7 +231,8 @@ class GeoTiffSource(Source):
 
     def content_stamp(self) -> str | None:
         version = self._file.version()
-        return None if version is None else repr(version)
+        # Who writes may set the time of the version back, not that of the file's entry.
+        return None if version is None else repr((version, os.stat(self._file.path).st_ctime_ns))  # noqa: PTH116
 
     def refreshed(self) -> GeoTiffSource:
         try:

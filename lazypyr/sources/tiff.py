@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class TiffImage(FileMapping):
         file = tifffile.TiffFile(self.file_object())
         if not file.series:
             raise PlanError(f"{self.path}: a TIFF file without an image")
+        _check_beside(file)
         series = file.series[0]
         store = series.aszarr()
         levels = [str(k) for k in range(len(series.levels))]
@@ -88,6 +90,17 @@ class TiffImage(FileMapping):
             if value is not None:
                 return value
         raise KeyError(key)
+
+
+def _check_beside(file: Any) -> None:
+    """Refuse an image whose OME-XML says that it is in files which are not beside this one: it could name any of this machine."""
+    own = os.path.realpath(file.filehandle.dirname)
+    for other in file._files.values():  # noqa: SLF001 - there is no other way
+        if os.path.realpath(other.filehandle.dirname) != own:
+            file.close()
+            raise PlanError(
+                f"{file.filename}: its OME metadata say that pixels are in {other.filename!r}, which is not in the same folder, so it isn't read"
+            )
 
 
 def _value(store: Any, key: str) -> bytes | None:

@@ -133,3 +133,28 @@ def test_a_file_that_is_damaged_is_an_error(tmp_path):
     path.write_bytes(damaged)
     with pytest.raises(lazypyr.SourceError):
         open_pyramid(path).read(0)
+
+
+@pytest.mark.fault("N7")
+def test_a_file_that_ome_metadata_name_is_read_beside_it_only(tmp_path):
+    (tmp_path / "images").mkdir()
+    first = ome_of_two(tmp_path / "images", "b.ome.tif")
+    np.testing.assert_array_equal(open_pyramid(first).read(0)[:, 0, 0], [1, 42])
+    for name in ("../b.ome.tif", str(tmp_path / "b.ome.tif")):
+        first = ome_of_two(tmp_path / "images", name)
+        with pytest.raises(lazypyr.PlanError, match=r"'b\.ome\.tif', which is not in the same folder"):
+            open_pyramid(first)
+
+
+def ome_of_two(folder, other):
+    """A file of channel 0, whose OME-XML says that channel 1 is in another one."""
+    planes = "".join(
+        f'<TiffData IFD="0" FirstC="{c}" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{c}</UUID></TiffData>'
+        for c, name in enumerate(("a.ome.tif", other))
+    )
+    sizes = 'DimensionOrder="XYCZT" Type="uint8" SizeX="64" SizeY="64" SizeC="2" SizeZ="1" SizeT="1"'
+    space = 'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+    told = f'<?xml version="1.0"?><OME {space} UUID="urn:uuid:0"><Image ID="Image:0"><Pixels ID="Pixels:0" {sizes}>{planes}</Pixels></Image></OME>'
+    tifffile.imwrite(folder / "a.ome.tif", np.full((64, 64), 1, "u1"), description=told, metadata=None)
+    tifffile.imwrite(folder / other, np.full((64, 64), 42, "u1"), metadata={"axes": "YX"})
+    return folder / "a.ome.tif"

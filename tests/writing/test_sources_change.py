@@ -1,5 +1,6 @@
 """`materialize` of a source that is written to while a job runs, or between its runs: rows N2 and N3 of tests/fault_ids.txt."""
 
+import os
 import shutil
 
 import dask.array as da
@@ -46,6 +47,12 @@ def last_in_place(folder):
         chunk.write(np.float32(2).tobytes())
 
 
+def with_the_time_set_back(folder):
+    before = chunk_files(folder)[-1].stat().st_mtime_ns
+    last_in_place(folder)
+    os.utime(chunk_files(folder)[-1], ns=(before, before))
+
+
 def through_zarr(folder):
     zarr.open_array(folder, mode="r+")[:] = 2
 
@@ -54,7 +61,7 @@ def deleted(folder):
     chunk_files(folder)[-1].unlink()
 
 
-WAYS = [in_place, last_in_place, through_zarr, deleted]
+WAYS = [in_place, last_in_place, with_the_time_set_back, through_zarr, deleted]
 
 
 def store_of(folder):
