@@ -61,18 +61,24 @@ def forget_secrets(error: BaseException | None) -> None:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        with contextlib.suppress(AttributeError):  # those of GDAL can't be set; the setting of other members goes on
-            error.args = tuple(without_secrets(value) if isinstance(value, str) else value for value in error.args)
-        for name in (*vars(error), "strerror", "filename", "filename2"):
-            value = getattr(error, name, None)
-            if isinstance(value, str) and without_secrets(value) != value:
-                with contextlib.suppress(AttributeError, TypeError):
-                    setattr(error, name, without_secrets(value))
-        request: Any = getattr(error, "request_info", None)  # aiohttp's, whose text has the URL
-        if hasattr(request, "real_url"):
-            plain = {name: getattr(request, name).with_query(None).with_fragment(None) for name in ("url", "real_url")}
-            error.request_info = request._replace(**plain)  # type: ignore[attr-defined]
+        with contextlib.suppress(Exception):  # classes of other packages may refuse anything: GDAL's have no other args
+            _forget(error)
         error = error.__cause__ or error.__context__
+
+
+def _forget(error: BaseException) -> None:
+    for name in (*vars(error), "strerror", "filename", "filename2", "errmsg"):
+        value = getattr(error, name, None)
+        if isinstance(value, str) and without_secrets(value) != value:
+            with contextlib.suppress(AttributeError, TypeError):
+                setattr(error, name, without_secrets(value))
+    request: Any = getattr(error, "request_info", None)  # aiohttp's, whose text has the URL
+    if hasattr(request, "real_url"):
+        plain = {name: getattr(request, name).with_query(None).with_fragment(None) for name in ("url", "real_url")}
+        error.request_info = request._replace(**plain)  # type: ignore[attr-defined]
+    args = tuple(without_secrets(value) if isinstance(value, str) else value for value in error.args)
+    if args != error.args:
+        error.args = args
 
 
 def _unnamed(found: re.Match[str]) -> str:

@@ -263,6 +263,22 @@ def test_secrets_of_any_spelling_are_in_no_text(text):
         assert SECRET not in f"{error} {error!r} {error.args} {vars(error)} {copy} {copy.args}"
 
 
+def test_errors_that_can_not_be_changed_are_no_obstacle():
+    class Fixed(Exception):
+        @property
+        def args(self):
+            return (f"https://u:{SECRET}@h/a",)
+
+        def __getattr__(self, name):
+            raise RuntimeError(name)
+
+    with pytest.raises(lazypyr.PlanError, match="it fails"):
+        try:
+            raise Fixed
+        except Fixed as error:
+            raise lazypyr.PlanError("it fails") from error
+
+
 @pytest.mark.parametrize("name", ["a.zarr", "a.nc", "a.zip", "a.ome.tif", "a.lazypyr.json", "a.las", "a.parquet"])
 @pytest.mark.parametrize(
     "place",
