@@ -10,6 +10,7 @@ from zarr.storage import MemoryStore
 
 import lazypyr
 from lazypyr import LazyPyramidStore
+from support.http import serving
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 RNG = np.random.default_rng(8)
@@ -192,3 +193,56 @@ def test_infos_are_json():
         for pyramid in LazyPyramidStore(make()[0]).pyramids.values():
             assert json.loads(json.dumps(describe(pyramid)))["name"]
             assert lazypyr.open_pyramid(pyramid) == pyramid
+
+
+def on_disk(store, folder):
+    zarr.consolidate_metadata(store)
+    for key, value in store._store_dict.items():
+        path = folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(value.to_bytes())
+
+
+@pytest.mark.parametrize("name", [name for name in GALLERY if "WebKnossos" not in name])
+def test_over_http_it_is_the_same(name, tmp_path):
+    source, expected = GALLERY[name][0]()
+    on_disk(source, tmp_path)
+    here = LazyPyramidStore(tmp_path, chunks=32)
+    with serving(tmp_path) as url:
+        there = LazyPyramidStore(url, chunks=32)
+        assert sorted(there.pyramids) == sorted(here.pyramids) == sorted(expected)
+        for path, pyramid in there.pyramids.items():
+            own = here.pyramids[path]
+            assert (pyramid.axes, pyramid.coords, pyramid.crs) == (own.axes, own.coords, own.crs)
+            for level in (0, len(pyramid.levels) - 1):
+                np.testing.assert_array_equal(pyramid.read(level), own.read(level))
+
+
+@pytest.mark.parametrize("name", [name for name, (make, _) in GALLERY.items() if "cf" in make.__qualname__])
+def test_as_objects_of_xarray_it_is_the_same(name):
+    source, _ = GALLERY[name][0]()
+    stored, lazy = LazyPyramidStore(source, chunks=32), LazyPyramidStore(xr.open_zarr(source), chunks=32)
+    assert sorted(stored.pyramids) == sorted(lazy.pyramids)
+    for path, pyramid in lazy.pyramids.items():
+        assert (pyramid.axes, pyramid.coords) == (stored.pyramids[path].axes, stored.pyramids[path].coords)
+        np.testing.assert_array_equal(pyramid.read(1), stored.pyramids[path].read(1))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u4"])
+def test_a_webknossos_layer_says_its_axes_for_each_magnification(dtype, tmp_path):
+    """As its server publishes it: the layer lists its magnifications, the axes are c x y z, and the order is F."""
+    layer = zarr.open_group(tmp_path / "l4.zarr", mode="w", zarr_format=2).create_group("color")
+    values = RNG.integers(0, 200, (1, 64, 48, 20)).astype(dtype)
+    datasets = []
+    for mag, step in (((2, 2, 1), 1), ((4, 4, 1), 2)):
+        name = "-".join(map(str, mag))
+        layer.create_array(name, data=values[:, ::step, ::step], chunks=(1, 32, 32, 32), order="F")
+        scale = {"type": "scale", "scale": [1.0, 11.24 * mag[0], 11.24 * mag[1], 28.0 * mag[2]]}
+        datasets.append({"path": name, "coordinateTransformations": [scale]})
+    axes = [{"name": "c", "type": "channel"}, *({"name": n, "type": "space", "unit": "nanometer"} for n in "xyz")]
+    layer.attrs["multiscales"] = [{"version": "0.4", "name": "color", "axes": axes, "datasets": datasets}]
+    for path, mag in (("color", 2), ("color/2-2-1", 2), ("color/4-4-1", 4)):
+        pyramid = lazypyr.open_pyramid(tmp_path / "l4.zarr" / path)
+        assert pyramid.axes == ("c", "x", "y", "z")
+        assert [pyramid.coords[axis].step for axis in "xyz"] == pytest.approx([11.24 * mag, 11.24 * mag, 28])
+        np.testing.assert_array_equal(pyramid.read(0), values if mag == 2 else values[:, ::2, ::2])
