@@ -11,6 +11,7 @@ from lazypyr.points.frames import read_csv
 from lazypyr.points.groups import read_group, read_store
 from lazypyr.points.las import read_las
 from lazypyr.points.parquet import read_arrow, read_parquet
+from lazypyr.points.ply import read_ply
 from lazypyr.points.table import Request, Table, errors_name, short_name
 from lazypyr.points.tabular import column_of_series, columns_by
 from lazypyr.sources.codec_guard import known_codecs_only
@@ -91,5 +92,6 @@ def _read_text(path: str, request: Request) -> Table:
 FORMATS: dict[tuple[str, ...], Callable[[str, Request], Table]] = {
     (".las", ".laz"): read_las,
     (".csv", ".csv.gz", ".txt", ".tsv", ".xyz", ".pts"): _read_text,
+    (".ply",): read_ply,
     (".parquet", ".geoparquet", ".pq"): read_parquet,
 }
