@@ -53,7 +53,7 @@ MUTANTS = tuple(
         ("C7", _CACHE, f"{_FLIGHT}._get", "computation.urgent = computation.urgent or caller.urgent", ""),
         ("C7", "engine/limiter.py", "MemoryLimiter._wait", "not urgent()", "True"),
         ("C8", _CACHE, f"{_FLIGHT}.clear", "self._values.clear()", ""),
-        ("C9", _ENGINE, "Engine.__init__", "('cache_bytes', cache_bytes, 0)", "('cache_bytes', cache_bytes, -9)"),
+        ("C9", _ENGINE, "Engine.__init__", "whole_number(cache_bytes, 'cache_bytes', 0)", "whole_number(cache_bytes, 'cache_bytes', -9)"),
         ("C10", "engine/chunks.py", "full_size", "chunk.flags.writeable = False", ""),
         ("C11", "store/overlay/disk_cache.py", "DiskCache.get", "raw[:_HEAD_BYTES] == _head(body)", "True"),
         ("C11", "store/overlay/overlay.py", "OverlayChunks.__init__", "self._cache.count()", ""),

@@ -79,6 +79,12 @@ def values(dest):
     return {path: set(np.unique(array[:]).tolist()) for path, array in zarr.open_group(dest, mode="r").arrays()}
 
 
+def places_of(tmp_path, kind):
+    """A source of a kind, and a destination."""
+    made(tmp_path / "src.zarr", **KINDS[kind])
+    return tmp_path / "src.zarr", tmp_path / "out"
+
+
 def written_after(monkeypatch, regions, write):
     """Call `write` when so many regions are done."""
     marked = []
@@ -96,8 +102,7 @@ def written_after(monkeypatch, regions, write):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_written_while_the_job_runs(tmp_path, monkeypatch, kind, way):
-    source, dest = tmp_path / "src.zarr", tmp_path / "out"
-    made(source, **KINDS[kind])
+    source, dest = places_of(tmp_path, kind)
     written_after(monkeypatch, 2, lambda: way(source))
     with pytest.raises(SourceError, match="written to while"):
         materialize(store_of(source), dest, workers=1, **OPTIONS)
@@ -214,8 +219,7 @@ def test_a_numpy_array_that_is_written_to(tmp_path, monkeypatch):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_written_between_two_runs(tmp_path, monkeypatch, kind, way):
-    source, dest = tmp_path / "src.zarr", tmp_path / "out"
-    made(source, **KINDS[kind])
+    source, dest = places_of(tmp_path, kind)
 
     def stop():
         raise KeyboardInterrupt
