@@ -46,6 +46,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         metavar="ORIGINS",
         help="origins whose pages may read, separated by commas; '*' for any, 'none' for none (default: *)",
     )
+    add("--root-path", default="", metavar="PATH", help="path below which a proxy serves it, as /data")
+    add(
+        "--trust-proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="address or network of a proxy whose X-Forwarded-* headers are believed; may be repeated",
+    )
     add("--viewer-dir", type=Path, metavar="DIR", help="a built vizarr, served at /viewers/vizarr/")
     add("--open", action="store_true", help="open the index page in a browser")
     how = parser.add_argument_group("computing and caching")
@@ -141,6 +149,8 @@ def run(args: argparse.Namespace) -> None:
         allow_host=args.allow_host,
         cors=None if args.cors == "none" else [origin for origin in args.cors.split(",") if origin],
         viewer_dir=args.viewer_dir,
+        root_path=args.root_path,
+        trust_proxy=args.trust_proxy,
         warm=args.warm,
         revalidate=args.revalidate,
         workers=args.workers,

@@ -100,6 +100,8 @@ def serve(
     workers: int = 1,
     open_browser: bool = False,
     viewer_dir: str | Path | None = None,
+    root_path: str = "",
+    trust_proxy: Sequence[str] = (),
     warm: bool = False,
     **options: Unpack[ServedStoreOptions],
 ) -> Handle | None:
@@ -131,6 +133,10 @@ def serve(
         Open the index page in a browser.
     viewer_dir : str or Path, optional
         Folder with a built vizarr, served at ``/viewers/vizarr/``.
+    root_path : str
+        Path below which a proxy serves all of it, as "/data", whether or not the proxy takes it away.
+    trust_proxy : sequence of str
+        Addresses or networks of proxies whose ``X-Forwarded-Proto``, ``-Host`` and ``-Prefix`` are believed.
     warm : bool
         Compute the coarsest levels before serving.
     **options : dict
@@ -167,7 +173,16 @@ def serve(
     run = _prepared("lazypyr.serve", serve, options)
     run.check_processes(workers, port, background=background)
     hosts = run.hosts_of(host, tuple(allow_host))
-    app = run.build_app(sources, options, hosts=hosts, cors=cors, revalidate=revalidate, viewer_dir=viewer_dir)
+    app = run.build_app(
+        sources,
+        options,
+        hosts=hosts,
+        cors=cors,
+        revalidate=revalidate,
+        viewer_dir=viewer_dir,
+        root_path=root_path,
+        trust_proxy=trust_proxy,
+    )
     if warm:
         for dataset in app.datasets.values():
             dataset.store.warm(progress=not background)

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lazypyr.errors import PlanError
 from lazypyr.server.dataset import XARRAY, ServedDataset, named_dataset
+from lazypyr.server.forwarded import as_asked, checked_prefix, trusted_networks
 from lazypyr.server.metrics import Stats
 from lazypyr.server.responses import ALLOWED, ClientDisconnected, SendLimiter, counting_send, error_response, reply
 from lazypyr.server.routes_viewer import ViewerRoutes
@@ -70,6 +71,10 @@ class App:
         Origins whose pages may read; ("*",) for any.
     viewer_dir : str or Path, optional
         A folder with a built vizarr.
+    root_path : str
+        Path below which a proxy serves it.
+    trust_proxy : sequence of str
+        Addresses and networks of proxies whose ``X-Forwarded-*`` are believed.
     """
 
     def __init__(
@@ -79,6 +84,8 @@ class App:
         hosts: Sequence[str],
         cors: Sequence[str] = ("*",),
         viewer_dir: str | Path | None = None,
+        root_path: str = "",
+        trust_proxy: Sequence[str] = (),
     ) -> None:
         self.datasets: Mapping[str, ServedDataset] = {dataset.name: dataset for dataset in datasets}
         for name in self.datasets:
@@ -91,6 +98,8 @@ class App:
             raise PlanError("serve: no source was given")
         if viewer_dir is not None and not Path(viewer_dir, "index.html").is_file():
             raise PlanError(f"viewer_dir: expected a folder with index.html, got {str(viewer_dir)!r}")
+        self.root_path, self.trust_proxy = checked_prefix(root_path), tuple(trust_proxy)
+        self._proxies = trusted_networks(self.trust_proxy)
         self.hosts, self.cors, self.viewer_dir = tuple(hosts), tuple(cors), viewer_dir
         self._viewer = None if viewer_dir is None else StaticFiles(directory=viewer_dir, html=True)
         self.stats = Stats()
@@ -105,6 +114,8 @@ class App:
             "hosts": self.hosts,
             "cors": self.cors,
             "viewer_dir": self.viewer_dir,
+            "root_path": self.root_path,
+            "trust_proxy": self.trust_proxy,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -133,7 +144,7 @@ class App:
             if {name for name, _ in scope["headers"]} >= _TWO_LENGTHS:
                 await reply(scope, through, 400, headers={"Connection": "close"})
             else:
-                await self._asgi(scope, receive, through)
+                await self._asgi(as_asked(scope, self.root_path, self._proxies), receive, through)
         except ClientDisconnected:
             seen[0] = 499
         finally:

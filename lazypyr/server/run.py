@@ -110,13 +110,17 @@ def build_app(
     cors: str | Iterable[str] | None,
     revalidate: float | None,
     viewer_dir: str | Path | None,
+    root_path: str = "",
+    trust_proxy: Sequence[str] = (),
 ) -> App:
     """Application that serves sources by name; `options` are those of stores to be made of them."""
     if revalidate is not None and not 0 <= revalidate < math.inf:
         raise PlanError(f"revalidate: expected seconds, 0 or more, got {revalidate!r}")
     stores = _stores(sources, dict(options))
     datasets = [ServedDataset(name, store, revalidate) for name, store in stores.items()]
-    return App(datasets, hosts=hosts, cors=_origins(cors), viewer_dir=viewer_dir)
+    return App(
+        datasets, hosts=hosts, cors=_origins(cors), viewer_dir=viewer_dir, root_path=root_path, trust_proxy=trust_proxy
+    )
 
 
 def check_processes(workers: int, port: int, *, background: bool) -> None:

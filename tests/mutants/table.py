@@ -168,6 +168,7 @@ MUTANTS = tuple(
         ("N15", "server/limits.py", "TimeoutH11Protocol.connection_made", "next(iter(self._idle), None)",
          "min((c for c in self.connections if c in self._idle), key=list(self._idle).index, default=None)"),
         ("N15", "server/limits.py", "TimeoutH11Protocol._note_idleness", "self._idle.pop(self, None)", ""),
+        ("N20", "server/forwarded.py", "as_asked", "not _is_trusted(scope, networks)", "False"),
         ("N14", _APP, "App._ready", "engine.calls_done == done", "True"),
         ("N16", _LOCAL, "LocalKVStore._check_held", "inode != self._held", "False"),
         ("N16", _RUN, "_write_stages", "check_whole(job, number)", ""),
