@@ -13,7 +13,15 @@ import numpy as np
 from lazypyr._util.optional import need
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import DestinationError, PlanError
-from lazypyr.plot.style import color_list, colours_of, first_index, short_name, spatial_dimensions, value_dimension
+from lazypyr.plot.style import (
+    color_list,
+    colours_of,
+    first_index,
+    short_name,
+    spatial_dimensions,
+    tooltips,
+    value_dimension,
+)
 from lazypyr.plot.viewport import RenderedImage, Viewport
 from lazypyr.pyramids.open import open_pyramid
 from lazypyr.pyramids.options import PyramidOptions
@@ -91,16 +99,16 @@ def save_picture(
     >>> save_picture(np.add.outer(np.arange(300), np.arange(400)), "ramp.png").name
     'ramp.png'
     """
-    from lazypyr.plot.raster import as_product, open_for_plot
+    from lazypyr.plot.functions import shown_pyramid
+    from lazypyr.plot.raster import open_for_plot
 
     path = Path(out)
     if path.suffix.lower() not in (".png", ".html"):
         raise PlanError(f"{out}: expected a name that ends in .png or .html")
     check_options("save_picture", recipe, save_picture, open_pyramid)
     pyramid, engine = open_for_plot(src, engine, **recipe)
-    if post_proc is not None:
-        pyramid = pyramid.map(as_product(post_proc, n_kdim))
-    viewport = Viewport(pyramid, engine)
+    shown = shown_pyramid(pyramid, post_proc, n_kdim)
+    pyramid, viewport = shown.pyramid, Viewport(shown.pyramid, engine, sizes=shown.sizes)
     index = (*index, *first_index(viewport)[len(index) :])
     view = viewport.view(None, None, *size, index)
     frame = viewport.frame(view)
@@ -133,7 +141,8 @@ def save_html(
 
     from lazypyr.plot.raster import element_of, options_of
 
-    element = element_of(viewport, frame, limits).opts(options_of(viewport, cmap, None, invert_yaxis=invert_yaxis))
+    options = options_of(viewport, cmap, None, tooltips(viewport), invert_yaxis=invert_yaxis)
+    element = element_of(viewport, frame, limits, short_name(viewport.pyramid)).opts(options)
     text = file_html(hv.render(element, backend="bokeh"), INLINE, title=viewport.pyramid.name)
     path.write_text(text, encoding="utf-8")
 

@@ -17,18 +17,34 @@ __all__ = ["InteractivePlot", "Refresh", "visible_part"]
 Refresh = hv.streams.Stream.define("Refresh", count=0)
 
 
+class OpenMap(hv.DynamicMap):  # type: ignore[misc]
+    """Map of a user's function, of whose keys only the function knows which it has: `redim` may make its ranges longer."""
+
+    __pos_params = ("callback",)  # HoloViews asks each class for it, to clone a map
+
+    def _validate_key(self, key: Any) -> None:
+        return
+
+
 class InteractivePlot:
     """Interactive plot of a pyramid: elements of the pictures that its renderer gives.
 
-    Subclasses set `renderer`.
+    Subclasses set `renderer`. `label` is that of the elements, the first words of their title.
     """
 
     renderer: ViewRenderer
+    label = ""
 
     def __init__(
-        self, pyramid: Pyramid, engine: Engine, *, level_increase: int = 0, clim: tuple[float, float] | None = None
+        self,
+        pyramid: Pyramid,
+        engine: Engine,
+        *,
+        level_increase: int = 0,
+        clim: tuple[float, float] | None = None,
+        sizes: Sequence[int | None] | None = None,
     ) -> None:
-        self.viewport = Viewport(pyramid, engine, level_increase=level_increase)
+        self.viewport = Viewport(pyramid, engine, level_increase=level_increase, sizes=sizes)
         self.refresh = Refresh()
         self.on_drawn: Callable[[], None] = lambda: None
         self._limits = clim or self.viewport.declared_limits
@@ -48,6 +64,11 @@ class InteractivePlot:
         """Set other colour limits and redraw."""
         self._limits, self._last = (low, high), {}
         self._refresh()
+
+    def map_of(self, draw: Callable[..., Any], kdims: Sequence[hv.Dimension]) -> hv.DynamicMap:
+        """Map of a callback."""
+        kind = OpenMap if self.viewport.is_open and kdims else hv.DynamicMap
+        return kind(draw, kdims=list(kdims), streams=self.streams())
 
     def streams(self) -> list[Any]:
         """Streams whose events make HoloViews ask for another element."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -12,11 +13,15 @@ import numpy as np
 
 from lazypyr.errors import PlanError
 from lazypyr.plot.options import PointsPlotOptions, RasterPlotOptions, TimeseriesPlotOptions
-from lazypyr.plot.points import points_plot
-from lazypyr.plot.raster import open_for_plot, raster_plot
+from lazypyr.plot.points import InteractivePoints, points_plot, shown_points
+from lazypyr.plot.raster import interactive_raster, open_for_plot, raster_plot
+from lazypyr.plot.selection import ColumnValues, cloud_of
 from lazypyr.plot.timeseries import timeseries_plot
 from lazypyr.points.columns import as_column
+from lazypyr.points.pyramid import PointsPyramid
 from lazypyr.pyramids.base import Pyramid
+from lazypyr.pyramids.open import open_pyramid
+from lazypyr.registry import check_options
 
 __all__ = ["pc_plot", "ras_plot", "ts_plot"]
 
@@ -36,7 +41,7 @@ def ras_plot(
     Parameters
     ----------
     data : array, zarr array or path
-        Raster of shape ``(y, x, *channels)``; or the folder that ``ras_pyramid`` made.
+        Raster of shape ``(y, x, *channels)``, or with other axes if it names them; or the folder that ``ras_pyramid`` made.
     post_proc : str or callable, optional
         Product to show, as for `raster_plot`.
     n_kdim : int, optional
@@ -66,20 +71,35 @@ def ras_plot(
     >>> ras_plot(stack, post_proc="intf_seq")[0].data.shape
     (64, 64)
     """
-    if (
-        "axes" not in options
-        and not isinstance(data, str | Path | Pyramid)
-        and len(getattr(data, "shape", ())) in (2, 3, 4)
-    ):
-        options["axes"] = "yxij"[: len(data.shape)]
-    options.setdefault("invert_yaxis", False)
+    check_options("ras_plot", options, ras_plot, raster_plot, open_pyramid)
+    look = {name: options.pop(name, None) for name in ("labels", "clim", "cmap", "title", "engine")}  # type: ignore[misc]
+    upside_down = options.pop("invert_yaxis", False)
+    recipe: dict[str, Any] = dict(options)
+    recipe["axes"] = recipe.get("axes") or _axes(data, recipe)
     if bounds is not None:
         opening = {
-            name: options[name] for name in ("axes", "order", "storage_options", "allow_codecs") if name in options
+            name: recipe[name] for name in ("axes", "order", "storage_options", "allow_codecs") if name in recipe
         }
         grid = open_for_plot(data, None, **opening)[0].grid
-        bounds = _edges(bounds, grid.nx, grid.ny)
-    return raster_plot(data, post_proc, n_kdim=n_kdim, bounds=bounds, level_increase=level_increase, **options)
+        recipe["bounds"] = _edges(bounds, grid.nx, grid.ny)
+    clim, engine = look.pop("clim"), look.pop("engine")
+    interactive = interactive_raster(
+        data, post_proc, n_kdim, level_increase=level_increase, clim=clim, engine=engine, **recipe
+    )
+    return interactive.plot(**look, invert_yaxis=upside_down)
+
+
+def _axes(data: Any, recipe: Mapping[str, Any]) -> str | None:
+    """Axes y, x, then channels, of a raster that doesn't name its own; None of one that does."""
+    if isinstance(data, Pyramid):
+        return None
+    if isinstance(data, str | Path):
+        opening = {name: recipe[name] for name in ("storage_options", "allow_codecs", "variable") if name in recipe}
+        pyramid = open_for_plot(data, None, **opening)[0]
+        shape = () if pyramid.metadata.dims or pyramid.metadata.ome else pyramid.shape
+    else:
+        shape = getattr(data, "shape", ())
+    return "yxij"[: len(shape)] if len(shape) in (2, 3, 4) else None
 
 
 def _edges(bounds: Sequence[float], nx: int, ny: int) -> tuple[float, ...]:
@@ -121,7 +141,7 @@ def pc_plot(
     ras_resolution : float, optional
         Pixel size in the units of the coordinates; by default 20, or that of the folder.
     post_proc_pc : str or callable, optional
-        Product of the values, for raster and points: a name, or ``f(data, numbers, *kdims)``.
+        Product of the values: a name, or ``f(data, numbers, *kdims)``; of the raster too, unless `post_proc_ras` is given.
     n_kdim : int, optional
         Number of key dimensions of a function.
     rtree : object, optional
@@ -129,7 +149,7 @@ def pc_plot(
     level_increase : int, default 0
         Number of levels coarser (negative: finer) than one data pixel a screen pixel.
     post_proc_ras : str or callable, optional
-        Product of the raster, the same as `post_proc_pc`; a name given only here is used for both.
+        Product of the raster: a name, or ``f(data, xslice, yslice, *kdims)``; given alone it is that of the points too.
     **options : dict
         Further options of `points_plot`.
 
@@ -158,30 +178,79 @@ def pc_plot(
     >>> len(points[()])
     500
     """
-    from lazypyr.points import from_points
-
-    folder = Path(data) if isinstance(data, str | Path) else None
-    if folder is not None and (folder / "pc.zarr").is_dir():
+    folder = Path(data) if isinstance(data, str | Path) and (Path(data) / "pc.zarr").is_dir() else None
+    if folder is not None:
         post_proc_ras = y if post_proc_ras is None else post_proc_ras
         post_proc_pc = x if post_proc_pc is None else post_proc_pc
         data, y, x = folder / "pc.zarr", folder / "y.zarr", folder / "x.zarr"
-        ras_resolution = _resolution(folder) if ras_resolution is None else ras_resolution
     if (x is None) != (y is None):
         raise PlanError("x and y: give both, or none for points that know them")
     if isinstance(post_proc_ras, str) and isinstance(post_proc_pc, str) and post_proc_ras != post_proc_pc:
         raise PlanError(f"post_proc_ras={post_proc_ras!r} and post_proc_pc={post_proc_pc!r} show different things")
-    post_proc = post_proc_pc if post_proc_pc is not None else post_proc_ras
-    points = data if x is None else from_points(x, y, data, resolution=20 if ras_resolution is None else ras_resolution)
-    return points_plot(points, post_proc, n_kdim=n_kdim, level_increase=level_increase, **options)
+    if x is not None:
+        data = _points(x, y, data, folder if ras_resolution is None else None, ras_resolution)
+    return _points_plots(data, post_proc_ras, post_proc_pc, n_kdim, level_increase, options)
 
 
-def _resolution(folder: Path) -> float:
-    """Pixel size of a folder written by moraine, whose bounds are the centres of the first and last pixel."""
+def _points(x: Any, y: Any, values: Any, folder: Path | None, resolution: float | None) -> PointsPyramid:
+    """Points of arrays, or of a folder, whose raster gets the shape that it has there."""
+    from lazypyr.points import from_points
+
+    if folder is None:
+        return from_points(x, y, values, resolution=20 if resolution is None else resolution)
+    resolutions, shape = _resolutions(folder)
+    made = []
+    for each in resolutions:
+        made.append(from_points(x, y, values, resolution=each))
+        if made[-1].shape[:2] == shape:
+            return made[-1]
+    return made[0]
+
+
+def _points_plots(
+    points: Any,
+    post_proc_ras: PostProc | None,
+    post_proc_pc: PostProc | None,
+    n_kdim: int | None,
+    level_increase: int,
+    options: PointsPlotOptions,
+) -> tuple[hv.DynamicMap, hv.DynamicMap]:
+    """Plots of points whose raster and whose single points may have functions of their own."""
+    check_options("pc_plot", options, pc_plot, points_plot)
+    pyramid, engine = open_for_plot(points, options.get("engine"))
+    cloud = cloud_of(pyramid)
+    far = shown_points(cloud, pyramid, post_proc_pc if post_proc_ras is None else post_proc_ras, n_kdim)
+    near = far if None in (post_proc_ras, post_proc_pc) else shown_points(cloud, pyramid, post_proc_pc, n_kdim)
+    interactive = InteractivePoints(
+        cloud, far.pyramid, engine, level_increase=level_increase, clim=options.get("clim"), sizes=far.sizes,
+        near=near.pyramid,
+    )  # fmt: skip
+    return interactive.plots(labels=options.get("labels"), cmap=options.get("cmap"), title=options.get("title"))
+
+
+def _resolutions(folder: Path) -> tuple[list[float], tuple[int, int]]:
+    """Pixel sizes that a folder of moraine may have been made with, the likeliest first, and the shape of its raster.
+
+    Its bounds are the centres of the first and last pixel, rounded to floats: of the numbers that give them the one with the
+    fewest digits is what somebody wrote; those beside it count where the raster would have another shape.
+    """
     import zarr
 
-    left, _, right, _ = tomllib.loads((folder / "bounds.toml").read_text(encoding="utf-8"))["bounds"]
-    nx = zarr.open_array(str(folder / "idx_0.zarr"), mode="r").shape[1]
-    return float(right - left) / (nx - 1) if nx > 1 else 20.0
+    bounds = tomllib.loads((folder / "bounds.toml").read_text(encoding="utf-8"))["bounds"]
+    left, bottom, right, top = map(float, bounds)
+    ny, nx = zarr.open_array(str(folder / "idx_0.zarr"), mode="r").shape
+    steps = [(first, last, n - 1) for first, last, n in ((left, right, nx), (bottom, top, ny)) if n > 1]
+    if not steps:
+        return [20.0], (ny, nx)
+    estimates = [(last - first) / n for first, last, n in sorted(steps, key=lambda step: -step[2])]
+
+    def fits(resolution: float) -> bool:
+        return all(abs(a + m * resolution - b) <= 2 * math.ulp(max(abs(a), abs(b))) for a, b, m in steps)
+
+    short = (float(f"{estimates[0]:.{digits}g}") for digits in range(1, 18))
+    found = next((resolution for resolution in short if fits(resolution)), estimates[0])
+    beside = [math.nextafter(near, end) for near in (found, *estimates) for end in (math.inf, 0)]
+    return [found, *estimates, *beside], (ny, nx)
 
 
 def ts_plot(
@@ -241,7 +310,8 @@ def ts_plot(
     """
     x, y = _column(x), _column(y)
     if kdtree is not None:
-        v, kdtree = _column(v), _FlippedTree(kdtree)
+        v = ColumnValues(as_column(v, "v")) if isinstance(v, str | Path) else v
+        kdtree = _FlippedTree(kdtree)
     return timeseries_plot(
         v, t, source_plot, reference=reference, x=x, y=y, kdtree=kdtree, post_proc=post_proc_ts, **options
     )

@@ -13,8 +13,9 @@ from lazypyr.engine.engine import Engine
 from lazypyr.errors import PlanError
 from lazypyr.geometry.grid import clean_range
 from lazypyr.plot import style
+from lazypyr.plot.functions import Shown, arguments_of, shown_pyramid
 from lazypyr.plot.interactive import InteractivePlot, visible_part
-from lazypyr.plot.raster import as_product, empty_image, is_blank, open_for_plot, plain_arguments
+from lazypyr.plot.raster import empty_image, is_blank, open_for_plot
 from lazypyr.plot.render_worker import ViewRenderer
 from lazypyr.plot.selection import cloud_of, gather_values, product_of_numbers
 from lazypyr.plot.viewport import RenderCancelled, RenderedImage, Viewport, ViewRequest
@@ -100,21 +101,24 @@ def points_plot(
     """
     pyramid, engine = open_for_plot(points, engine)
     cloud = cloud_of(pyramid)
-    if post_proc is not None:
-        pyramid = _mapped(cloud, pyramid, post_proc, n_kdim)
-    interactive = InteractivePoints(cloud, pyramid, engine, level_increase=level_increase, clim=clim)
+    shown = shown_points(cloud, pyramid, post_proc, n_kdim)
+    interactive = InteractivePoints(
+        cloud, shown.pyramid, engine, level_increase=level_increase, clim=clim, sizes=shown.sizes
+    )
+    interactive.label = style.short_name(shown.pyramid)
     return interactive.plots(labels=labels, cmap=cmap, title=title)
 
 
-def _mapped(cloud: PointsPyramid, pyramid: Pyramid, post_proc: ProductLike, n_kdim: int | None) -> Pyramid:
+def shown_points(cloud: PointsPyramid, pyramid: Pyramid, post_proc: ProductLike | None, n_kdim: int | None) -> Shown:
+    """Pyramid of what `post_proc` makes of points: of their rasters, or of their values by number."""
     if callable(post_proc) and not isinstance(post_proc, str | Product):
-        plain = plain_arguments(post_proc)
+        plain, is_open = arguments_of(post_proc)
         by_number = len(plain) >= 2 and plain[1].startswith("idx")
         if by_number or (n_kdim is not None and len(plain) == 2 + n_kdim):
             if pyramid is not cloud:
                 raise PlanError(f"{pyramid.name} is a product already; give the function the points themselves")
-            return product_of_numbers(cloud, post_proc, n_kdim, len(plain))
-    return pyramid.map(as_product(post_proc, n_kdim))
+            return product_of_numbers(cloud, post_proc, n_kdim, len(plain) - 2, is_open=is_open)
+    return shown_pyramid(pyramid, post_proc, n_kdim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ class _RenderedCloud:
 
 
 class InteractivePoints(InteractivePlot):
-    """Interactive plots of a cloud, an image and its points, of one request."""
+    """Interactive plots of a cloud, an image and its points, of one request; `near` is the pyramid of the points' values."""
 
     def __init__(
         self,
@@ -146,9 +150,11 @@ class InteractivePoints(InteractivePlot):
         *,
         level_increase: int = 0,
         clim: tuple[float, float] | None = None,
+        sizes: Sequence[int | None] | None = None,
+        near: Pyramid | None = None,
     ) -> None:
-        self.cloud, self.pyramid = cloud, pyramid
-        super().__init__(pyramid, engine, level_increase=level_increase, clim=clim)
+        self.cloud, self.pyramid, self.near = cloud, pyramid, near or pyramid
+        super().__init__(pyramid, engine, level_increase=level_increase, clim=clim, sizes=sizes)
         self.numbers = Viewport(self.cloud.index, engine, as_is=True)
         self.renderer = ViewRenderer(self._compute, self._preview, self._refresh)
         self.place = style.spatial_dimensions(self.viewport)
@@ -162,20 +168,16 @@ class InteractivePoints(InteractivePlot):
     ) -> tuple[hv.DynamicMap, hv.DynamicMap]:
         """Plots with their options: images and points."""
         kdims = style.index_dimensions(self.viewport, labels)
-        images = hv.DynamicMap(self.image, kdims=kdims, streams=self.streams())
-        dots = hv.DynamicMap(self.dots, kdims=kdims, streams=self.streams())
+        images = self.map_of(self.image, kdims)
+        dots = self.map_of(self.dots, kdims)
         common = style.common_options(self.viewport, title)
         common["cmap"] = style.color_list(cmap) or style.colours_of(self.pyramid)
-        hooks = [style.state_hook(self)]
-        label, number = style.value_dimension(self.pyramid).pprint_label, ("idx", "@idx")
-        far = style.tooltips(self.viewport, (label, "@image"), number)
-        near = style.tooltips(self.viewport, (label, "@z"), number, place="@{}")
-        return (
-            images.opts(hv.opts.Image(**common, hooks=hooks, colorbar=True, hover_tooltips=far)),
-            dots.opts(
-                hv.opts.Points(**{**common, "scalebar": False}, hover_tooltips=near, color="z", size=5, colorbar=False)
-            ),
-        )
+        number = hv.Dimension("idx")
+        far, near = style.tooltips(self.viewport, number), style.tooltips(self.viewport, number, near=True)
+        of_image = {**common, "hooks": [style.state_hook(self, far)], "hover_tooltips": far, "colorbar": True}
+        of_points = {**common, "hooks": [style.state_hook(self, near, near=True)], "hover_tooltips": near}
+        of_points |= {"scalebar": False, "color": style.first_value(), "size": 5, "colorbar": False}
+        return images.opts(hv.opts.Image(**of_image)), dots.opts(hv.opts.Points(**of_points))
 
     def image(self, *index: Any, **view: Any) -> hv.Element:
         """Callback of HoloViews for the raster."""
@@ -221,7 +223,7 @@ class InteractivePoints(InteractivePlot):
 
     def _dots(self, numbers: Array, index: tuple[int, ...]) -> tuple[Array, Array, Array, Array]:
         x, y = (gather_values(self.cloud, source, numbers) for source in (self.cloud.x, self.cloud.y))
-        row = self.pyramid.at_points(numbers)
+        row = self.near.at_points(numbers)
         window = ((0, 1), (0, numbers.size), *((i, i + 1) for i in index))
         z = SERIAL.read(row, 0, window).reshape(numbers.size)
         return x.astype("f8"), y.astype("f8"), z, numbers
@@ -239,9 +241,9 @@ class InteractivePoints(InteractivePlot):
         pixels = np.empty((*frame.pixels.shape, 2), kind)
         pixels[..., 0] = frame.pixels
         pixels[..., 1] = -1 if numbers is None or not pixels.size else numbers
-        return hv.Image(pixels, bounds=frame.bounds, kdims=self.place, vdims=self._values())
+        return hv.Image(pixels, bounds=frame.bounds, kdims=self.place, vdims=self._values(), label=self.label)
 
     def _points(self, rendered: _RenderedCloud | None) -> hv.Element:
         none = np.empty(0)
         dots = (rendered.dots if rendered is not None else None) or (none, none, none, np.empty(0, np.int64))
-        return hv.Points(dots, kdims=self.place, vdims=self._values())
+        return hv.Points(dots, kdims=self.place, vdims=self._values(), label=self.label)

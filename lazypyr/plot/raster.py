@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
@@ -11,14 +10,12 @@ import holoviews as hv
 import numpy as np
 
 from lazypyr.engine.engine import Engine
-from lazypyr.errors import PlanError
 from lazypyr.plot import style
+from lazypyr.plot.functions import shown_pyramid
 from lazypyr.plot.interactive import InteractivePlot
 from lazypyr.plot.options import RasterOptions
 from lazypyr.plot.render_worker import ViewRenderer
 from lazypyr.plot.viewport import RenderedImage, Viewport, ViewRequest
-from lazypyr.products.base import Product
-from lazypyr.products.define import define
 from lazypyr.pyramids.base import Pyramid
 from lazypyr.pyramids.open import open_pyramid
 from lazypyr.pyramids.products import ProductLike
@@ -26,13 +23,12 @@ from lazypyr.registry import check_options
 
 __all__ = [
     "InteractiveRaster",
-    "as_product",
     "element_of",
+    "interactive_raster",
     "is_blank",
     "empty_image",
     "open_for_plot",
     "options_of",
-    "plain_arguments",
     "raster_plot",
     "shared_engine",
 ]
@@ -71,7 +67,8 @@ def raster_plot(
         Product to show: "phase", "intf_0", "intf_all", ...; ``f(z, *kdims)`` as in `lazypyr.product`; or
         ``f(data, xslice, yslice, *kdims)``, moraine's signature.
     n_kdim : int, optional
-        Number of key dimensions of a function; by default taken from its arguments.
+        Number of key dimensions of a function; by default taken from its arguments, of ``*kdims`` as many as there are channel
+        axes. Their sliders are as long as the channel axes, or as `labels`, or as ``redim(i=hv.Dimension("i", range=...))`` says.
     bounds : sequence of four float, optional
         Coordinates of the outer edges, ``(left, bottom, right, top)`` as in `lazypyr.open_pyramid`, instead of the
         source's own.
@@ -85,7 +82,7 @@ def raster_plot(
     cmap : str or list, optional
         Colour map; by default cyclic for phases, gray for amplitudes, else viridis.
     title : str, optional
-        Title; by default the name of the pyramid.
+        Title; by default the name of the pyramid (the plot's label, which `relabel` changes) and the place of the sliders.
     invert_yaxis : bool, optional
         Row 0 at the top, as for radar geometry; by default for images and where the source has no y coordinates.
     engine : Engine, optional
@@ -122,11 +119,27 @@ def raster_plot(
     (64, 64)
     """
     check_options("raster_plot", recipe, raster_plot, open_pyramid)
-    pyramid, engine = open_for_plot(src, engine, bounds=bounds, **recipe)
-    if post_proc is not None:
-        pyramid = pyramid.map(as_product(post_proc, n_kdim))
-    interactive = InteractiveRaster(pyramid, engine, level_increase=level_increase, clim=clim)
+    interactive = interactive_raster(
+        src, post_proc, n_kdim, level_increase=level_increase, clim=clim, engine=engine, bounds=bounds, **recipe
+    )
+    interactive.label = style.short_name(interactive.viewport.pyramid)
     return interactive.plot(labels=labels, cmap=cmap, title=title, invert_yaxis=invert_yaxis)
+
+
+def interactive_raster(
+    src: Any,
+    post_proc: ProductLike | None,
+    n_kdim: int | None,
+    *,
+    level_increase: int,
+    clim: tuple[float, float] | None,
+    engine: Engine | None,
+    **recipe: Any,
+) -> InteractiveRaster:
+    """Interactive plot of a source and what `post_proc` makes of it."""
+    pyramid, engine = open_for_plot(src, engine, **recipe)
+    shown = shown_pyramid(pyramid, post_proc, n_kdim)
+    return InteractiveRaster(shown.pyramid, engine, level_increase=level_increase, clim=clim, sizes=shown.sizes)
 
 
 def open_for_plot(src: Any, engine: Engine | None, **recipe: Any) -> tuple[Pyramid, Engine]:
@@ -140,41 +153,6 @@ def open_for_plot(src: Any, engine: Engine | None, **recipe: Any) -> tuple[Pyram
     return open_pyramid(src, **given).unpacked, engine or (own if isinstance(own, Engine) else shared_engine())
 
 
-def as_product(post_proc: ProductLike, n_kdim: int | None) -> ProductLike:
-    """Product of a name, a product, or a function, also one in moraine's signature with arguments of any names."""
-    if isinstance(post_proc, str | Product) or not callable(post_proc):
-        if n_kdim is not None and not isinstance(post_proc, str | Product):
-            raise PlanError(f"post_proc: expected a name or a function, got {post_proc!r}")
-        return post_proc
-    func: Callable[..., Any] = post_proc
-    plain = plain_arguments(func)
-    slices = plain[1:3] == ["xslice", "yslice"]
-    moraine = not slices and (
-        (n_kdim is not None and len(plain) == 3 + n_kdim)
-        or (len(plain) >= 3 and plain[1][:1] == "x" and plain[2][:1] == "y")
-    )
-    if moraine:
-        n_kdim = len(plain) - 3 if n_kdim is None else n_kdim
-
-        def sliced(data: Any, xslice: slice, yslice: slice, *kdims: int) -> Any:
-            return func(data, xslice, yslice, *kdims)
-
-        made: Product = define(sliced, kdims=n_kdim, name=getattr(func, "__name__", "function"))
-        return made
-    plain_product: Product = define(func, kdims=n_kdim)
-    return plain_product
-
-
-def plain_arguments(func: Callable[..., Any]) -> list[str]:
-    """Names of the required positional arguments of a function."""
-    try:
-        parameters = inspect.signature(func).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p.name for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty]
-
-
 class InteractiveRaster(InteractivePlot):
     """Interactive plot of a raster."""
 
@@ -185,9 +163,10 @@ class InteractiveRaster(InteractivePlot):
         *,
         level_increase: int = 0,
         clim: tuple[float, float] | None = None,
+        sizes: Sequence[int | None] | None = None,
         **renderer: Any,
     ) -> None:
-        super().__init__(pyramid, engine, level_increase=level_increase, clim=clim)
+        super().__init__(pyramid, engine, level_increase=level_increase, clim=clim, sizes=sizes)
         self.renderer = ViewRenderer(self._compute, self.viewport.coarser, self._refresh, **renderer)
 
     def plot(
@@ -199,9 +178,11 @@ class InteractiveRaster(InteractivePlot):
         invert_yaxis: bool | None = None,
     ) -> hv.DynamicMap:
         """Plot with its options."""
-        plot = hv.DynamicMap(self.draw, kdims=style.index_dimensions(self.viewport, labels), streams=self.streams())
-        hooks = [style.state_hook(self)]
-        return plot.opts(options_of(self.viewport, cmap, title, invert_yaxis=invert_yaxis, hooks=hooks))
+        plot = self.map_of(self.draw, style.index_dimensions(self.viewport, labels))
+        tips = style.tooltips(self.viewport)
+        hooks = [style.state_hook(self, tips)]
+        options = options_of(self.viewport, cmap, title, tips, invert_yaxis=invert_yaxis, hooks=hooks)
+        return plot.opts(options)
 
     def draw(self, *index: Any, **view: Any) -> hv.Element:
         """Callback of HoloViews: the element of a view."""
@@ -209,7 +190,7 @@ class InteractiveRaster(InteractivePlot):
 
     def _made(self, frame: RenderedImage | None) -> hv.Element:
         seen = empty_image(self.viewport) if frame is None or is_blank(frame) else frame
-        return element_of(self.viewport, seen, self._limits)
+        return element_of(self.viewport, seen, self._limits, self.label)
 
     def _compute(self, view: ViewRequest, stale: Callable[[], bool]) -> RenderedImage | None:
         frame = self.viewport.frame(view, stale)
@@ -230,17 +211,22 @@ def is_blank(frame: RenderedImage) -> bool:
     return pixels.dtype.kind == "f" and bool(np.isnan(pixels.flat[0]) and np.isnan(pixels).all())
 
 
-def element_of(viewport: Viewport, frame: RenderedImage, limits: tuple[float, float] | None) -> hv.Element:
+def element_of(
+    viewport: Viewport, frame: RenderedImage, limits: tuple[float, float] | None, label: str = ""
+) -> hv.Element:
     """HoloViews element of an image."""
     place = style.spatial_dimensions(viewport)
     if viewport.colour_axis is not None:
-        return hv.RGB(frame.pixels, bounds=frame.bounds, kdims=place, vdims=list("RGBA"[: frame.pixels.shape[2]]))
-    return hv.Image(
-        frame.pixels, bounds=frame.bounds, kdims=place, vdims=[style.value_dimension(viewport.pyramid, limits)]
-    )
+        vdims = list("RGBA"[: frame.pixels.shape[2]])
+        return hv.RGB(frame.pixels, bounds=frame.bounds, kdims=place, vdims=vdims, label=label)
+    values = style.value_dimension(viewport.pyramid, limits)
+    return hv.Image(frame.pixels, bounds=frame.bounds, kdims=place, vdims=[values], label=label)
 
 
-def options_of(viewport: Viewport, cmap: Any, title: str | None, *, invert_yaxis: bool | None, **more: Any) -> Any:
+def options_of(
+    viewport: Viewport, cmap: Any, title: str | None, tooltips: list[tuple[str, str]], *, invert_yaxis: bool | None,
+    **more: Any,
+) -> Any:  # fmt: skip
     """HoloViews options of a viewport's element; `more` are added."""
     common = {**style.common_options(viewport, title), **more}
     invert_x, invert_y = viewport.inverts
@@ -249,7 +235,5 @@ def options_of(viewport: Viewport, cmap: Any, title: str | None, *, invert_yaxis
         common["invert_xaxis"] = True
     if viewport.colour_axis is not None:
         return hv.opts.RGB(**common)
-    common["hover_tooltips"] = style.tooltips(
-        viewport, (style.value_dimension(viewport.pyramid).pprint_label, "@image")
-    )
+    common["hover_tooltips"] = tooltips
     return hv.opts.Image(**common, cmap=style.color_list(cmap) or style.colours_of(viewport.pyramid), colorbar=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import holoviews as hv
+import numpy as np
 
 from lazypyr.display import axis_label
 from lazypyr.errors import PlanError
@@ -21,6 +22,7 @@ __all__ = [
     "colours_of",
     "dimension",
     "first_index",
+    "first_value",
     "index_dimensions",
     "is_phase",
     "kdim_names",
@@ -134,7 +136,7 @@ def common_options(viewport: Viewport, title: str | None) -> dict[str, Any]:
         "tools": ["hover"],
         "active_tools": ["wheel_zoom"],
         "backend_opts": {"plot.min_border_right": _ROOM_FOR_BAR - 18},
-        "title": short_name(viewport.pyramid) if title is None else title,
+        **({} if title is None else {"title": title}),  # HoloViews': the label and the place of the sliders
         # coordinates of maps have seven digits, which Bokeh would write as 3.48e+6
         "xformatter": "%.10g",
         "yformatter": "%.10g",
@@ -146,10 +148,16 @@ def common_options(viewport: Viewport, title: str | None) -> dict[str, Any]:
     return options
 
 
-def state_hook(interactive: InteractivePlot) -> Callable[[Any, Any], None]:
-    """Hook of HoloViews that shows an error in the title, and hides the colour bar until its limits are known."""
+def state_hook(
+    interactive: InteractivePlot, tips: list[tuple[str, str]], *, near: bool = False
+) -> Callable[[Any, Any], None]:
+    """Hook of HoloViews for what follows the state of a plot and the names that `redim` gives its dimensions.
 
-    def update(plot: Any, _element: Any) -> None:
+    An error is shown in the title, the colour bar is hidden until its limits are known, `tips` (not those of the user) name the
+    dimensions, and a plot without a picture yet shows the whole extent. `near` is for points.
+    """
+
+    def update(plot: Any, element: Any) -> None:
         bar = plot.handles.get("colorbar")
         if bar is not None:  # Bokeh lays out its labels only once, when it becomes visible
             bar.visible = interactive.known_limits is not None
@@ -157,23 +165,74 @@ def state_hook(interactive: InteractivePlot) -> Callable[[Any, Any], None]:
         ours = [tool for tool in hovers if "hv_created" in tool.tags]
         if ours and len(ours) < len(hovers):  # a plain "hover" of default_tools would cover ours
             plot.state.tools = [tool for tool in plot.state.tools if tool in ours or tool not in hovers]
-        error, title, original = interactive.failure, plot.state.title, plot.handles.get("title before")
-        if error is not None:
-            if original is None:
-                plot.handles["title before"] = title.text, title.text_color
-            words = textwrap.wrap(str(error), 78, max_lines=3, placeholder=" ...")
-            title.update(text="\n".join(words), text_color="firebrick")
-        elif original is not None:
-            title.update(text=original[0], text_color=original[1])
-            del plot.handles["title before"]
+        hover = plot.handles.get("hover")
+        if hover is not None and plot.hover_tooltips == tips:
+            hover.tooltips = _tooltips(element.kdims, element.vdims, near=near)
+        _show_extent(plot, element, interactive.viewport.bounds)
+        if near:
+            _show_limits(plot, element)
+        _show_failure(plot, interactive.failure)
 
     return update
 
 
-def tooltips(viewport: Viewport, *values: tuple[str, str], place: str = "${}") -> list[tuple[str, str]]:
-    """Tooltips: the coordinates, and values as pairs of a label and Bokeh's name of the column."""
-    axes = [(dim.pprint_label, place.format(dim.name) + "{0.[000000]}") for dim in spatial_dimensions(viewport)]
-    return [*axes, *values]
+def _show_extent(plot: Any, element: Any, bounds: Sequence[float]) -> None:
+    """Let a plot begin with the whole extent while it has no picture: ranges of dimensions are lost when they are renamed."""
+    if plot.handles.get("extent shown") or len(element):
+        return
+    plot.handles["extent shown"] = True
+    left, bottom, right, top = bounds
+    for name, dim, ends in (("x_range", element.kdims[0], (left, right)), ("y_range", element.kdims[1], (bottom, top))):
+        axis = plot.handles.get(name)
+        if axis is not None and dim.range == (None, None) and not plot.drawn:
+            start, end = ends if axis.start is None or axis.start <= axis.end else ends[::-1]
+            axis.update(start=start, end=end, reset_start=start, reset_end=end)
+
+
+def _show_limits(plot: Any, element: Any) -> None:
+    """Let colours of points range over what the dimension of their values says."""
+    mapper = plot.handles.get("color_color_mapper")
+    low, high = element.vdims[0].range
+    unset = not any(limit is not None and np.isfinite(limit) for limit in plot.clim)
+    if mapper is not None and unset and low is not None and high is not None:
+        mapper.update(low=low, high=high)
+
+
+def _show_failure(plot: Any, failure: Exception | None) -> None:
+    title, original = plot.state.title, plot.handles.get("title before")
+    if failure is not None:
+        if original is None:
+            plot.handles["title before"] = title.text, title.text_color
+        words = textwrap.wrap(str(failure), 78, max_lines=3, placeholder=" ...")
+        title.update(text="\n".join(words), text_color="firebrick")
+        plot.handles["title of failure"] = title.text
+    elif original is not None:
+        text = original[0] if title.text == plot.handles["title of failure"] else title.text
+        title.update(text=text, text_color=original[1])
+        del plot.handles["title before"]
+
+
+def tooltips(viewport: Viewport, *further: hv.Dimension, near: bool = False) -> list[tuple[str, str]]:
+    """Tooltips of a viewport's coordinates, its value and `further` values; `near` are those of points."""
+    return _tooltips(spatial_dimensions(viewport), [value_dimension(viewport.pyramid), *further], near=near)
+
+
+def _tooltips(kdims: Sequence[hv.Dimension], vdims: Sequence[hv.Dimension], *, near: bool) -> list[tuple[str, str]]:
+    """Tooltips, pairs of a label and Bokeh's name of what it shows."""
+
+    def column(dim: hv.Dimension) -> str:
+        return f"@{{{hv.core.util.dimension_sanitizer(dim.name)}}}"
+
+    places = [column(dim) for dim in kdims] if near else ["$x", "$y"]
+    axes = [(dim.pprint_label, place + "{0.[000000]}") for dim, place in zip(kdims, places, strict=True)]
+    first, *others = vdims
+    value = first.pprint_label, column(first) if near else "@image"
+    return [*axes, value, *((dim.pprint_label, column(dim)) for dim in others)]
+
+
+def first_value() -> hv.dim:
+    """Expression of HoloViews for the first value of points, whatever `redim` calls it."""
+    return hv.dim("*", lambda frame: frame.iloc[:, 2].to_numpy())
 
 
 def value_dimension(pyramid: Pyramid, limits: tuple[float, float] | None = None) -> hv.Dimension:
@@ -186,7 +245,9 @@ def first_index(viewport: Viewport) -> tuple[int, ...]:
     """Index shown first: of interferograms the pair 0 and 1, since 0 with itself has no fringes."""
     index = [0] * len(viewport.sizes)
     if index:
-        index[-1] = min((viewport.pyramid.display or {}).get("first_channel", 0), viewport.sizes[-1] - 1)
+        first = (viewport.pyramid.display or {}).get("first_channel", 0)
+        last = viewport.sizes[-1]
+        index[-1] = first if last is None else min(first, last - 1)
     return tuple(index)
 
 
@@ -200,14 +261,13 @@ def index_dimensions(
     first = first_index(viewport)
     for name, axis, size, start in zip(names, viewport.kdims, viewport.sizes, first, strict=True):
         texts = given.get(name)
-        out.append(
-            hv.Dimension(
-                (name, axis),
-                values=list(range(size)),
-                default=start,
-                value_format=None if texts is None else _Labelled(texts),
-            )
-        )
+        steps: dict[str, Any] = {"values": list(range(size or 0))}
+        if viewport.is_open and texts is not None:
+            steps = {"values": list(range(len(texts)))}
+        elif viewport.is_open:  # HoloViews holds a map to its first values, also after redim
+            steps = {"range": (None, None) if size is None else (0, size - 1), "step": 1}
+        labelled = None if texts is None else _Labelled(texts)
+        out.append(hv.Dimension((name, axis), **steps, default=start, value_format=labelled))
     return out
 
 
@@ -235,9 +295,9 @@ def _labels(
             raise PlanError(f"labels: no key dimension {given!r}; there are {', '.join(names) or 'none'}")
         size = viewport.sizes[list(names).index(name)]
         words = [label_text(text) for text in texts]
-        if len(words) == size + 1 and (viewport.pyramid.display or {}).get("neighbours"):
+        if size is not None and len(words) == size + 1 and (viewport.pyramid.display or {}).get("neighbours"):
             words = [f"{a} – {b}" for a, b in itertools.pairwise(words)]
-        if len(words) != size:
+        if len(words) != size and not viewport.is_open:
             raise PlanError(f"labels: {len(words)} for key dimension {name!r}, which has {size}")
         out[name] = words
     return out

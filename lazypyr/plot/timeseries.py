@@ -18,7 +18,7 @@ from lazypyr.errors import ComputeError, PlanError, SourceError
 from lazypyr.geometry import windows
 from lazypyr.geometry.windows import Window
 from lazypyr.plot.raster import open_for_plot
-from lazypyr.plot.selection import gather_values
+from lazypyr.plot.selection import ColumnValues, gather_values
 from lazypyr.plot.style import dimension
 from lazypyr.plot.viewport import has_nodata_value
 from lazypyr.points.pyramid import PointsPyramid
@@ -76,7 +76,7 @@ def timeseries_plot(
         Tree over ``(x, y)``, instead of `x` and `y`.
     post_proc : callable, optional
         ``f(v, number)``, with a reference ``f(v, number, reference_number)``, that returns the series; `v` is the array
-        of values by point number.
+        of values by point number, read where it is indexed.
     engine : Engine, optional
         Engine that reads; by default that of a store, or one that all plots share.
     **recipe : dict
@@ -163,8 +163,8 @@ class _PointPicker:
         row: Array = self._values.read(((number, number + 1), (0, self.length)))[0]
         return row
 
-    def array(self) -> Array:
-        return self._values.read(tuple((0, n) for n in self._values.shape))
+    def array(self) -> Any:
+        return ColumnValues(self._values, self._cloud.cloud.chunk_cache)
 
     def describe(self, number: int) -> str:
         x, y = (float(gather_values(self._cloud, s, np.array([number]))[0]) for s in (self._cloud.x, self._cloud.y))
@@ -174,7 +174,7 @@ class _PointPicker:
 class _TreePicker:
     """Picker of the nearest point by a KDTree over an array of values."""
 
-    def __init__(self, values: Array, tree: Any, max_distance: float | None) -> None:
+    def __init__(self, values: Any, tree: Any, max_distance: float | None) -> None:
         self._values, self._tree, self._max_distance = values, tree, max_distance
         if values.ndim != 2 or tree.n != values.shape[0]:
             raise PlanError(f"kdtree: has {tree.n} points for values of shape {values.shape}; expected (points, times)")
@@ -189,7 +189,7 @@ class _TreePicker:
         row: Array = self._values[number]
         return row
 
-    def array(self) -> Array:
+    def array(self) -> Any:
         return self._values
 
     def describe(self, number: int) -> str:
@@ -245,7 +245,8 @@ def _picker(
     if max_distance is not None and not max_distance >= 0:
         raise PlanError(f"max_distance: expected a distance of at least 0, got {max_distance!r}")
     if kdtree is not None:
-        return _TreePicker(np.asarray(values), kdtree, max_distance)
+        stored = values if isinstance(values, ColumnValues) else np.asarray(values)
+        return _TreePicker(stored, kdtree, max_distance)
     if (x is None) != (y is None):
         raise PlanError("x and y: give both, or none")
     if x is not None:

@@ -105,9 +105,20 @@ class Viewport:
         Number of levels coarser (negative: finer) than one data pixel a screen pixel.
     as_is : bool
         Images keep the pyramid's values and dtype, nodata included.
+    sizes : sequence of int or None, optional
+        Lengths of the sliders of a user's function, whose own key dimensions have no known end: colour limits look at no other
+        index than the one shown, and pixels that are float32 come as such.
     """
 
-    def __init__(self, pyramid: Pyramid, engine: Engine, *, level_increase: int = 0, as_is: bool = False) -> None:
+    def __init__(
+        self,
+        pyramid: Pyramid,
+        engine: Engine,
+        *,
+        level_increase: int = 0,
+        as_is: bool = False,
+        sizes: Sequence[int | None] | None = None,
+    ) -> None:
         if pyramid.dtype.kind == "c":
             raise PlanError(
                 f"{pyramid.name} is complex and can't be drawn: choose one of "
@@ -135,13 +146,10 @@ class Viewport:
         self.colour_axis = colour if colour and others[colour] in (3, 4) and pyramid.dtype == np.uint8 else None
         self.n_colours = 3 + has_alpha(colour, others[colour], pyramid.metadata) if colour else 0
         self.kdims = tuple(axis for axis in others if axis != self.colour_axis)
+        self.is_open = sizes is not None
+        self.sizes = tuple(others[axis] for axis in self.kdims) if sizes is None else tuple(sizes)
         self._limits: tuple[float, float] | None = None
         self._lock = threading.Lock()
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Number of channels of each key dimension."""
-        return tuple(self.pyramid.shape[self.pyramid.axes.index(axis)] for axis in self.kdims)
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -154,6 +162,10 @@ class Viewport:
         """True for x, and for y, where the axis of a plot must run backwards for the orientation that all faces have."""
         way = orientation_of(self.pyramid)
         return (self.grid.dx > 0) == way.flip_x, (self.grid.dy > 0) != way.flip_y
+
+    def level_grid(self, level: int) -> Grid:
+        """Grid of a level's own samples (as its level 0)."""
+        return self._grids[level]
 
     def level_of(self, x_range: Range, y_range: Range, width: float | None, height: float | None) -> int:
         """The level for a view; -1 where the pixels of level 0 are larger than the screen's."""
@@ -180,7 +192,8 @@ class Viewport:
             raise PlanError(
                 f"{self.pyramid.name}: expected {len(self.kdims)} index(es) ({', '.join(self.kdims)}), got {tuple(index)!r}"
             )
-        for axis, value, size in zip(self.kdims, index, self.sizes, strict=True):
+        for axis, value in zip(self.kdims, index, strict=True):
+            size = self.pyramid.shape[self.pyramid.axes.index(axis)]
             if not (0 <= value < size and int(value) == value):
                 raise PlanError(f"{self.pyramid.name}: {axis}={value!r} is not one of 0 to {size - 1}")
         return tuple(int(value) for value in index)
@@ -223,7 +236,8 @@ class Viewport:
         """Colour limits, fixed from the first call on: declared ones, else the 1st and 99th percentile.
 
         Percentiles are of the coarsest level, at `index` and, where channels are small, at the first, middle and last
-        of them. None for colours, and where no pixel is finite.
+        of them. None for colours, and where no pixel is finite; of a user's function also while all are the same (the
+        interferogram of an image with itself).
         """
         if self.colour_axis is not None:
             return None
@@ -238,8 +252,10 @@ class Viewport:
         ny, nx = self._grids[last].level_size(0)
         n_bytes = self.grid.nx * self.grid.ny * self.pyramid.dtype.itemsize
         indices = {index}
-        if n_bytes <= _CHEAP_CHANNEL_BYTES:
-            indices |= {tuple(min(size - 1, size * part // 2) for size in self.sizes) for part in range(3)}
+        if n_bytes <= _CHEAP_CHANNEL_BYTES and not self.is_open:
+            shape = dict(zip(self.pyramid.axes, self.pyramid.shape, strict=True))
+            sizes = [shape[axis] for axis in self.kdims]
+            indices |= {tuple(min(size - 1, size * part // 2) for size in sizes) for part in range(3)}
         samples = [drawable(self._read(last, ((0, ny), (0, nx)), i, bool), self.pyramid) for i in sorted(indices)]
         values = np.concatenate([s.ravel() for s in samples]).astype("f8")
         values = values[np.isfinite(values)]
@@ -247,6 +263,8 @@ class Viewport:
         if limits is None:
             return None
         low, high = limits
+        if self.is_open and self.kdims and low == high:
+            return None
         return (low, high) if low < high else (low, low + 1e-9 + abs(low) * 1e-6)
 
     def _framed(self, out: Array, level: int, window: Window) -> RenderedImage:
@@ -255,6 +273,8 @@ class Viewport:
             pixels = out[..., : self.n_colours]
         else:
             pixels = out if self._as_is else drawable(out, self.pyramid)
+            if self.is_open:
+                pixels = _narrowed(pixels)
         row_step, column_step = windows.ceil_div(r1 - r0, _MAX_SIDE), windows.ceil_div(c1 - c0, _MAX_SIDE)
         if max(row_step, column_step) > 1:
             pixels = pixels[::row_step, ::column_step]
@@ -301,6 +321,15 @@ class Viewport:
         shape, chunks = self.pyramid.levels[level].shape, self.pyramid.chunks
         indices = windows.chunk_index_windows(full, chunks)
         return [(index, windows.overlap(full, windows.chunk_window(index, chunks, shape))) for index in indices]
+
+
+def _narrowed(pixels: Array) -> Array:
+    """Pixels of float64 as float32 where nothing is lost by it."""
+    if pixels.dtype != np.float64:
+        return pixels
+    with np.errstate(over="ignore"):
+        narrow = pixels.astype("f4")
+    return narrow if np.array_equal(narrow, pixels, equal_nan=True) else pixels
 
 
 def has_nodata_value(pyramid: Pyramid) -> bool:

@@ -19,7 +19,8 @@ import lazypyr
 from lazypyr.engine.engine import Engine
 from lazypyr.errors import MissingExtra, PlanError, SourceError
 from lazypyr.plot import raster_plot
-from lazypyr.plot.raster import InteractiveRaster, as_product
+from lazypyr.plot.functions import as_product
+from lazypyr.plot.raster import InteractiveRaster
 from lazypyr.plot.render_worker import ViewRenderer
 from lazypyr.plot.viewport import RenderCancelled, RenderedImage, Viewport, rounded_size
 
@@ -294,7 +295,7 @@ def test_the_recipe_of_moraine_with_other_names_and_tools():
     assert (figure.width, figure.height) == (600, 400)
     assert (figure.xaxis[0].axis_label, figure.yaxis[0].axis_label) == ("Range", "Azimuth")
     (hover,) = [tool for tool in figure.tools if hasattr(tool, "tooltips")]
-    assert [label for label, _ in hover.tooltips] == ["x", "y", "intf_0 (rad)"]
+    assert [label for label, _ in hover.tooltips] == ["Range", "Azimuth", "Phase"]
 
 
 def test_an_interferogram_begins_with_a_pair():
