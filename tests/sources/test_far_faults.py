@@ -210,6 +210,31 @@ def test_abandoned_requests_leave_nothing_to_do(far, levels):
     assert len(far.chunks) == sum(far.chunks.values()) == 16
 
 
+@pytest.mark.fault("N23")
+def test_an_overview_that_is_abandoned_waits_for_no_chunk(far, monkeypatch):
+    """In the slow lane threads wait for bytes; they stop while the source still hangs."""
+    for module in ("engine.far", "engine.lanes", "pyramids.planner"):
+        monkeypatch.setattr(f"lazypyr.{module}.SLOW_BYTES", 0)
+    store = opened(far, workers=2, method="mean")
+    go = threading.Event()
+    far.fault = lambda path, times: None if path.endswith(METADATA) else go
+
+    async def abandoned():
+        from zarr.core.buffer import default_buffer_prototype
+
+        task = asyncio.ensure_future(store.get("2/c/0/0", default_buffer_prototype()))
+        await reached(far, 2)
+        assert store.engine.slow_lane.running == 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    try:
+        asyncio.run(abandoned())
+        until(lambda: store.engine.slow_lane.running == 0, timeout=30)  # below the deadline of a read
+    finally:
+        go.set()
+
+
 def test_one_who_waits_keeps_what_another_gives_up(far):
     store = opened(far, workers=2)
     go = threading.Event()
