@@ -152,7 +152,7 @@ def _cloud(args: argparse.Namespace, source: Any, options: Mapping[str, Any]) ->
         return None
     if args.resolution is None:
         raise PlanError(
-            f"{source}: a cloud of points: --resolution R: give the size of a pixel in the units of its coordinates"
+            f"{source}: a cloud of points: --resolution R: give the size of a pixel in the units of its coordinates (lazypyr.read_points in Python)"
         )
     given = dict(options)
     products = given.pop("product", [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "stands for all that it names.",
         many=True,
     )
-    where = parser.add_argument_group("address and access")
-    add = where.add_argument
+    _add_access(parser.add_argument_group("address and access").add_argument)
+    _add_computing(parser.add_argument_group("computing and caching").add_argument)
+    return parser
+
+
+def _add_access(add: Callable[..., Any]) -> None:
     add("--port", type=int, default=8000, help="port to listen on, 0 for a free one (default: 8000)")
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
     add(
@@ -56,8 +60,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     )
     add("--viewer-dir", type=Path, metavar="DIR", help="a built vizarr, served at /viewers/vizarr/")
     add("--open", action="store_true", help="open the index page in a browser")
-    how = parser.add_argument_group("computing and caching")
-    add = how.add_argument
+
+
+def _add_computing(add: Callable[..., Any]) -> None:
     add(
         "--zarr-format",
         type=int,
@@ -85,7 +90,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     most = "refuse requests that would read more of a source for one chunk (default: none is refused by its size)"
     add("--request-mb", type=int, metavar="MB", help=most)
     add("--timeout", type=float, metavar="SECONDS", help=timeout)
-    return parser
 
 
 def _seconds(text: str) -> float | None:

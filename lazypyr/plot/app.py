@@ -232,10 +232,12 @@ class SourceTab:
         if isinstance(viewed.pyramid, PointsPyramid):
             style.pop("invert_yaxis", None)
             cloud = self._interactive = InteractivePoints(viewed.pyramid, shown, viewed.engine, **options)
+            cloud.label = short_name(shown)
             tapped, dots = cloud.plots(**style)
             plot = tapped * dots
         else:
             raster = self._interactive = InteractiveRaster(shown, viewed.engine, **options)
+            raster.label = short_name(shown)
             plot = tapped = raster.plot(**style)
         interactive, self._contrast.visible = self._interactive, False
         self._set_contrast(interactive)
