@@ -148,7 +148,7 @@ MUTANTS = tuple(
         ("N7", "server/responses.py", "error_response", "without_paths(str(error))", "str(error)"),
         ("N7", "errors.py", "LazypyrError.__init__", "forget_secrets(sys.exception())", ""),
         ("N7", "sources/hdf5.py", "Hdf5Tree.read", 'check_own(dataset, f"{public_name(self.path)}/{path}")', ""),
-        ("N7", "sources/tiff.py", "TiffImage.open_content", "_check_beside(file)", ""),
+        ("N7", "sources/tiff.py", "TiffImage.open_content", "_check_beside(file, remote=self.is_remote)", ""),
         ("N8", "sources/codecs.py", "check_codec", "codec not in DECODING_CODECS", "False"),
         ("N8", "sources/codec_guard.py", "_GuardedEntryPoint.load", "check_codec(self._entry.name, *reading)", ""),
         ("N9", "sources/codecs.py", "decode_at_most", "declared > n_bytes", "False"),

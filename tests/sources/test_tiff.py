@@ -144,6 +144,10 @@ def test_a_file_that_ome_metadata_name_is_read_beside_it_only(tmp_path):
         first = ome_of_two(tmp_path / "images", name)
         with pytest.raises(lazypyr.PlanError, match=r"'b\.ome\.tif', which is not in the same folder"):
             open_pyramid(first)
+    first = ome_of_two(tmp_path / "images", "b.ome.tif")
+    (tmp_path / "images/b.ome.tif").unlink()
+    with pytest.raises(lazypyr.PlanError, match=r"'b\.ome\.tif', which isn't there"):  # tifffile reads zeros
+        open_pyramid(first)
 
 
 def ome_of_two(folder, other):
