@@ -136,7 +136,7 @@ MUTANTS = tuple(
         ("N1", "sources/chunk_bytes.py", "LocalByteStore.stamps", "yield None", ""),
         ("N1", "sources/chunk_bytes.py", "_folders", "[folder for parent in folders for folder in _folders_in(parent)]",
          "[folder for parent in folders for folder in _folders_in(parent)][:40]"),
-        ("N2", "sources/chunk_bytes.py", "LocalByteStore.content_stamp", "stat.st_mtime_ns", "0"),
+        ("N2", "sources/chunk_bytes.py", "LocalByteStore.content_stamp", "(stat.st_mtime_ns, stat.st_ctime_ns)", "(0, 0)"),
         ("N2", "sources/chunk_bytes.py", "LocalByteStore.content_stamp", "stat.st_ctime_ns", "0"),
         ("N3", _RUN, "_write_stages", "watch.check(sources)", ""),
         ("N4", "sources/array_metadata.py", "_differences", "{'attributes', 'dimension_names', 'consolidated_metadata'}",
