@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 __all__ = [
     "Window",
@@ -102,6 +103,12 @@ def level_factors(factors: Sequence[int], joins: Sequence[int], finer: int, coar
     >>> level_factors((2, 2, 2), (1, 0, 0), 0, 3)
     (4, 8, 8)
     """
+    return _level_factors(tuple(factors), tuple(joins), finer, coarser)
+
+
+# A plan asks for the same few of them some forty times.
+@lru_cache(maxsize=4096)
+def _level_factors(factors: tuple[int, ...], joins: tuple[int, ...], finer: int, coarser: int) -> tuple[int, ...]:
     return tuple(f ** (max(coarser, j) - max(finer, j)) for f, j in zip(factors, joins, strict=True))
 
 

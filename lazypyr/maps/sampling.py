@@ -40,6 +40,12 @@ def fill_cells(nodes: Array, good: Array, step: int, rows: Array, columns: Array
 
 
 @jit
+def pixel_at(position: float, size: int) -> int:
+    """Number of the pixel about a position, of those beyond the ends the last one."""
+    return min(max(math.floor(position + 0.5), 0), size - 1)
+
+
+@jit
 def mark(
     rows: Array,
     columns: Array,
@@ -56,10 +62,10 @@ def mark(
         for j in range(rows.shape[1]):
             if not inside[i, j]:
                 continue
-            a = row_part[min(max(math.floor(rows[i, j] - reach_row + 0.5), 0), height - 1)]
-            b = row_part[min(max(math.floor(rows[i, j] + reach_row + 0.5), 0), height - 1)]
-            c = column_part[min(max(math.floor(columns[i, j] - reach_column + 0.5), 0), width - 1)]
-            d = column_part[min(max(math.floor(columns[i, j] + reach_column + 0.5), 0), width - 1)]
+            a = row_part[pixel_at(rows[i, j] - reach_row, height)]
+            b = row_part[pixel_at(rows[i, j] + reach_row, height)]
+            c = column_part[pixel_at(columns[i, j] - reach_column, width)]
+            d = column_part[pixel_at(columns[i, j] + reach_column, width)]
             for p in range(a, b + 1):
                 for q in range(c, d + 1):
                     used[p, q] = True
@@ -73,8 +79,8 @@ def nearest(block: Array, holds: Array, rows: Array, columns: Array, inside: Arr
     for i in range(rows.shape[0]):
         for j in range(rows.shape[1]):
             if inside[i, j]:
-                r = min(max(math.floor(rows[i, j] + 0.5), 0), height - 1)
-                c = min(max(math.floor(columns[i, j] + 0.5), 0), width - 1)
+                r = pixel_at(rows[i, j], height)
+                c = pixel_at(columns[i, j], width)
                 if not checked or holds[r, c]:
                     out[i, j] = block[r, c]
 
@@ -128,8 +134,7 @@ def weighted(
             if not inside[i, j]:
                 continue
             row, column = rows[i, j], columns[i, j]
-            r = min(max(math.floor(row + 0.5), 0), height - 1)
-            c = min(max(math.floor(column + 0.5), 0), width - 1)
+            r, c = pixel_at(row, height), pixel_at(column, width)
             if checked and not holds[r, c]:
                 continue
             used = kind
@@ -170,8 +175,7 @@ def heaviest(block: Array, holds: Array, rows: Array, columns: Array, inside: Ar
             if not inside[i, j]:
                 continue
             row, column = rows[i, j], columns[i, j]
-            r = min(max(math.floor(row + 0.5), 0), height - 1)
-            c = min(max(math.floor(column + 0.5), 0), width - 1)
+            r, c = pixel_at(row, height), pixel_at(column, width)
             if checked and not holds[r, c]:
                 continue
             first_row, n_rows = weights_of(row, 3, spans[0], row_weights)

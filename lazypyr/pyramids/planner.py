@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from lazypyr._util.lanes import SLOW_BYTES
 from lazypyr.geometry import windows
 from lazypyr.geometry.axes import SPATIAL_AXES
-from lazypyr.geometry.windows import Window
+from lazypyr.geometry.windows import Window, level_factors
 from lazypyr.pyramids.base import ComputeContext, Reduction
 from lazypyr.pyramids.plan import BlockPlan, ReadPlan, Strategy
 from lazypyr.sources.base import Source
@@ -138,7 +139,7 @@ def _plan_blocks(p: Reduction, depth: int, region: Window, finest: int, context:
     return BlockPlan(
         p.last_stored_level + block,
         p.last_stored_level + group,
-        _common_depth(p, stored),
+        _common_depth(stored.chunks, stored.shape, p.factors, p.joins, last),
         _block_shape(p, block) if aligned else stored.chunks,
         aligned,
         p.between(last, last + block),
@@ -179,7 +180,7 @@ def _block_depth(p: Reduction, depth: int, wide: Window, finest: int, context: C
         return math.prod(windows.ceil_div((b - a) * f, size) for (a, b), size, f in cut)
 
     # Below this level several blocks would decode the same chunk.
-    least = max(1, _least_depth(p, stored))
+    least = max(1, _least_depth(stored.chunks, p.factors, p.joins, last, p.chunks))
     block = min(depth, least)
     boxes = p.between(last, last + block)
     shared = zip(stored.chunks, p.factors, boxes, stored.shape, _block_shape(p, block), strict=True)
@@ -190,23 +191,23 @@ def _block_depth(p: Reduction, depth: int, wide: Window, finest: int, context: C
     return block, True
 
 
-def _common_depth(p: Reduction, base: Source) -> int:
-    """Number of levels that every chunk can be reduced by itself."""
+# Depths follow from the shapes alone, and each plan asks for both.
+@lru_cache(maxsize=1024)
+def _common_depth(chunks: Index, shape: Index, factors: Index, joins: Index, last: int) -> int:
+    """Number of levels that every chunk of the last stored level can be reduced by itself."""
     depths = [64]
-    for axis, (chunk, n, f) in enumerate(zip(base.chunks, base.shape, p.factors, strict=True)):
+    for axis, (chunk, n, f) in enumerate(zip(chunks, shape, factors, strict=True)):
         if f > 1 and chunk < n:
-            depths.append(next(d for d in itertools.count() if chunk % _box(p, axis, d + 1)))
+            depths.append(
+                next(d for d in itertools.count() if chunk % level_factors(factors, joins, last, last + d + 1)[axis])
+            )
     return min(depths)
 
 
-def _least_depth(p: Reduction, base: Source) -> int:
-    """Number of levels until no chunk of the last stored level is longer than one of the pyramid."""
+@lru_cache(maxsize=1024)
+def _least_depth(chunks: Index, factors: Index, joins: Index, last: int, coarse: Index) -> int:
+    """Number of levels until no chunk of the last stored level is longer than one of the pyramid, of shape `coarse`."""
     return max(
-        next(d for d in itertools.count() if f == 1 or chunk * _box(p, axis, d) >= n)
-        for axis, (n, chunk, f) in enumerate(zip(base.chunks, p.chunks, p.factors, strict=True))
+        next(d for d in itertools.count() if f == 1 or chunk * level_factors(factors, joins, last, last + d)[axis] >= n)
+        for axis, (n, chunk, f) in enumerate(zip(chunks, coarse, factors, strict=True))
     )
-
-
-def _box(p: Reduction, axis: int, depth: int) -> int:
-    """Pixels of the last stored level in one that is `depth` levels coarser, along an axis."""
-    return p.between(p.last_stored_level, p.last_stored_level + depth)[axis]

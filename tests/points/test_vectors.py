@@ -8,12 +8,11 @@ import warnings
 import numpy as np
 import pytest
 import zarr
+import zarr_vectors
 
 import lazypyr
 from lazypyr import PlanError, SourceError, read_points
 from support.http import serving
-
-zarr_vectors = pytest.importorskip("zarr_vectors")
 
 N = 600
 
