@@ -139,7 +139,7 @@ def _plan_blocks(p: Reduction, depth: int, region: Window, finest: int, context:
     return BlockPlan(
         p.last_stored_level + block,
         p.last_stored_level + group,
-        _common_depth(stored.chunks, stored.shape, p.factors, p.joins, last),
+        _common_depth(tuple(stored.chunks), tuple(stored.shape), p.factors, p.joins, last),
         _block_shape(p, block) if aligned else stored.chunks,
         aligned,
         p.between(last, last + block),
@@ -180,7 +180,7 @@ def _block_depth(p: Reduction, depth: int, wide: Window, finest: int, context: C
         return math.prod(windows.ceil_div((b - a) * f, size) for (a, b), size, f in cut)
 
     # Below this level several blocks would decode the same chunk.
-    least = max(1, _least_depth(stored.chunks, p.factors, p.joins, last, p.chunks))
+    least = max(1, _least_depth(tuple(stored.chunks), p.factors, p.joins, last, p.chunks))
     block = min(depth, least)
     boxes = p.between(last, last + block)
     shared = zip(stored.chunks, p.factors, boxes, stored.shape, _block_shape(p, block), strict=True)
